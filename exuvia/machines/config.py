@@ -1,0 +1,67 @@
+"""What the user asked for: one frozen description of a machine, filled by the command line and read by `machines/`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+MIB = 1 << 20
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChardevConfig:
+    """One character backend, as in `-chardev KIND,id=ID,KEY=VALUE...`. `options` is what followed, in order, unchecked."""
+
+    id: str
+    kind: str
+    options: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeviceConfig:
+    """One `-device NAME,PROPERTY=VALUE...`. Property values are text; the device's declarations convert and check them."""
+
+    name: str
+    properties: tuple[tuple[str, str], ...] = ()
+
+    def get(self, key: str, default: str | None = None) -> str | None:
+        """The last value given for `key`, as QEMU takes it."""
+        return dict(self.properties).get(key, default)
+
+
+@dataclass(frozen=True, kw_only=True)
+class MachineConfig:
+    """A machine before it is built. Chardevs are named by id; the objects are handed to the machine next to this description.
+
+    memory            bytes
+    accel             accelerators in order of preference
+    cpu, cpu_features the model and the (feature, wanted) pairs that followed it in `-cpu MODEL,+A,-B`
+    serial            chardev ids of COM1..COM4, None where the port is not wanted
+    rtc_base          "utc", "localtime" or an ISO 8601 date such as "2026-01-31T12:00:00"
+    firmware          a BIOS image to run instead of loading a kernel directly (`-bios`)
+    paused            begin paused (`-S`)
+    """
+
+    machine: str = "pc"
+    machine_options: tuple[tuple[str, str], ...] = ()
+    accel: tuple[str, ...] = ("software",)
+    accel_options: tuple[tuple[str, str], ...] = ()
+    cpu: str = "qemu64"
+    cpu_features: tuple[tuple[str, bool], ...] = ()
+    bits: Literal[32, 64] = 64
+    smp: int = 1
+    memory: int = 128 * MIB
+    kernel: str | None = None
+    initrd: str | None = None
+    append: str = ""
+    firmware: str | None = None
+    serial: tuple[str | None, ...] = ()
+    chardevs: tuple[ChardevConfig, ...] = ()
+    monitor: str | None = None
+    devices: tuple[DeviceConfig, ...] = field(default=())
+    no_reboot: bool = False
+    no_shutdown: bool = False
+    paused: bool = False
+    rtc_base: str = "utc"
+    name: str = ""
+    uuid: str | None = None
