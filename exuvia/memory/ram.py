@@ -1,0 +1,64 @@
+"""All of a machine's RAM and ROM: one sparse, shareable memory file (a memfd on Linux), mapped once into this process."""
+
+import ctypes
+import mmap
+import os
+import tempfile
+from collections.abc import Callable
+
+from exuvia.support.errors import UserError
+
+
+def _file(size: int) -> int:
+    if hasattr(os, "memfd_create"):
+        fd = os.memfd_create("exuvia-ram", os.MFD_CLOEXEC)
+    else:
+        with tempfile.TemporaryFile() as file:
+            fd = os.dup(file.fileno())
+    try:
+        os.ftruncate(fd, size)
+    except (OSError, OverflowError):
+        os.close(fd)
+        raise
+    return fd
+
+
+class Ram:
+    """`size` bytes of zeroed memory, rounded up to whole host pages; raises UserError when the host cannot give that much.
+
+    `address` is where it is mapped in this process, `view` the same bytes for Python, `fd` for whoever maps them again.
+    Whoever keeps something derived from the bytes (decoded code, dirty bits) adds a callable to `on_write`; it is told
+    (offset, length) of each write that goes through an address space, which native code's own stores do not.
+    """
+
+    def __init__(self, size: int) -> None:
+        if size <= 0:
+            raise UserError(f"a memory of {size} bytes is not possible")
+        self.size = -(-size // mmap.PAGESIZE) * mmap.PAGESIZE
+        try:
+            self.fd = _file(self.size)
+        except (OSError, OverflowError):
+            raise UserError(f"the host cannot provide {size >> 20} MiB of guest memory") from None
+        try:
+            self._map = mmap.mmap(self.fd, self.size)
+        except (OSError, OverflowError, ValueError):
+            os.close(self.fd)
+            raise UserError(f"the host cannot map {size >> 20} MiB of guest memory") from None
+        self.view = memoryview(self._map)
+        first = ctypes.c_char.from_buffer(self._map)
+        self.address = ctypes.addressof(first)
+        self.on_write: list[Callable[[int, int], None]] = []
+
+    def close(self) -> None:
+        """Give the memory back; `address` and `view` are dead after this."""
+        self.view.release()
+        self._map.close()
+        os.close(self.fd)
+
+    def load(self, offset: int, data: bytes) -> None:
+        """Put `data` at `offset`, as a loader does; raises ValueError when it does not fit."""
+        if offset < 0 or offset + len(data) > self.size:
+            raise ValueError(f"{len(data)} bytes at {offset:#x} do not fit in {self.size:#x} bytes of RAM")
+        self.view[offset : offset + len(data)] = data
+        for hook in self.on_write:
+            hook(offset, len(data))

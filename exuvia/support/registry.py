@@ -1,0 +1,65 @@
+"""A file in a leaf folder is its registration: these walk a package and find what its modules declare."""
+
+import pkgutil
+from collections.abc import Iterator, Mapping
+from functools import cached_property
+from importlib import import_module
+from typing import Generic, TypeVar
+
+from exuvia.support.errors import unknown
+
+T = TypeVar("T")
+
+
+def modules(package: str) -> dict[str, str]:
+    """Module name (the file's stem) to dotted name for every module in `package` and its sub-packages, without importing the modules.
+
+    Files and folders that begin with an underscore are private and left out.
+    """
+    found: dict[str, str] = {}
+    for entry in pkgutil.iter_modules(import_module(package).__path__):
+        if entry.name.startswith("_"):
+            continue
+        dotted = f"{package}.{entry.name}"
+        if entry.ispkg:
+            found.update(modules(dotted))
+        else:
+            found[entry.name] = dotted
+    return found
+
+
+class Registry(Mapping[str, type[T]], Generic[T]):
+    """The subclasses of `base` in the modules of `package`, by their own `name` attribute; modules are imported at the first look-up.
+
+    A class without a `name` of its own (an abstract base) is not registered. `kind` is the word that error messages use.
+    """
+
+    def __init__(self, package: str, base: type[T], kind: str) -> None:
+        self.package, self.base, self.kind = package, base, kind
+
+    @cached_property
+    def _found(self) -> dict[str, type[T]]:
+        found: dict[str, type[T]] = {}
+        for dotted in modules(self.package).values():
+            for value in vars(import_module(dotted)).values():
+                if isinstance(value, type) and issubclass(value, self.base) and value.__module__ == dotted and "name" in vars(value):
+                    name = vars(value)["name"]
+                    if name in found:
+                        raise TypeError(f"{self.kind} '{name}' is declared in {found[name].__module__} and in {dotted}")
+                    found[name] = value
+        return dict(sorted(found.items()))
+
+    def __getitem__(self, name: str) -> type[T]:
+        """The class; raises UserError with the nearest names when there is none."""
+        if name not in self._found:
+            raise unknown(self.kind, name, self._found)
+        return self._found[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._found
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._found)
+
+    def __len__(self) -> int:
+        return len(self._found)
