@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
 
 MIB = 1 << 20
@@ -58,7 +58,7 @@ class MachineConfig:
     serial: tuple[str | None, ...] = ()
     chardevs: tuple[ChardevConfig, ...] = ()
     monitor: str | None = None
-    devices: tuple[DeviceConfig, ...] = field(default=())
+    devices: tuple[DeviceConfig, ...] = ()
     no_reboot: bool = False
     no_shutdown: bool = False
     paused: bool = False
