@@ -1,0 +1,289 @@
+"""What every machine is: processors, address spaces, a clock, and the loop in which all of it runs.
+
+The thread in `Machine.run` is the machine thread; docs/architecture.md says what may be called from where.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections import deque
+from collections.abc import Callable, Mapping
+from typing import Any, Literal, Protocol
+
+from exuvia.boot.entry import Entry
+from exuvia.devices.device import Device
+from exuvia.machines.config import MachineConfig
+from exuvia.memory.ram import Ram
+from exuvia.memory.space import AddressSpace
+from exuvia.support import log
+from exuvia.vcpu.clock import Clock, Timer
+
+SLICE = 2_000_000  # ns that one of several processors runs before the next has its turn
+SWITCH_INTERVAL = 50e-6  # s; at Python's own 5 ms each return from native code could wait that long for another thread
+
+Status = Literal["prelaunch", "running", "paused", "shutdown"]
+
+
+class Vcpu(Protocol):
+    """A processor as a machine sees it.
+
+    A kick is remembered: one that comes while `run` is not active makes the next `run` return at once.
+    """
+
+    index: int
+    halted: bool
+    acknowledge: Callable[[], int]
+
+    def run(self) -> None:
+        """Until kicked, halted or the budget is spent."""
+
+    def kick(self) -> None:
+        """Leave native code soon; from any thread."""
+
+    def interrupt(self, level: bool) -> None:
+        """Drive the INTR line. Ends `halted` when the processor takes it."""
+
+    def nmi(self) -> None:
+        """Deliver a non-maskable interrupt."""
+
+    def init(self) -> None:
+        """INIT: reset the processor, which then waits for `start` unless it is the first."""
+
+    def start(self, vector: int) -> None:
+        """SIPI: begin in real mode at vector * 4096."""
+
+    def reset(self) -> None:
+        """As after power-on; processors other than the first are halted until `start`."""
+
+    def enter(self, entry: Entry) -> None:
+        """Take the state in which a loaded image begins."""
+
+
+class _AlarmClock(Clock):
+    """A clock that says when a timer was armed, so that the thread which watches the next deadline can look again."""
+
+    def __init__(self, armed: Callable[[int], None]) -> None:
+        super().__init__()
+        self._armed = armed
+
+    def _enter(self, at: int, timer: Timer) -> int:
+        ticket = super()._enter(at, timer)
+        self._armed(at)
+        return ticket
+
+
+class Machine:
+    """A computer. A subclass wires the devices in `__init__` and loads what is to run in `boot`.
+
+    chardevs  the open character backends by id, which the command line made
+    """
+
+    def __init__(self, config: MachineConfig, chardevs: Mapping[str, Any] | None = None) -> None:
+        self.config = config
+        self.chardevs: Mapping[str, Any] = chardevs or {}
+        self.clock: Clock = _AlarmClock(self._armed)
+        self.memory = AddressSpace("memory")
+        self.ports = AddressSpace("ports")
+        self.ram: Ram | None = None
+        self.vcpus: list[Vcpu] = []
+        self.devices: dict[str, Device] = {}
+        self.status: Status = "prelaunch"
+        self._wake = threading.Condition()
+        self._posted: deque[Callable[[], object]] = deque()
+        self._current: Vcpu | None = None
+        self._watched: int | None = None  # the virtual time at which the watcher kicks the running processor
+        self._turn = 0
+        self._reset_wanted = False
+        self._shutdown_wanted = False
+        self._exit_status: int | None = None
+        self._closing = False
+
+    def add(self, name: str, device: Device) -> None:
+        """Keep `device` under a name of its own: it gets the clock, and is reset and saved with the machine."""
+        if name in self.devices:
+            raise ValueError(f"two devices are called {name}")
+        device.clock = self.clock
+        self.devices[name] = device
+
+    def boot(self) -> None:
+        """Put into memory what the first processor runs, and set that processor up. Called after every reset."""
+        raise NotImplementedError
+
+    def reset(self) -> None:
+        """Devices and processors as after power-on, memory reloaded. In the machine thread, or before `run`."""
+        for device in self.devices.values():
+            device.reset()
+        for vcpu in self.vcpus:
+            vcpu.reset()
+        self.boot()
+
+    # Requests. Any thread may make them; the loop acts on them.
+
+    def post(self, work: Callable[[], object]) -> None:
+        """Have `work` run in the machine thread soon."""
+        self._posted.append(work)
+        self.kick()
+
+    def kick(self) -> None:
+        """Make the loop look at what was posted or requested."""
+        with self._wake:
+            self._wake.notify_all()
+        current = self._current
+        if current is not None:
+            current.kick()
+
+    def attend(self, vcpu: Vcpu) -> None:
+        """`vcpu` was given something to do: end the turn of another that runs now."""
+        current = self._current
+        if current is not None and current is not vcpu:
+            current.kick()
+
+    def request_reset(self, reason: str = "requested") -> None:
+        """Reset the machine; with -no-reboot, shut it down instead."""
+        log.cpu_reset(f"reset: {reason}")
+        if self.config.no_reboot:
+            self._shutdown_wanted = True
+        else:
+            self._reset_wanted = True
+        self.kick()
+
+    def request_shutdown(self) -> None:
+        """Power off: `run` returns 0; with -no-shutdown the machine stays, stopped."""
+        self._shutdown_wanted = True
+        self.kick()
+
+    def exit(self, status: int) -> None:
+        """Make `run` return `status`, whatever -no-shutdown says."""
+        if self._exit_status is None:
+            self._exit_status = status
+        self.kick()
+
+    def pause(self) -> None:
+        """Stop the processors and virtual time."""
+        self.post(lambda: self._stop("paused"))
+
+    def resume(self) -> None:
+        """Go on after `pause`; a machine that is shut down is reset first."""
+        self.post(self._continue)
+
+    def _stop(self, status: Status) -> None:
+        if self.status == "running":
+            self.clock.pause()
+            self.status = status
+
+    def _continue(self) -> None:
+        if self.status == "shutdown":
+            self.reset()
+        self.clock.resume()
+        self.status = "running"
+
+    # The loop.
+
+    def run(self) -> int:
+        """Run until `exit` or the guest's power-off; the exit status. UserError when a reset finds that its kernel has gone."""
+        interval = sys.getswitchinterval()
+        sys.setswitchinterval(SWITCH_INTERVAL)
+        watcher = threading.Thread(target=self._watch, name="timer", daemon=True)
+        watcher.start()
+        try:
+            self.reset()
+            if self.config.paused:
+                self.status = "paused"
+            else:
+                self._continue()
+            while self._exit_status is None:
+                self._step()
+            return self._exit_status
+        finally:
+            if self.clock.running:
+                self.clock.pause()
+            with self._wake:
+                self._closing = True
+                self._wake.notify_all()
+            watcher.join()
+            sys.setswitchinterval(interval)
+
+    def _step(self) -> None:
+        for _ in range(len(self._posted)):
+            self._posted.popleft()()
+        if self._shutdown_wanted:
+            self._shutdown_wanted = self._reset_wanted = False
+            if self.config.no_shutdown:
+                self._stop("shutdown")
+            else:
+                self.exit(0)
+        if self._reset_wanted:
+            self._reset_wanted = False
+            self.reset()
+        if self._exit_status is not None:
+            return
+        if self.status != "running":
+            self._wait(None)
+            return
+        self.clock.run_due()
+        vcpu = self._next_vcpu()
+        if vcpu is None:
+            self._wait(self.clock.next_deadline())
+        else:
+            self._execute(vcpu)
+
+    def _next_vcpu(self) -> Vcpu | None:
+        count = len(self.vcpus)
+        for step in range(1, count + 1):
+            vcpu = self.vcpus[(self._turn + step) % count]
+            if not vcpu.halted:
+                self._turn = vcpu.index
+                return vcpu
+        return None
+
+    def _execute(self, vcpu: Vcpu) -> None:
+        deadline = self.clock.next_deadline()
+        if len(self.vcpus) > 1:
+            end = self.clock.now() + SLICE
+            deadline = end if deadline is None else min(deadline, end)
+        self._current = vcpu
+        self._watch_for(deadline)
+        # what came between the last look and the line that made the processor kickable
+        if not (self._posted or self._reset_wanted or self._shutdown_wanted or self._exit_status is not None):
+            vcpu.run()
+        self._current = None
+
+    def _wait(self, deadline: int | None) -> None:
+        """Sleep until `deadline` (virtual ns), a request or posted work."""
+        with self._wake:
+            if self._posted or self._reset_wanted or self._shutdown_wanted or self._exit_status is not None:
+                return
+            timeout = None if deadline is None else (deadline - self.clock.now()) / 1e9
+            if timeout is None or timeout > 0:
+                self._wake.wait(timeout)
+
+    # The watcher: one thread that kicks the running processor when the next timer is due.
+
+    def _armed(self, at: int) -> None:
+        if self._current is not None and (self._watched is None or at < self._watched):
+            self._watch_for(at)
+
+    def _watch_for(self, deadline: int | None) -> None:
+        if deadline != self._watched:
+            with self._wake:
+                sooner = deadline is not None and (self._watched is None or deadline < self._watched)
+                self._watched = deadline
+                if sooner:  # a later one is found when the watcher wakes for the earlier one
+                    self._wake.notify_all()
+
+    def _watch(self) -> None:
+        with self._wake:
+            while not self._closing:
+                deadline = self._watched
+                if deadline is None or not self.clock.running:
+                    self._wake.wait()
+                    continue
+                left = deadline - self.clock.now()
+                if left > 0:
+                    self._wake.wait(left / 1e9)
+                    continue
+                self._watched = None
+                current = self._current
+                if current is not None:
+                    current.kick()
