@@ -1,0 +1,1 @@
+"""Character backends: one file per `-chardev KIND`."""
