@@ -72,7 +72,7 @@ class Reg:
             raise ValueError(f"a reset value or a field does not fit in {width} bits")
         self.offset, self.width, self.reset, self.fields, self.clear = offset, width, reset, fields, clear
         self.writable = (self.mask if writable is None else writable) & ~clear
-        self.word: type[int] = type("Word", (Word,), {"fields": fields, "__slots__": ()}) if fields else int
+        self.word: type[Any] = type("Word", (Word,), {"fields": fields, "__slots__": ()}) if fields else int
         self.name = ""
         self._reader: Callable[[Any], int] | None = None
         self._writer: Callable[[Any, Any], object] | None = None
@@ -284,7 +284,7 @@ class Property(Generic[T]):
 
 
 class Backend(Property[Any]):
-    """A property that names something of the host's side (`chardev=ID`). The machine puts the object itself in the attribute; None: absent."""
+    """A property that names something of the host's side (`chardev=ID`); the machine puts the object in the attribute. None: absent."""
 
     def __init__(self, help: str = "the ID of the backend") -> None:
         super().__init__(str, None, help)
@@ -293,13 +293,13 @@ class Backend(Property[Any]):
 class Device:
     """The base of every device. `clock` may be set later; alarms need it from the first one that is armed.
 
-    `name` is the word after `-device`, `bus` where it is plugged in (`sysbus`: the machine's own, not for the user), `window` the number of
-    bytes that it decodes, `accesses` the access sizes in bytes that it takes: a larger access is split into the largest, a smaller one is
-    a guest error. An access that covers several registers is split, one that covers part of a register reads or merges that part.
+    `name` is the word after `-device`, `plugs_into` its kind of bus (`sysbus`: the machine's own, not for the user), `window` the number of
+    bytes that it decodes, `accesses` the access sizes in bytes that it takes, ascending: a larger access is split into the largest, a
+    smaller one is a guest error. An access that covers several registers is split, one that covers part of one reads or merges that part.
     """
 
     name: ClassVar[str]
-    bus: ClassVar[str] = "sysbus"
+    plugs_into: ClassVar[str] = "sysbus"
     window: ClassVar[int] = 0
     accesses: ClassVar[tuple[int, ...]] = (1, 2, 4, 8)
     registers: ClassVar[dict[str, Reg]] = {}

@@ -1,7 +1,7 @@
 """Address spaces: which RAM or device answers at an address. A machine has one for memory and one for ports.
 
-Mappings lie on top of each other like sheets of paper: where several cover an address, the one with the higher priority answers, among equals
-the later one. Taking one away uncovers what lies below, so a guest may move its BARs over anything and back.
+Mappings lie on top of each other like sheets of paper: where several cover an address, the one with the higher priority answers, among
+equals the later one. Taking one away uncovers what lies below, so a guest may move its BARs over anything and back.
 """
 
 from bisect import bisect_right
@@ -69,7 +69,7 @@ class AddressSpace:
         self._add(_Mapping(start, start + size, ram, None, offset, writable, priority))
 
     def map_device(self, start: int, size: int, device: Target, *, offset: int = 0, priority: int = 0) -> None:
-        """Let `device` answer `size` bytes at `start`; it sees offsets from `offset`. BARs use priority -1, so that RAM and fixed windows win."""
+        """Let `device` answer `size` bytes at `start`, seeing offsets from `offset`. BARs use priority -1: RAM and fixed windows win."""
         self._add(_Mapping(start, start + size, None, device, offset, True, priority))
 
     def unmap(self, start: int, size: int, target: Ram | Target | None = None) -> None:

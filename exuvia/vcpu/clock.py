@@ -1,6 +1,6 @@
 """Virtual time: it starts at power-on, stands still while the machine is paused, and fires the devices' timers.
 
-Timers belong to the machine thread: `set`, `cancel`, `run_due` and `next_deadline` are called there only. `now` may be asked from any thread.
+Timers belong to the machine thread: `set`, `cancel`, `run_due` and `next_deadline` are called there only; `now` may be asked anywhere.
 """
 
 import heapq
