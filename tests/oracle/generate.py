@@ -71,45 +71,17 @@ def is_register(operand: str) -> bool:
     return operand in ("AL", "CL", "AH", "AX", "DX", "EAX", "ES", "CS", "SS", "DS", "FS", "GS") or operand[:2] in ("rA", "eA", "ST", "XM")
 
 
-def is_byte(row: Encoding) -> bool:
-    """Whether the first operand is a byte."""
-    if "byte" in row.facts:
-        return bool(row.facts["byte"])
-    return bool(row.operands) and (row.operands[0] == "AL" or row.operands[0] in ("Eb", "Gb", "Zb", "Rb", "Ob", "Xb", "Yb"))
-
-
-def has_modrm(row: Encoding) -> bool:
-    """Whether a ModRM byte follows the opcode."""
-    return row.digit is not None or row.plus == "+i" or "modrm" in row.facts or any(x in "EMRGBVWUPQNSCD" for x in letters(row))
-
-
-def kinds(row: Encoding) -> tuple[bool, bool]:
-    """Whether the ModRM operand can be a register, and memory."""
-    if row.plus == "+i" or "modrm" in row.facts:
-        return True, False
-    rm = next((x for x in row.operands if not is_register(x) and x[0] in "EMRWUQN"), None)
-    if rm is None:
-        return True, False
-    if "/" in rm or len([c for c in rm if c in "MRUN"]) > 1:
-        return True, True
-    return rm[0] != "M", rm[0] not in "RUN"
-
-
 def sizes(row: Encoding, mode: int) -> tuple[int, ...]:
-    """The operand sizes that make a difference, in `mode`."""
-    only = row.facts.get("only", mode)
-    if only != mode:
+    """The operand sizes that make a difference in `mode`; none where the encoding does not exist."""
+    if row.facts.get("only", mode) != mode:
         return ()
-    sized = any(x[-1] in "vzy" or x in ("rAX", "eAX") for x in row.operands) or any(
-        row.facts.get(k) for k in ("string", "sized", "d64")
-    )  # fmt: skip
-    if is_byte(row) or not sized:
-        return (32, 64) if mode == 64 and str(row.facts.get("vex", ""))[1:] == "." else (32,)
-    every: tuple[int, ...] = (16, 32, 64)
-    if "vex" in row.facts or all(x[-1] not in "vz" for x in row.operands if x[0] in "EGMRZ") and any(x[-1] == "y" for x in row.operands):
-        every = (32, 64)
-    if row.facts.get("d64") and mode == 64:
-        every = (16, 64)
+    if mode == 64 and row.facts.get("f64"):
+        return (64,)
+    if mode == 64 and row.facts.get("d64"):
+        return (16, 64)
+    if not row.osize:
+        return (32,)
+    every = (32, 64) if row.only_w or row.vex else (16, 32, 64)
     return tuple(s for s in every if s <= mode)
 
 
@@ -120,12 +92,10 @@ class Builder:
         self.random, self.row, self.size, self.mode, self.in_memory = maker.random, row, size, mode, memory
         if SYSTEM & set(letters(row)):
             raise Unsuitable(f"{row.name}: control and debug registers are not for user code")
-        self.modrm = has_modrm(row)
-        register, in_memory = kinds(row)
-        if memory and not (self.modrm and in_memory) or not memory and not register:
+        if not (row.memory if memory else row.register):
             raise Unsuitable(f"{row.name}: no {'memory' if memory else 'register'} form")
-        self.byte, self.width = is_byte(row), 8 if is_byte(row) else size
-        self.rex, self.rex_wanted, self.vvvv = 0, False, 0
+        self.byte, self.width = row.byte, 8 if row.byte else size
+        self.rex, self.rex_wanted = 0, False
         self.registers = 16 if mode == 64 else 8
         self.gprs = [values.integer(self.random) & (1 << mode) - 1 for _ in range(16)]
         if mode == 32:
@@ -139,6 +109,8 @@ class Builder:
     def pick_address(self) -> int:
         """Where the memory operand lies: anywhere in the window, now and then across its end."""
         chance = self.random.random()
+        if self.bit_string():
+            return WINDOW + 4096 + self.random.randrange(4000)
         if chance < 0.03:
             return WINDOW + WINDOW_SIZE - self.random.randrange(1, 20)
         if chance < 0.15:
@@ -153,12 +125,14 @@ class Builder:
         row, r = self.row, self.random
         opcode, tail, modrm = row.opcode, b"", b""
         reg = row.digit if row.digit is not None else r.randrange(8 if self.reg_letter() in "PS" else self.registers)
-        if row.plus == "+r":
+        if self.bit_string():
+            reg = r.choice((RAX, RDX, RCX))  # never an address register
+        if row.plus:
             low = r.randrange(self.registers)
             self.note_byte(low)
             self.rex |= low >> 3
             opcode += low & 7
-        if self.modrm:
+        if row.modrm:
             modrm = self.encode_modrm(reg)
         count = self.operands()
         tail = b"".join(self.immediate(x) for x in row.operands)
@@ -184,11 +158,8 @@ class Builder:
     def encode_modrm(self, reg: int) -> bytes:
         """ModRM, SIB and displacement; sets the address registers."""
         row, r = self.row, self.random
-        fixed = row.facts.get("modrm")
-        if row.plus == "+i":
-            return bytes([(int(fixed) if isinstance(fixed, int) else 0xC0) + r.randrange(8)])
-        if isinstance(fixed, int):
-            return bytes([fixed])
+        if row.fixed is not None:
+            return bytes([row.fixed + r.randrange(row.fixed_count)])
         self.rex |= (reg >> 3) << 2
         self.note_byte(reg)
         if not self.in_memory:
@@ -260,8 +231,9 @@ class Builder:
             self.gprs[RDI] = WINDOW + 4096 + r.randrange(3000)
         elif name in ("leave", "enter"):
             self.gprs[RBP] = WINDOW + 4096 + r.randrange(512) * 8
-        elif name in ("bt", "bts", "btr", "btc") and self.in_memory and "Gv" in self.row.operands:
-            self.far_bits()
+        elif self.bit_string():  # its offset reaches 4 KiB to both sides
+            for x in (RAX, RDX, RCX):
+                self.gprs[x] = r.randrange(-30000, 30000) % (1 << self.mode)
         elif name in ("div", "idiv") and r.random() < 0.7:
             self.fair_division(name == "idiv")
         elif name.startswith("cmpxchg") and self.in_memory and r.random() < 0.5 and 0 <= at < WINDOW_SIZE - 16:
@@ -278,12 +250,9 @@ class Builder:
             del self.memory[WINDOW_SIZE:]
         return None
 
-    def far_bits(self) -> None:
-        """A bit string's offset may reach 4 KiB to both sides; its register must not be the address's."""
-        self.address = WINDOW + 4096 + self.random.randrange(4000)
-        for x in range(self.registers):
-            if not WINDOW - 0x1_0000 < self.gprs[x] < WINDOW + 0x1_0000 and self.gprs[x] < 1 << self.mode:
-                self.gprs[x] = self.random.randrange(-30000, 30000) % (1 << self.mode) if x in (RAX, RCX, RDX) else self.gprs[x]
+    def bit_string(self) -> bool:
+        """Whether the register operand is an offset into a bit string in memory."""
+        return self.row.name in ("bt", "bts", "btr", "btc") and self.in_memory and "Gv" in self.row.operands
 
     def fair_division(self, signed: bool) -> None:
         """A dividend whose quotient mostly fits."""
@@ -368,25 +337,23 @@ class Builder:
             out += b"\xf0"
         if self.long_address:
             out += b"\x67"
-        if self.size == 16 and not self.byte and "vex" not in row.facts:
+        if self.size == 16 and not self.byte and not (row.vex or row.only_w or row.facts.get("f64") and self.mode == 64):
             out += b"\x66"
         return out
 
     def escape(self, opcode: int) -> bytes:
         """Mandatory prefix, REX or VEX, opcode map and opcode."""
         row = self.row
-        wide = self.size == 64 and not self.byte and not (row.facts.get("d64") and self.mode == 64)
-        vex = row.facts.get("vex")
-        if vex is not None:
-            w = wide if str(vex)[1:] == "." else str(vex)[1:] == "1"
-            table = {"0F": 1, "0F38": 2, "0F3A": 3}[row.map]
+        wide = self.size == 64 and not self.byte and not (self.mode == 64 and (row.facts.get("d64") or row.facts.get("f64")))
+        prefix = int(row.prefix, 16) if row.prefix not in (None, "NP") else 0
+        if row.vex:
             vvvv = self.random.randrange(self.registers) if any(x[0] == "B" for x in row.operands) else 0
-            pp = {0: 0, 0x66: 1, 0xF3: 2, 0xF2: 3}[row.prefix]
-            return bytes([0xC4, (~self.rex & 7) << 5 | table, w << 7 | (~vvvv & 15) << 3 | pp, opcode])
-        rex = self.rex | (8 if wide or row.facts.get("rexw") else 0)
-        if rex and self.mode == 32:
-            raise Unsuitable(f"{row.name}: no REX prefix in 32-bit mode")
-        out = bytes([row.prefix] if row.prefix else [])
+            rxb = 7 if self.mode == 32 else ~self.rex & 7  # elsewhere 32-bit mode reads LES
+            pp = {0: 0, 0x66: 1, 0xF3: 2, 0xF2: 3}[prefix]
+            table = {"0F": 1, "0F38": 2, "0F3A": 3}[row.map]
+            return bytes([0xC4, rxb << 5 | table, wide << 7 | (~vvvv & 15) << 3 | pp, opcode])
+        rex = self.rex | (8 if wide else 0)
+        out = bytes([prefix] if prefix else [])
         if rex or self.rex_wanted:
             out += bytes([0x40 | rex])
         return out + bytes.fromhex(row.map) + bytes([opcode])
