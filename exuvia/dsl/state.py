@@ -1,0 +1,69 @@
+"""The layout of a processor's state in memory, declared once: reset, save, load and the debugger's views derive from it.
+
+The first 256 bytes can be reached by byte-wide record fields; engines use the words that `ENGINE` names; the architecture's own follow.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+# What every engine needs, one 64-bit word each. `pc` here is the linear address where execution goes on.
+ENGINE = """deadline budget_end request icount pc op resume reason current mode salt generation table careful cache
+    tlb tlb_system slots code_pages jumps functions
+    leave arg0 arg1 arg2 arg3 vector error address fault_size fault_access
+    io_port io_size io_data io_ready mmio_address mmio_size mmio_data mmio_done mmio_next
+    bounce_count bounce_used delivering walk_page walk_rights walk_error
+    local_list local_count global_list global_count large_low large_high large_low2 large_high2
+    decode_table slot wanted_count wanted runtime spare0 spare1 spare2 spare3""".split()
+ENGINE_AT = 256
+ISA_AT = 2048  # where the architecture's declarations start
+PAGE_AT = 136  # the linear address of the running block's page
+MMIO_RESULTS_AT = ENGINE_AT + 8 * len(ENGINE)  # up to 64 words that devices answered, for an instruction that is done again
+
+
+@dataclass(frozen=True)
+class File:
+    """`count` registers of `width` bits, `stride` bytes apart, starting at `offset`."""
+
+    name: str
+    offset: int
+    count: int
+    width: int
+    stride: int
+    reset: int = 0
+
+
+class Layout:
+    """Names to places; `size` is what a state occupies, in bytes."""
+
+    def __init__(self) -> None:
+        self.files: dict[str, File] = {}
+        self.size = ISA_AT
+        for i, name in enumerate(ENGINE):
+            self.files[name] = File(name, ENGINE_AT + 8 * i, 1, 64, 8)
+        self.files["page"] = File("page", PAGE_AT, 1, 64, 8)
+        assert MMIO_RESULTS_AT + 512 <= ISA_AT, "the engine's words reach into the architecture's"
+        self.declared: list[str] = []
+
+    def file(self, name: str, count: int, width: int, *, stride: int | None = None, at: int | None = None, reset: int = 0) -> File:
+        """Declare a register file; without `at` it is placed behind the last one, aligned to 16 bytes where it is wider than 64 bits."""
+        if name in self.files:
+            raise ValueError(f"the state has two files named {name}")
+        stride = stride or max(8, width // 8)
+        if at is None:
+            align = 16 if width > 64 else 8
+            at = -(-self.size // align) * align
+            self.size = at + count * stride
+        f = self.files[name] = File(name, at, count, width, stride, reset)
+        self.declared.append(name)
+        return f
+
+    def words(self, names: str, **resets: int) -> None:
+        """Declare single 64-bit registers."""
+        for name in names.split():
+            self.file(name, 1, 64, reset=resets.get(name, 0))
+
+    def offset(self, name: str, slot: int = 0) -> int:
+        """Byte offset of a register in the state."""
+        f = self.files[name]
+        return f.offset + slot * f.stride

@@ -1,0 +1,1 @@
+"""What the processors are; imports only `dsl`."""

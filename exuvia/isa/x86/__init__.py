@@ -1,0 +1,11 @@
+"""The x86 processor (AMD64 Architecture Programmer's Manual, Intel 64 and IA-32 SDM). `ROWS` holds every encoding once `load()` ran."""
+
+from importlib import import_module
+
+CHAPTERS = "integer bit string control x87 mmx sse sse_float crypto segments system interrupts".split()
+
+
+def load() -> None:
+    """Import every chapter, so that `forms.ROWS` is whole."""
+    for chapter in CHAPTERS:
+        import_module(f"exuvia.isa.x86.{chapter}")

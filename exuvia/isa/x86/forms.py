@@ -1,0 +1,194 @@
+"""How x86 writes encodings. The format does the plumbing; an instruction is a function of its operands.
+
+An encoding is text, as on the manual's pages: `0F AF Gv,Ev`, `80/4 Eb,Ib` (digit in ModRM.reg), `50+r Zv` (register in the opcode),
+`70+cc Jb` (condition), `66 0F FE Vx,Wx` (mandatory prefix; `NP` says that 66, F3 and F2 mean something else), `0F 01 =D0` (a fixed ModRM
+byte), `D8 =C0+i ST` (eight of them), `VEX 0F38 F2 Gy,By,Ey` (VEX with L=0; `VEX.66 0F38 F7 ...` with a prefix). Several are joined by ` | `.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+from exuvia.dsl.trace import tracing, when
+from exuvia.dsl.values import Value, lift
+from exuvia.isa.x86.cpu import Cpu, raise_
+from exuvia.isa.x86.operands import device_not_available, operand
+from exuvia.isa.x86.state import CR0_EM, CR0_TS, CR4_OSFXSR, NM, UD
+
+ROWS: list[Row] = []
+
+_ENCODING = re.compile(
+    r"(?:(?P<vex>VEX)(?:\.(?P<vexp>66|F3|F2))? |(?P<prefix>NP|66|F3|F2) )?(?P<code>(?:[0-9A-F]{2} ?)+|0F38 [0-9A-F]{2} ?|0F3A [0-9A-F]{2} ?)"
+    r"(?:=(?P<fixed>[0-9A-F]{2})(?P<plusi>\+i)?|(?P<plus>\+r)|/(?P<digit>[0-7]))?\s*(?P<operands>\S*)$"
+)
+REPEATS = {0: None, 1: "rep", 2: "repne", 3: None}
+OSIZES = (16, 32, 64, 64)
+
+
+class Row:
+    """One encoding of one instruction.
+
+    Facts: only=64|32 (modes), d64 / f64 (operand size defaults to / is 64 in 64-bit mode), branch (has a relative target), ends (ends a
+    block), conditional (a branch that may fall through), string (a repeatable string instruction), repne (both REPs mean something),
+    locks ("may" LOCK, or "always" for XCHG), modifies (memory operand is written), shadow (the next instruction runs before interrupts),
+    feature (name of the CPUID feature), unaligned, byte, asize (depends on address size without ModRM), mmx / sse / x87 (which unit must be available).
+    """
+
+    def __init__(self, text: str, run: Callable[..., Any], facts: dict[str, Any]) -> None:
+        m = _ENCODING.match(text.strip())
+        if not m:
+            raise ValueError(f"not an encoding: {text!r}; write for example '0F AF Gv,Ev' or '80/4 Eb,Ib'")
+        self.text, self.run, self.facts = text.strip(), run, facts
+        self.name = ""
+        self.id = 0
+        self.vex = m["vex"] is not None
+        self.prefix: str | None = m["vexp"] or ("NP" if self.vex else m["prefix"])
+        code = bytes.fromhex(m["code"])
+        self.map = ""
+        for escape in ("0F38", "0F3A", "0F"):
+            if code[: len(escape) // 2] == bytes.fromhex(escape) and len(code) > len(escape) // 2:
+                self.map, code = escape, code[len(escape) // 2 :]
+                break
+        if len(code) != 1:
+            raise ValueError(f"not an opcode: {text!r}")
+        self.opcode = code[0]
+        self.plus = m["plus"] is not None
+        self.digit = int(m["digit"]) if m["digit"] else None
+        self.fixed = int(m["fixed"], 16) if m["fixed"] else None
+        self.fixed_count = 8 if m["plusi"] else 1
+        self.operands = [x for x in m["operands"].split(",") if x]
+        letters = {x[0] for x in self.operands if x not in ("AL", "CL", "DX", "ST", "1") and not x.startswith("r")}
+        self.modrm = bool(letters & set("EGMRVWUPQNSCD")) or self.digit is not None or self.fixed is not None
+        memory_only = "M" in letters
+        register_only = bool(letters & set("RUNCD")) or self.fixed is not None or not self.modrm
+        self.memory = self.modrm and not register_only
+        self.register = not memory_only
+        first = self.operands[0] if self.operands else ""
+        self.byte = bool(re.match(r"[EGZOM]b$", first)) or first == "AL" or bool(facts.get("byte"))
+        sizes = {x[-1] for x in self.operands}
+        wide = not self.byte and ("v" in sizes or "z" in sizes or any(x in ("rAX", "rDX") for x in self.operands) or bool(facts.get("osize")))
+        self.osize = wide or "y" in sizes or bool(sizes & {"v"} and self.byte)
+        self.only_w = "y" in sizes and not wide  # REX.W alone chooses; 66 is a mandatory prefix here
+        self.far_memory = "O" in letters
+
+    def mask(self) -> int:
+        """Which bits of the variant number matter: 0-1 operand size, 2 memory, 3 other address size, 4-5 REP or LOCK, 6 segment override."""
+        m = 3 if self.osize or self.facts.get("d64") or self.facts.get("f64") else 0
+        if self.memory and self.register:
+            m |= 4
+        if self.memory or self.far_memory or self.facts.get("string") or self.facts.get("asize"):
+            m |= 8
+        if self.memory or self.far_memory or self.facts.get("string"):
+            m |= 64
+        if self.facts.get("string") or self.facts.get("locks"):
+            m |= 48
+        return m
+
+    def trace(self, variant: int, code: int, stack: int, flat: bool) -> Cpu:
+        """The instruction's text, read for one variant in one mode."""
+        osize = OSIZES[variant & 3]
+        rep = REPEATS[variant >> 4 & 3]
+        native = 64 if code == 64 else code
+        other = {64: 32, 32: 16, 16: 32}[native]
+        cpu = Cpu(row=self)
+        cpu.osize, cpu.w = osize, 8 if self.byte else osize
+        cpu.code, cpu.stack, cpu.flat = code, stack, flat
+        cpu.asize = other if variant & 8 else native
+        cpu.mem = (bool(variant & 4) if self.register else True) if self.memory else False
+        cpu.override = bool(variant & 64) or not flat
+        always = self.facts.get("locks") == "always"
+        cpu.locked = cpu.mem and (always or bool(self.facts.get("locks")) and variant >> 4 & 3 == 3)
+        cpu.rep = rep if self.facts.get("string") else None
+        with tracing(cpu):
+            self.guard(cpu)
+            self.run(cpu, *(operand(cpu, x) for x in self.operands))
+        return cpu
+
+    def guard(self, cpu: Cpu) -> None:
+        """#UD and #NM of the unit that this instruction needs (SDM vol. 3, 2.5 and table 13-1)."""
+        if self.facts.get("sse"):
+            with when((cpu.cr0 & CR0_EM | ~cpu.cr4 & CR4_OSFXSR) != 0):
+                raise_(UD)
+            with when((cpu.cr0 & CR0_TS) != 0):
+                raise_(NM)
+        if self.facts.get("mmx"):
+            with when((cpu.cr0 & CR0_EM) != 0):
+                raise_(UD)
+            with when((cpu.cr0 & CR0_TS) != 0):
+                raise_(NM)
+            cpu.top, cpu.ftw = 0, 0  # in `ftw` a set bit is an empty register
+        if self.facts.get("x87"):
+            device_not_available(cpu)
+
+    def __repr__(self) -> str:
+        return f"<{self.name} {self.text}>"
+
+
+def op(rows: str, name: str = "", **facts: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Registers encodings for a text `(cpu, operands...)`; the mnemonic is the function's name unless given."""
+
+    def register(run: Callable[..., Any]) -> Callable[..., Any]:
+        for text in rows.split("|"):
+            row = Row(text, run, facts)
+            row.name = name or run.__name__.strip("_")
+            row.id = len(ROWS)
+            ROWS.append(row)
+        return run
+
+    return register
+
+
+CONDITIONS = "o no b nb z nz be nbe s ns p np l nl le nle".split()
+_CONDITION = dict(o="OF", b="CF", z="ZF", s="SF", p="PF", be="BE", l="L", le="LE")
+
+
+def condition(cpu: Cpu, name: str) -> Value:
+    """A condition by its suffix: z, nbe, l ..."""
+    c = cpu.condition(_CONDITION[name.removeprefix("n")])
+    return ~c if name[0] == "n" else c
+
+
+def by_condition(rows: str, name: str, **facts: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Sixteen encodings, one per condition; the text gets the condition as a value."""
+
+    def register(run: Callable[..., Any]) -> Callable[..., Any]:
+        for cc, suffix in enumerate(CONDITIONS):
+
+            def text(cpu: Cpu, *operands: Any, suffix: str = suffix) -> None:
+                run(cpu, condition(cpu, suffix), *operands)
+
+            for r in rows.split("|"):
+                head, operands = r.split("+cc")
+                head = head.strip()
+                op(f"{head[:-1]}{int(head[-1], 16) + cc:X} {operands}", name + suffix, **facts)(text)
+        return run
+
+    return register
+
+
+def pure(rows: str, f: Callable[..., Any], name: str = "", flags: Callable[..., Any] | None = None, writes: bool = True, **facts: Any) -> Any:
+    """destination = f(destination, source...): the plumbing of most of the manual. `flags` is a rule of `flags`."""
+
+    def run(cpu: Cpu, *o: Any) -> None:
+        r = lift(f(*o), o[0].w)
+        if flags is not None:
+            if flags.__name__ == "logic":
+                cpu.set_flags("logic", r)
+            else:
+                cpu.set_flags(flags.__name__, o[0].read(), lift(o[1], r.w), r)
+        if writes:
+            o[0].set(r)
+
+    return op(rows, name, **facts)(run)
+
+
+def form(rows: str) -> Callable[..., Any]:
+    """Encodings with '+n' relative to the instruction's row of eight, and '/r' for its digit."""
+
+    def make(n: int, name: str, f: Callable[..., Any], **facts: Any) -> Any:
+        each = [re.sub(r"^\+(\d)", lambda m: f"{8 * n + int(m[1]):02X}", r.strip()).replace("/r", f"/{n}") for r in rows.split("|")]
+        return pure(" | ".join(each), f, name, **facts)
+
+    return make
