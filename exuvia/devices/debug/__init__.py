@@ -1,0 +1,1 @@
+"""Devices for those who debug guests."""

@@ -1,0 +1,1 @@
+"""Interfaces between firmware and machine."""

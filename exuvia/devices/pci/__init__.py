@@ -1,0 +1,1 @@
+"""PCI: the bus, what every function has, and the chipset."""
