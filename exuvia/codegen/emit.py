@@ -24,7 +24,7 @@ def vector(n: Node) -> bool:
     """Is this value best kept in a vector register?"""
     if n.w != 128:
         return False
-    if n.op in ("lanes", "lanes1", "insert", "load", "concat"):
+    if n.op in ("lanes", "lanes1", "insert", "load", "concat", "shuffle"):
         return True
     if n.op == "get":
         return True
@@ -189,6 +189,20 @@ class Emitter:
         t, v = self.join(n, i)
         return self.let(f"bitcast {t} {v} to i{n.w}")
 
+    def value_shuffle(self, n: Node, i: Instruction) -> Any:
+        t, v = self.choose_lanes(n, i)
+        return self.let(f"bitcast {t} {v} to i{n.w}")
+
+    def value_lane_at(self, n: Node, i: Instruction) -> Any:
+        x, index = n.args
+        t = f"<{x.w // n.w} x i{n.w}>"
+        return self.let(f"extractelement {t} {self.lanes(x, t, i)}, i64 {self.value(index, i)}")
+
+    def value_signs(self, n: Node, i: Instruction) -> Any:
+        t = f"<{n.w} x i{n.attr}>"
+        c = self.let(f"icmp slt {t} {self.lanes(n.args[0], t, i)}, zeroinitializer")
+        return self.let(f"bitcast <{n.w} x i1> {c} to i{n.w}")
+
     def value_float(self, n: Node, i: Instruction) -> Any:
         return self.let(f"bitcast {FLOATS[n.w]} {self.float(n, i)} to i{n.w}")
 
@@ -327,6 +341,9 @@ class Emitter:
         if n.op in ("lanes", "lanes1"):
             t, r = self.lane_operation(n, i)
             return r if t == "<2 x i64>" else self.let(f"bitcast {t} {r} to <2 x i64>")
+        if n.op == "shuffle":
+            t, r = self.choose_lanes(n, i)
+            return r if t == "<2 x i64>" else self.let(f"bitcast {t} {r} to <2 x i64>")
         if n.op in ("merge", "load"):
             raise NotImplementedError(f"{n.op}: a value outside of its branch?")
         return self.let(f"bitcast i128 {self.value(n, i)} to <2 x i64>")
@@ -349,6 +366,13 @@ class Emitter:
         for k, x in enumerate(n.args):
             r = self.let(f"insertelement {t} {r}, i{w} {self.value(x, i)}, i64 {k}")
         return t, r
+
+    def choose_lanes(self, n: Node, i: Instruction) -> tuple[str, Any]:
+        w, indices = n.attr
+        t = f"<{n.args[0].w // w} x i{w}>"
+        a, b = (self.lanes(x, t, i) for x in n.args)
+        mask = ", ".join(f"i32 {k}" for k in indices)
+        return f"<{len(indices)} x i{w}>", self.let(f"shufflevector {t} {a}, {t} {b}, <{len(indices)} x i32> <{mask}>")
 
     def lane_operation(self, n: Node, i: Instruction) -> tuple[str, Any]:
         op, w = n.attr
@@ -392,6 +416,8 @@ class Emitter:
             self.aside(off, lambda: self.ending(n, i))
             return self.start(on)
         before = [self.any_value(m.args[2], i, m) for m in merges]
+        if body[0].op == "rare":
+            return self.rarely(n, i, c, before)
         source, then, after = self.label, self.fresh("T"), self.fresh("J")
         self.do(f"br i1 {c}, label %{then}, label %{after}")
         mark = len(self.log)
@@ -404,6 +430,29 @@ class Emitter:
         self.start(after)
         for m, a, b in zip(merges, inside, before, strict=True):
             self.bind(m, i, self.let(f"phi {self.type(m)} [ {a}, %{end} ], [ {b}, %{source} ]"))
+
+    def rarely(self, n: Node, i: Instruction, c: Any, before: list[Any]) -> None:
+        """A branch to the cold part, which comes back."""
+        body, merges, _ = n.attr
+        source, then, after = self.label, self.fresh("C"), self.fresh("J")
+        self.do(f"br i1 {c}, label %{then}, label %{after}{UNLIKELY}")
+        inside: list[Any] = []
+        end = then
+
+        def cold() -> None:
+            nonlocal end
+            self.effects(body, i)
+            inside.extend(self.any_value(m.args[1], i, m) for m in merges)
+            end = self.label
+            self.do(f"br label %{after}")
+
+        self.aside(then, cold)
+        self.start(after)
+        for m, a, b in zip(merges, inside, before, strict=True):
+            self.bind(m, i, self.let(f"phi {self.type(m)} [ {a}, %{end} ], [ {b}, %{source} ]"))
+
+    def do_rare(self, n: Node, i: Instruction) -> None:
+        """A mark at the start of a branch."""
 
     def leaves(self, body: list[Node]) -> bool:
         return body[-1].op in ("raise", "retry", "leave", "enter")

@@ -189,6 +189,14 @@ class when:  # noqa: N801 - a word of the language
             t.flags = Flags("words", tuple(pick(a, b).n for a, b in zip(then, t.words(), strict=True)))
 
 
+class rarely(when):  # noqa: N801 - a word of the language
+    """`with rarely(c): ...`: as `when`, but what is written inside costs nothing unless it happens, not even a call."""
+
+    def __enter__(self) -> None:
+        super().__enter__()
+        now().effect("rare", 0)
+
+
 def branch_to(c: Value, n: Node, old: Value, pick: Callable[[Value, Value], Value]) -> Value:
     """Where to go stays a choice between places outside the branch, so that an engine can see the places."""
     if n.op in ("select", "merge") and n.args[2].op == "get" and n.args[1].op in ("this_pc", "field", "target"):

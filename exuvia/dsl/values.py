@@ -266,6 +266,18 @@ class Value:
         """Lane i of w bits (lane 0 is the lowest)."""
         return Value(node("lane", w, self.n, attr=i)) if self.w > 64 else self.bits(i * w + w - 1, i * w)
 
+    def lane_at(self, index: Any, w: int) -> Value:
+        """The lane of w bits whose number is computed; the number must be below the count of lanes."""
+        return Value(node("lane_at", w, self.n, lift(index, 64).zext(64).n))
+
+    def shuffle(self, x: Any, w: int, *indices: int) -> Value:
+        """Lanes of w bits chosen from this value's lanes and, numbered on from there, x's."""
+        return Value(node("shuffle", w * len(indices), self.n, self._of(x), attr=(w, indices)))
+
+    def signs(self, w: int) -> Value:
+        """The sign bits of the lanes of w bits, lane 0's lowest."""
+        return Value(node("signs", self.w // w, self.n, attr=w))
+
     def insert(self, i: int, x: Any) -> Value:
         """This value with lane i, as wide as x, replaced."""
         return Value(node("insert", self.w, self.n, x.n, attr=i))
