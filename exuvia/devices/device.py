@@ -253,14 +253,15 @@ class Alarm:
 class Property(Generic[T]):
     """A setting of the user's: `-device NAME,property=value`. `type` is bool, int or str; sizes may end in K, M, G, T.
 
-    On a device it is the value; `_` in the attribute's name is `-` for the user.
+    On a device it is the value. The user's word for it is the attribute's name, with `-` for `_`, unless `name` says otherwise.
     """
 
-    def __init__(self, type: Callable[..., T], default: T, help: str) -> None:
-        self.type, self.default, self.help = type, default, help
+    def __init__(self, type: Callable[..., T], default: T, help: str, *, name: str = "") -> None:
+        self.type, self.default, self.help, self.name = type, default, help, name
 
     def __set_name__(self, owner: type, name: str) -> None:
-        self.attribute, self.name = name, name.replace("_", "-")
+        self.attribute = name
+        self.name = self.name or name.replace("_", "-")
 
     @overload
     def __get__(self, device: None, owner: type) -> "Property[T]": ...
@@ -284,10 +285,27 @@ class Property(Generic[T]):
 
 
 class Backend(Property[Any]):
-    """A property that names something of the host's side (`chardev=ID`); the machine puts the object in the attribute. None: absent."""
+    """A property that names something of the host's side (`chardev=ID`); the machine puts the object in the attribute. None: absent.
+
+    `@backend.attached` makes `callback(self)` run when that happens.
+    """
 
     def __init__(self, help: str = "the ID of the backend") -> None:
         super().__init__(str, None, help)
+        self._callback: Callable[[Any], object] | None = None
+
+    def attached(self, callback: F) -> F:
+        """Decorator: `callback(self)` runs when an object was put in the attribute."""
+        self._callback = callback
+        return callback
+
+    def __get__(self, device: "Device | None", owner: type) -> Any:
+        return self if device is None else device.__dict__.get(self.attribute)
+
+    def __set__(self, device: "Device", value: Any) -> None:
+        device.__dict__[self.attribute] = value
+        if value is not None and self._callback is not None:
+            self._callback(device)
 
 
 class Device:
@@ -339,14 +357,14 @@ class Device:
         """Raises TypeError for a property that the device does not have; user's text goes through `configure` instead."""
         if clock is not None:
             self.clock = clock
-        for name, value in properties.items():
-            if not isinstance(getattr(type(self), name, None), Property):
-                raise TypeError(f"{type(self).__name__} has no property {name}")
-            setattr(self, name, value)
         self._registers: dict[str, Any] = {}
         for name, state in self._states.items():
             setattr(self, name, state.initial())
         Device.reset(self)
+        for name, value in properties.items():
+            if not isinstance(getattr(type(self), name, None), Property):
+                raise TypeError(f"{type(self).__name__} has no property {name}")
+            setattr(self, name, value)
 
     @classmethod
     def configure(cls, options: dict[str, str]) -> dict[str, Any]:

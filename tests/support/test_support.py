@@ -1,0 +1,58 @@
+"""Bit fields, the user's errors, the log and the registry."""
+
+from pathlib import Path
+
+import pytest
+
+from exuvia.devices.device import Device, devices
+from exuvia.support import log
+from exuvia.support.bits import bit
+from exuvia.support.errors import UserError, unknown
+from exuvia.support.registry import Registry, modules
+
+
+def test_bits() -> None:
+    assert bit[7].extract(0x80) == 1
+    assert bit[18:16].mask == 0x70000
+    assert bit[18:16].insert(0xFFFFFFFF, 5) == 0xFFFDFFFF
+    assert str(bit[18:16]) == "bit[18:16]"
+    with pytest.raises(ValueError):
+        bit[18:16].insert(0, 8)
+    with pytest.raises(ValueError):
+        bit[0:3]
+
+
+def test_unknown_names_the_nearest() -> None:
+    assert str(unknown("device", "isa-seriel", ["isa-serial", "ioapic"])) == "unknown device 'isa-seriel' (did you mean isa-serial?)"
+    assert str(unknown("device", "zzz", ["a", "b"])) == "unknown device 'zzz' (did you mean a or b?)"
+    assert str(unknown("device", "zzz", map(str, range(20)))) == "unknown device 'zzz'"
+
+
+def test_registry() -> None:
+    assert modules("exuvia.devices")["uart16550"] == "exuvia.devices.serial.uart16550"
+    assert "isa-serial" in devices
+    assert issubclass(devices["isa-serial"], Device)
+    with pytest.raises(UserError, match="did you mean isa-serial"):
+        devices["isa-seril"]
+    assert list(devices) == sorted(devices)
+    assert len(Registry("exuvia.memory", Device, "device")) == 0
+
+
+def test_log(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    log.unimp("unseen")
+    file = tmp_path / "log"
+    log.configure("unimp,int", str(file))
+    log.unimp("one")
+    log.guest_errors("off")
+    for _ in range(3):
+        log.interrupts.once("key", "two")
+    log.configure("all")
+    log.guest_errors("three")
+    log.configure("")
+    assert file.read_text() == "one\ntwo\n"
+    assert capsys.readouterr().err == "three\n"
+    with pytest.raises(UserError, match="did you mean unimp"):
+        log.configure("unimpl")
+    with pytest.raises(UserError, match="cannot write the log"):
+        log.configure("unimp", str(tmp_path / "missing" / "log"))
+    assert all(name in log.help_text() for name in ("unimp", "guest_errors", "all"))
