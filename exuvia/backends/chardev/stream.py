@@ -11,7 +11,7 @@ BACKLOG = 1 << 20  # bytes kept for a peer that does not read; then output is lo
 
 
 class Stream:
-    """Reads `fd` a chunk at a time: after `on_data(chunk)` it waits for `more()`; writes what `send` queued. Both callbacks run in its thread.
+    """Reads `fd` a chunk at a time: after `on_data(chunk)` it waits for `more()`. Writes what `send` queued. Callbacks run in the thread.
 
     The descriptor is made non-blocking and stays the caller's: close it after `stop`.
     """
@@ -102,9 +102,6 @@ class Stream:
                 self._output.clear()
 
     def _read(self) -> bool:
-        with self._lock:
-            if not self._reading and not self._stopped:  # hung up while nothing may be read: look again when it may
-                pass
         try:
             data = os.read(self.fd, CHUNK)
         except BlockingIOError:

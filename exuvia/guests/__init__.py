@@ -1,0 +1,1 @@
+"""Operating systems to run: a catalog, and how each comes into the cache."""

