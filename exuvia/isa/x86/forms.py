@@ -15,7 +15,7 @@ from exuvia.dsl.trace import tracing, when
 from exuvia.dsl.values import Value, lift
 from exuvia.isa.x86.cpu import Cpu, raise_
 from exuvia.isa.x86.operands import device_not_available, operand
-from exuvia.isa.x86.state import CR0_EM, CR0_TS, CR4_OSFXSR, NM, UD
+from exuvia.isa.x86.state import CR0_EM, CR0_TS, CR4_OSFXSR, MF, NM, UD
 
 ROWS: list[Row] = []
 
@@ -25,6 +25,7 @@ _ENCODING = re.compile(
 )
 REPEATS = {0: None, 1: "rep", 2: "repne", 3: None}
 OSIZES = (16, 32, 64, 64)
+FSW_ES = 1 << 7  # an unmasked x87 exception is pending
 
 
 class Row:
@@ -33,7 +34,8 @@ class Row:
     Facts: only=64|32 (modes), d64 / f64 (operand size defaults to / is 64 in 64-bit mode), branch (has a relative target), ends (ends a
     block), conditional (a branch that may fall through), string (a repeatable string instruction), repne (both REPs mean something),
     locks ("may" LOCK, or "always" for XCHG), modifies (memory operand is written), shadow (the next instruction runs before interrupts),
-    feature (name of the CPUID feature), unaligned, byte, asize (depends on address size without ModRM), mmx / sse / x87 (which unit must be available).
+    feature (name of the CPUID feature), unaligned, byte, asize / segment (depends on address size / segment override without ModRM),
+    mmx / sse / x87 (which unit must be available).
     """
 
     def __init__(self, text: str, run: Callable[..., Any], facts: dict[str, Any]) -> None:
@@ -80,7 +82,7 @@ class Row:
             m |= 4
         if self.memory or self.far_memory or self.facts.get("string") or self.facts.get("asize"):
             m |= 8
-        if self.memory or self.far_memory or self.facts.get("string"):
+        if self.memory or self.far_memory or self.facts.get("string") or self.facts.get("segment"):
             m |= 64
         if self.facts.get("string") or self.facts.get("locks"):
             m |= 48
@@ -109,21 +111,28 @@ class Row:
     def guard(self, cpu: Cpu) -> None:
         """#UD and #NM of the unit that this instruction needs (SDM vol. 3, 2.5 and table 13-1)."""
         if self.facts.get("sse"):
-            with when((cpu.cr0 & CR0_EM | ~cpu.cr4 & CR4_OSFXSR) != 0):
-                raise_(UD)
-            with when((cpu.cr0 & CR0_TS) != 0):
+            with when((cpu.cr0 & (CR0_EM | CR0_TS) | ~cpu.cr4 & CR4_OSFXSR) != 0):
+                with when((cpu.cr0 & CR0_EM | ~cpu.cr4 & CR4_OSFXSR) != 0):
+                    raise_(UD)
                 raise_(NM)
         if self.facts.get("mmx"):
-            with when((cpu.cr0 & CR0_EM) != 0):
-                raise_(UD)
-            with when((cpu.cr0 & CR0_TS) != 0):
-                raise_(NM)
-            cpu.top, cpu.ftw = 0, 0  # in `ftw` a set bit is an empty register
+            enter_mmx(cpu)
         if self.facts.get("x87"):
             device_not_available(cpu)
 
     def __repr__(self) -> str:
         return f"<{self.name} {self.text}>"
+
+
+def enter_mmx(cpu: Cpu) -> None:
+    """#UD, #NM and a pending #MF; then all x87 registers are in use, from number 0 (SDM vol. 1, 9.5.1; vol. 3, 12.1)."""
+    with when((cpu.cr0 & (CR0_EM | CR0_TS) | cpu.fsw & FSW_ES) != 0):
+        with when((cpu.cr0 & CR0_EM) != 0):
+            raise_(UD)
+        with when((cpu.cr0 & CR0_TS) != 0):
+            raise_(NM)
+        raise_(MF)
+    cpu.top, cpu.ftw = 0, 0  # in `ftw` a set bit is an empty register
 
 
 def op(rows: str, name: str = "", **facts: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:

@@ -3,7 +3,8 @@
 First letter: E general register or memory, G general register (reg), B general register (VEX.vvvv), Z register in the opcode, M memory
 only, R register only (rm), I immediate, sI sign-extended immediate, J relative target, O memory at an absolute offset, S segment register,
 C/D control/debug register, V/W/U xmm (reg / rm or memory / rm only), P/Q/N mmx likewise, ST x87 stack register (rm).
-Size: b 8, w 16, d 32, q 64, v operand size, z operand size but immediates at most 32, y 32 or 64, x 128, ss/sd scalar float 32/64, t 80.
+Size: b 8, w 16, d 32, q 64, v operand size, z operand size but immediates at most 32, y 32 or 64, x 128, ss/sd scalar float 32/64, t 80,
+bd/wd: 8/16 in memory, but 32 in a register.
 Names in capitals (AL, CL, DX, rAX) and 1 are themselves.
 """
 
@@ -17,7 +18,7 @@ from exuvia.dsl.values import Node, Readable, Value, lift, node
 from exuvia.isa.x86.cpu import Cpu, Memory, raise_
 from exuvia.isa.x86.state import CR0_EM, CR0_TS, GP, GPR, NM
 
-SIZES = {"b": 8, "w": 16, "d": 32, "q": 64, "x": 128, "ss": 32, "sd": 64, "t": 80, "": 0}
+SIZES = {"b": 8, "w": 16, "d": 32, "q": 64, "x": 128, "ss": 32, "sd": 64, "t": 80, "": 0, "bd": 8, "wd": 16}
 
 
 class Register(Readable):
@@ -136,11 +137,12 @@ def operand(cpu: Cpu, text: str) -> Any:
     if letter in "EWMQ" and cpu.mem:
         m = Memory(cpu, effective_address(cpu), w, "seg")
         m.will_write = bool(cpu.row.facts.get("modifies"))
-        if w == 128 and letter == "W" and not cpu.row.facts.get("unaligned"):
-            with when((m.address & 15) != 0):
+        if w == 128 and letter in "WM" and not cpu.row.facts.get("unaligned"):
+            linear = m.address.zext(64) + cpu.get(("seg_base", "seg", 64)) if cpu.override else m.address
+            with when((linear & 15) != 0):
                 raise_(GP, 0)
         return m
-    return REGISTERS[letter](cpu, w)
+    return REGISTERS[letter](cpu, 32 if text[1:] in ("bd", "wd") else w)
 
 
 REGISTERS: dict[str, Callable[[Cpu, int], Any]] = {

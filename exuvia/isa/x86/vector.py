@@ -1,0 +1,102 @@
+"""Packed integers: what MMX, SSE2 and their successors do lane by lane, at 64 and at 128 bits (SDM vol. 1, 9.2 and 11.3)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from exuvia.dsl.values import Value, concat, lift
+from exuvia.isa.x86.forms import pure
+
+Text = Callable[[Any, Any], Any]
+
+
+def every(lane: int, w: int, total: int) -> int:
+    """A constant with the same value in each lane of w bits."""
+    return sum((lane & (1 << w) - 1) << i for i in range(0, total, w))
+
+
+def spread(v: Value, total: int) -> Value:
+    """The same value in each lane."""
+    return concat(*[v] * (total // v.w))
+
+
+def both(code: str, name: str, f: Text, since: tuple[str, str] = ("mmx", "sse2")) -> None:
+    """One instruction on mmx registers and, with prefix 66, on xmm registers; `since` names the features that brought it."""
+    pure(f"NP {code} Pq,Qq", f, name, mmx=True, feature=since[0])
+    pure(f"66 {code} Vx,Wx", f, name, sse=True, feature=since[1])
+
+
+def lanewise(op: str, w: int) -> Text:
+    """A lane operation of the language as an instruction's text."""
+    return lambda a, b: a.lanes(op, lift(b, a.w), w)
+
+
+def add(a: Value, b: Any, w: int) -> Value:
+    return a.lanes("add", b, w)
+
+
+def shift(a: Value, op: str, count: int, w: int) -> Value:
+    """All lanes by a constant: op is shl, lshr or ashr."""
+    return a.lanes(op, every(count, w, a.w), w)
+
+
+def clamp(a: Value, low: int, high: int, w: int) -> Value:
+    """Signed lanes held between two constants."""
+    return a.lanes("smin", every(high, w, a.w), w).lanes("smax", every(low, w, a.w), w)
+
+
+def negated(a: Value, w: int) -> Value:
+    return lift(0, a.w).lanes("sub", a, w)
+
+
+def absolute(a: Value, w: int) -> Value:
+    """The most negative number stays."""
+    return a.lanes("smax", negated(a, w), w)
+
+
+def interleaved(a: Any, b: Any, w: int, half: int) -> Value:
+    """Lanes of the low (0) or high (1) halves of two values, in turn."""
+    a, b = lift(a), lift(b)
+    n = a.w // w
+    return a.shuffle(b, w, *(k for i in range(half * n // 2, (half + 1) * n // 2) for k in (i, n + i)))
+
+
+def even(a: Any, b: Any, w: int) -> Value:
+    """Lanes 0, 2, 4 ... of two values, a's first."""
+    a = lift(a)
+    return a.shuffle(lift(b), w, *range(0, 2 * a.w // w, 2))
+
+
+def odd(a: Any, b: Any, w: int) -> Value:
+    """Lanes 1, 3, 5 ... of two values, a's first."""
+    a = lift(a)
+    return a.shuffle(lift(b), w, *range(1, 2 * a.w // w, 2))
+
+
+def pack(a: Any, b: Any, w: int, low: int, high: int) -> Value:
+    """Signed lanes of w bits to half as wide ones, saturated."""
+    return even(clamp(lift(a), low, high, w), clamp(lift(b), low, high, w), w // 2)
+
+
+def low_signed(a: Value, w: int) -> Value:
+    """The low half of each lane, with its sign."""
+    return shift(shift(a, "shl", w // 2, w), "ashr", w // 2, w)
+
+
+def choose(mask: Value, yes: Any, no: Any) -> Value:
+    """Bit by bit."""
+    return (mask & lift(yes)) | (~mask & lift(no))
+
+
+def counted(op: str, w: int) -> Text:
+    """Shift all lanes by the low 64 bits of the source; past the width gives zeros or signs."""
+
+    def text(a: Any, b: Any) -> Value:
+        a, count = lift(a), lift(b).zext(64) if b.w < 64 else lift(b).low(64)
+        fits = count.u < w
+        if op == "ashr":
+            return a.lanes(op, spread(fits.choose(count, w - 1).low(w), a.w), w)
+        return fits.choose(a.lanes(op, spread((count & (w - 1)).low(w), a.w), w), lift(0, a.w))
+
+    return text
