@@ -9,14 +9,18 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Mapping
-from typing import Any, Literal, Protocol
+from typing import Any, ClassVar, Literal, Protocol
 
 from exuvia.boot.entry import Entry
+from exuvia.boot.layout import LOCAL_APIC, PAGE
 from exuvia.devices.device import Device
+from exuvia.devices.irq.apicbus import ApicBank, ApicBus
+from exuvia.devices.irq.lapic import LocalApic
 from exuvia.machines.config import MachineConfig
 from exuvia.memory.ram import Ram
 from exuvia.memory.space import AddressSpace
 from exuvia.support import log
+from exuvia.support.registry import Registry
 from exuvia.vcpu.clock import Clock, Timer
 
 SLICE = 2_000_000  # ns that one of several processors runs before the next has its turn
@@ -33,6 +37,7 @@ class Vcpu(Protocol):
 
     index: int
     halted: bool
+    long_mode: bool  # whether it has 64-bit mode
     acknowledge: Callable[[], int]
 
     def run(self) -> None:
@@ -60,6 +65,17 @@ class Vcpu(Protocol):
         """Take the state in which a loaded image begins."""
 
 
+class VcpuFactory(Protocol):
+    """What makes a machine's processors: `exuvia.vcpu.create`, or something else in a test.
+
+    The machine gives `config` (accelerators, model, features), `memory`, `ports`, `ram` and `clock`; `apic` is the processor's local APIC
+    with `base` (IA32_APIC_BASE, setting it raises ValueError for #GP) and `task_priority` (CR8).
+    """
+
+    def __call__(self, machine: Machine, index: int, apic: LocalApic) -> Vcpu:
+        """Processor number `index`. UserError when no accelerator or model of that name can be had."""
+
+
 class _AlarmClock(Clock):
     """A clock that says when a timer was armed, so that the thread which watches the next deadline can look again."""
 
@@ -73,13 +89,44 @@ class _AlarmClock(Clock):
         return ticket
 
 
+class _Attended:
+    """One of several processors as its local APIC drives it: what runs instead of it is told when it gets something to do."""
+
+    def __init__(self, machine: Machine, vcpu: Vcpu) -> None:
+        self.machine, self.vcpu = machine, vcpu
+
+    def interrupt(self, level: bool) -> None:
+        """INTR."""
+        self.vcpu.interrupt(level)
+        if level:
+            self.machine.attend(self.vcpu)
+
+    def nmi(self) -> None:
+        """NMI."""
+        self.vcpu.nmi()
+        self.machine.attend(self.vcpu)
+
+    def init(self) -> None:
+        """INIT."""
+        self.vcpu.init()
+
+    def start(self, vector: int) -> None:
+        """SIPI."""
+        self.vcpu.start(vector)
+        self.machine.attend(self.vcpu)
+
+
 class Machine:
     """A computer. A subclass wires the devices in `__init__` and loads what is to run in `boot`.
 
-    chardevs  the open character backends by id, which the command line made
+    chardevs  the character backends by id, which the command line made and opens with `post`
+    vcpus     makes the processors
     """
 
-    def __init__(self, config: MachineConfig, chardevs: Mapping[str, Any] | None = None) -> None:
+    name: ClassVar[str]
+    description: ClassVar[str]
+
+    def __init__(self, config: MachineConfig, chardevs: Mapping[str, Any] | None = None, *, vcpus: VcpuFactory | None = None) -> None:
         self.config = config
         self.chardevs: Mapping[str, Any] = chardevs or {}
         self.clock: Clock = _AlarmClock(self._armed)
@@ -87,6 +134,7 @@ class Machine:
         self.ports = AddressSpace("ports")
         self.ram: Ram | None = None
         self.vcpus: list[Vcpu] = []
+        self._factory = vcpus
         self.devices: dict[str, Device] = {}
         self.status: Status = "prelaunch"
         self._wake = threading.Condition()
@@ -117,6 +165,22 @@ class Machine:
         for vcpu in self.vcpus:
             vcpu.reset()
         self.boot()
+
+    def add_processors(self, count: int, apic_bus: ApicBus) -> None:
+        """Make `count` processors with their local APICs, and the page in which each finds its own."""
+        factory = self._factory
+        if factory is None:
+            from exuvia.vcpu import create
+
+            factory = create
+        for index in range(count):
+            apic = LocalApic(apic_bus, index=index)
+            self.add(f"apic{index}", apic)
+            vcpu = factory(self, index, apic)
+            apic.processor = vcpu if count == 1 else _Attended(self, vcpu)
+            vcpu.acknowledge = apic.acknowledge
+            self.vcpus.append(vcpu)
+        self.memory.map_device(LOCAL_APIC, PAGE, ApicBank(apic_bus, lambda: self._turn), priority=2)
 
     # Requests. Any thread may make them; the loop acts on them.
 
@@ -287,3 +351,6 @@ class Machine:
                 current = self._current
                 if current is not None:
                     current.kick()
+
+
+machines: Registry[Machine] = Registry("exuvia.machines", Machine, "machine")

@@ -11,6 +11,8 @@ from exuvia.boot.entry import Entry
 class FakeVcpu:
     """Has the Vcpu interface; `spin` in a program waits, outside Python's attention, until it is kicked."""
 
+    long_mode = True
+
     def __init__(self, index: int, program: Callable[[FakeVcpu], Iterator[str]]) -> None:
         self.index, self.program = index, program
         self.halted = False

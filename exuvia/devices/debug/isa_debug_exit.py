@@ -11,7 +11,7 @@ class IsaDebugExit(Device):
     """A write of `value` gives `on_exit` the status (value << 1) | 1, cut to the eight bits that a process has."""
 
     name = "isa-debug-exit"
-    bus = "isa"
+    plugs_into = "isa"
     iobase = Property(int, 0x501, "the first port")
     iosize = Property(int, 2, "how many ports it answers")
 

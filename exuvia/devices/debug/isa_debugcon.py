@@ -9,7 +9,7 @@ class IsaDebugcon(Device):
     """Reading gives `readback`, by which guests detect it."""
 
     name = "isa-debugcon"
-    bus = "isa"
+    plugs_into = "isa"
     window = 1
     accesses = (1,)
     iobase = Property(int, 0xE9, "the port")

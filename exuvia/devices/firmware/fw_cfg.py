@@ -36,7 +36,7 @@ class FwCfg(Device):
         self._list_files()
 
     def add_item(self, key: int, content: bytes) -> None:
-        """Set what a numbered item holds. ValueError for a key that only the guest could mean otherwise (write channel, architecture bits)."""
+        """Set what a numbered item holds. ValueError for a key that is a file's or has the write bit."""
         if not 0 <= key < FIRST_FILE and not 0x8000 <= key < 0xC000:
             raise ValueError(f"fw_cfg key {key:#x}")
         self._items[key] = content

@@ -47,7 +47,7 @@ class PciDevice(Device):
     clears it when it is one.
     """
 
-    bus = "pci"
+    plugs_into = "pci"
     vendor_id: ClassVar[int]
     device_id: ClassVar[int]
     revision: ClassVar[int] = 0

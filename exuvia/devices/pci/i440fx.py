@@ -36,7 +36,7 @@ class I440fx(PciDevice):
     """The host bridge, slot 0. `connect` gives it the memory that its PAM and SMRAM registers switch."""
 
     name = "i440FX"
-    bus = "sysbus"
+    plugs_into = "sysbus"
     vendor_id, device_id, revision, class_code = 0x8086, 0x1237, 2, 0x060000
 
     def __init__(self, clock: Any = None, **properties: Any) -> None:

@@ -18,7 +18,7 @@ class Piix3(PciDevice):
     """The ISA bridge. PIRQA..D come in through `pirq`; `outputs` are the sinks of ISA interrupts 0 to 15."""
 
     name = "PIIX3"
-    bus = "sysbus"
+    plugs_into = "sysbus"
     vendor_id, device_id, class_code = 0x8086, 0x7000, 0x060100
     multifunction = True
 

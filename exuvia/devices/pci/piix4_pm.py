@@ -26,7 +26,7 @@ class Piix4Pm(PciDevice):
     """
 
     name = "PIIX4_PM"
-    bus = "sysbus"
+    plugs_into = "sysbus"
     vendor_id, device_id, revision, class_code = 0x8086, 0x7113, 3, 0x068000
     interrupt_pin = 1
     window = SIZE

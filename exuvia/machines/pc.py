@@ -1,0 +1,280 @@
+"""pc: a PC of the i440FX and PIIX class, as `-M pc`.
+
+Read it as a page of wires: which device stands at which address, and which of its wires go where.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+from exuvia import __version__
+from exuvia.boot import acpi, smbios
+from exuvia.boot.entry import reset_vector
+from exuvia.boot.image import read_image
+from exuvia.boot.kernel import load_kernel
+from exuvia.boot.layout import FOUR_GIB, IOAPIC, MIB, PAGE, PCI_HOLE, PCI_HOLE_END, VGA_WINDOW, memory_map, ram_below_4g
+from exuvia.devices.debug.isa_debug_exit import IsaDebugExit
+from exuvia.devices.debug.post import Post
+from exuvia.devices.device import Backend, Device, Sink, WiredOr, devices
+from exuvia.devices.firmware.fw_cfg import CPUS, MAX_CPUS, RAM_SIZE, FwCfg
+from exuvia.devices.input.i8042 import I8042
+from exuvia.devices.irq.apicbus import ApicBus
+from exuvia.devices.irq.i8259 import I8259Pair
+from exuvia.devices.irq.ioapic import IoApic
+from exuvia.devices.pci.allocate import allocate
+from exuvia.devices.pci.bus import PciBus, PciConfigPorts
+from exuvia.devices.pci.device import INTERRUPT_LINE, PciDevice
+from exuvia.devices.pci.i440fx import PAM, I440fx
+from exuvia.devices.pci.piix3 import PIRQRC, Piix3, Port92, ResetControl
+from exuvia.devices.pci.piix4_pm import PMBA, PMREGMISC, Piix4Pm, SmiCommand
+from exuvia.devices.serial.uart16550 import Uart16550
+from exuvia.devices.timer.i8254 import I8254
+from exuvia.devices.timer.mc146818 import Mc146818
+from exuvia.machines.config import DeviceConfig, MachineConfig
+from exuvia.machines.machine import Machine, VcpuFactory
+from exuvia.memory.ram import Ram
+from exuvia.support.errors import UserError
+
+MIN_MEMORY, MAX_MEMORY = 2 * MIB, 1 << 40
+MAX_PROCESSORS = 8
+MAX_FIRMWARE = 16 * MIB
+BIOS_WINDOW = 0x40000  # 0xC0000-0xFFFFF; the last 128 KiB of a BIOS image show in its upper half
+PIRQ_ROUTES = (10, 10, 11, 11)  # as PC firmware chooses them
+PCI_LEVEL = 0x0C  # the ELCR's upper half for interrupts 10 and 11
+PCI_IO = (0xC000, 0x10000)
+
+
+D = TypeVar("D", bound=Device)
+
+
+class Pc(Machine):
+    """The machine `pc`. UserError when the configuration asks for what it cannot be."""
+
+    name = "pc"
+    description = "PC with i440FX, PIIX3 and PIIX4 power management"
+
+    def __init__(self, config: MachineConfig, chardevs: Mapping[str, Any] | None = None, *, vcpus: VcpuFactory | None = None) -> None:
+        super().__init__(config, chardevs, vcpus=vcpus)
+        if not MIN_MEMORY <= config.memory <= MAX_MEMORY or config.memory % MIB:
+            raise UserError(f"-m: a pc takes whole MiB from {MIN_MEMORY // MIB} to {MAX_MEMORY // MIB}, not {config.memory / MIB:g}")
+        if not 1 <= config.smp <= MAX_PROCESSORS:
+            raise UserError(f"-smp: a pc takes 1 to {MAX_PROCESSORS} processors, not {config.smp}")
+        if config.kernel is None and config.firmware is None:
+            raise UserError("nothing to run: give -kernel FILE or -bios FILE")
+
+        firmware = self._read_firmware()
+        low = ram_below_4g(config.memory)
+        self.ram = ram = Ram(config.memory + len(firmware) + (BIOS_WINDOW if firmware else 0))
+        self.memory.map_ram(0, VGA_WINDOW, ram)
+        self.memory.map_ram(MIB, low - MIB, ram, MIB)
+        if config.memory > low:
+            self.memory.map_ram(FOUR_GIB, config.memory - low, ram, low)
+        shadow = self._place_firmware(ram, firmware)
+
+        self.apic_bus = ApicBus()
+        self.pic = I8259Pair()
+        self.ioapic = IoApic(self.apic_bus)
+        self.add("pic0", self.pic.master)
+        self.add("pic1", self.pic.slave)
+        self.add("ioapic", self.ioapic)
+        self.ports.map_device(0x20, 2, self.pic.master)
+        self.ports.map_device(0xA0, 2, self.pic.slave)
+        self.ports.map_device(0x4D0, 1, self.pic.master, offset=2)
+        self.ports.map_device(0x4D1, 1, self.pic.slave, offset=2)
+        self.memory.map_device(IOAPIC, PAGE, self.ioapic)
+        self.lines = [WiredOr(self._interrupt(number)) for number in range(16)]
+
+        self.add_processors(config.smp, self.apic_bus)
+        first = self.apic_bus.processors[0]
+        self.pic.irq.connect(first.input(0))
+        first.pic_acknowledge = self.pic.acknowledge
+
+        self.pit = self._place("pit", I8254(), 0x40, 4, 0)
+        self.ports.map_device(0x61, 1, self.pit, offset=4)
+        self.rtc = self._place("rtc", Mc146818(base=config.rtc_base), 0x70, 4, 8)
+        self.rtc.set_memory(low, config.memory - low)
+        self.rtc.cmos[0x5F] = config.smp - 1
+        self.i8042 = self._place("i8042", I8042(), 0x60, 1, 1)
+        self.ports.map_device(0x64, 1, self.i8042, offset=4)
+        self.i8042.aux_irq.connect(self.lines[12].input())
+        self._place("post", Post(), 0x80, 1)
+        self.port92 = self._place("port92", Port92(), 0x92, 1)
+        self.fw_cfg = self._place("fw_cfg", FwCfg(), 0x510, 12)
+        self.fw_cfg.memory = self.memory
+        self.fw_cfg.add_item(RAM_SIZE, config.memory.to_bytes(8, "little"))
+        self.fw_cfg.add_item(CPUS, config.smp.to_bytes(2, "little"))
+        self.fw_cfg.add_item(MAX_CPUS, config.smp.to_bytes(2, "little"))
+
+        self.i440fx, self.piix3, self.power = I440fx(), Piix3(), Piix4Pm()
+        self.piix3.outputs = [self.lines[number].input() for number in range(16)]
+        self.pci = PciBus(self.memory, self.ports, [self.piix3.pirq(n) for n in range(4)], self.apic_bus.message_signaled)
+        self.host = self._place("pci-config", PciConfigPorts(), 0xCF8, 8)
+        self.host.pci = self.pci
+        self.reset_control = ResetControl()
+        self.add("reset", self.reset_control)
+        self.host.reset_control = self.reset_control
+        for label, device, slot, function in (("i440fx", self.i440fx, 0, 0), ("piix3", self.piix3, 1, 0), ("pm", self.power, 1, 3)):
+            self.add(label, device)
+            self.pci.attach(device, slot, function)
+        self.i440fx.connect(self.memory, ram, shadow)
+        self.power.sci.connect(self.lines[acpi.SCI_IRQ].input())
+        self.smi = self._place("smi", SmiCommand(), acpi.SMI_COMMAND, 2)
+        self.smi.power = self.power
+
+        self.power.power_off.connect(self._power_off)
+        for source, reason in ((self.reset_control, "port 0xCF9"), (self.port92, "port 0x92"), (self.i8042, "keyboard controller")):
+            source.reset_request.connect(self._resetting(reason))
+
+        self.serial: list[int] = []  # which of COM1..COM4 there are
+        for number, backend in enumerate(config.serial):
+            if number >= len(acpi.COM_PORTS):
+                raise UserError(f"-serial: a pc has at most {len(acpi.COM_PORTS)} serial ports")
+            if backend is not None:
+                port, line = acpi.COM_PORTS[number]
+                self._place(f"serial{number}", Uart16550(chardev=self._chardev(backend)), port, 8, line)
+                self.serial.append(number)
+        for number, wanted in enumerate(config.devices):
+            self._plug(wanted, wanted.get("id") or f"device{number}")
+
+    def _interrupt(self, number: int) -> Sink:
+        """ISA interrupt `number`: to the 8259s and to the I/O APIC, where the 8254 is on input 2."""
+        sinks = [self.ioapic.input(2 if number == 0 else number)] if number != 2 else []
+        if number != 2:
+            sinks.append(self.pic.input(number))
+
+        def follow(level: bool) -> None:
+            for sink in sinks:
+                sink(level)
+
+        return follow
+
+    def _place(self, label: str, device: D, port: int, count: int, line: int | None = None) -> D:
+        """Add `device`, show it at `count` ports from `port` on, and connect its interrupt."""
+        self.add(label, device)
+        self.ports.map_device(port, count, device)
+        if line is not None:
+            device.irq.connect(self.lines[line].input())  # type: ignore[attr-defined]
+        return device
+
+    def _power_off(self, level: bool) -> None:
+        if level:
+            self.request_shutdown()
+
+    def _resetting(self, reason: str) -> Sink:
+        def follow(level: bool) -> None:
+            if level:
+                self.request_reset(reason)
+
+        return follow
+
+    def _chardev(self, identity: str) -> Any:
+        if identity not in self.chardevs:
+            raise UserError(f"there is no chardev '{identity}'")
+        return self.chardevs[identity]
+
+    def _plug(self, wanted: DeviceConfig, label: str) -> None:
+        """One `-device`: make it, and plug it into the bus that it is made for."""
+        kind = devices[wanted.name]
+        if kind.plugs_into == "sysbus":
+            raise UserError(f"-device {wanted.name}: is part of the machine and cannot be added")
+        given = {key: value for key, value in wanted.properties if key not in ("id", "bus", "addr")}
+        properties = kind.configure(given)
+        for name, value in properties.items():
+            if isinstance(getattr(kind, name), Backend):
+                properties[name] = self._chardev(value)
+        device = kind(**properties)
+        if label in self.devices:
+            raise UserError(f"-device {wanted.name}: the id '{label}' is taken")
+        if isinstance(device, PciDevice):
+            self.add(label, device)
+            self.pci.attach(device, *_pci_address(wanted))
+        elif kind.plugs_into == "isa":
+            self._plug_isa(label, device)
+        else:
+            raise UserError(f"-device {wanted.name}: a pc has no {kind.plugs_into} bus")
+
+    def _plug_isa(self, label: str, device: Any) -> None:
+        count = getattr(device, "iosize", device.window)
+        line = getattr(device, "line", None)
+        if count < 1 or device.iobase + count > 0x10000 or (line is not None and not (0 <= line < 16 and line != 2)):
+            raise UserError(f"-device {device.name}: no such ports or interrupt")
+        self._place(label, device, device.iobase, count, line)
+        if isinstance(device, IsaDebugExit):
+            device.on_exit = self.exit
+        if isinstance(device, Uart16550):
+            self.serial += [n for n, wires in enumerate(acpi.COM_PORTS) if wires == (device.iobase, device.line)]
+
+    def _read_firmware(self) -> bytes:
+        if self.config.firmware is None or self.config.kernel is not None:
+            return b""
+        image = read_image("-bios", self.config.firmware, MAX_FIRMWARE)
+        if not image or len(image) % 0x10000:
+            raise UserError(f"-bios {self.config.firmware}: a BIOS image is a multiple of 64 KiB, not {len(image)} bytes")
+        return image
+
+    def _place_firmware(self, ram: Ram, image: bytes) -> tuple[Ram, int] | None:
+        """Put a BIOS at the top of 4 GiB; what shows at 0xC0000 is laid out behind it in the same memory."""
+        if not image:
+            return None
+        rom = self.config.memory
+        ram.load(rom, image)
+        ram.load(rom + len(image), image[-BIOS_WINDOW // 2 :].rjust(BIOS_WINDOW, b"\xff"))
+        self.memory.map_ram(FOUR_GIB - len(image), len(image), ram, rom, writable=False)
+        return ram, rom + len(image)
+
+    def boot(self) -> None:
+        """Load the kernel, or let the BIOS begin."""
+        config = self.config
+        if config.kernel is None:
+            self.vcpus[0].enter(reset_vector())
+            return
+        self._leave_as_firmware()
+        low = ram_below_4g(config.memory)
+        platform = acpi.Platform(
+            apic_ids=range(config.smp),
+            low_top=low,
+            high_top=FOUR_GIB + max(0, config.memory - low),
+            serial=sorted(set(self.serial)),
+            keyboard=self.i8042.keyboard is not None,
+        )
+        rsdp = acpi.place(self.memory, platform)
+        identity = uuid.UUID(config.uuid) if config.uuid else None
+        smbios.place(self.memory, config.memory, config.smp, identity, __version__)
+        smbios.bios_data_area(self.memory)
+        entry = load_kernel(
+            config.kernel,
+            self.memory,
+            memory_map(config.memory),
+            initrd=config.initrd,
+            append=config.append,
+            long_mode=config.bits == 64 and self.vcpus[0].long_mode,
+            rsdp=rsdp,
+        )
+        self.vcpus[0].enter(entry)
+
+    def _leave_as_firmware(self) -> None:
+        """The chipset as a BIOS hands it over: shadow RAM writable, interrupts routed, power management at its ports."""
+        self.i440fx.write_config(PAM, 4, 0x33333330)
+        self.i440fx.write_config(PAM + 4, 2, 0x3333)
+        self.i440fx.write_config(PAM + 6, 1, 0x33)
+        for pin, route in enumerate(PIRQ_ROUTES):
+            self.piix3.write_config(PIRQRC + pin, 1, route)
+        self.ports.write(0x4D1, 1, PCI_LEVEL)
+        self.power.write_config(PMBA, 4, acpi.PM_BASE | 1)
+        self.power.write_config(PMREGMISC, 1, 1)
+        allocate(self.pci, PCI_IO, (max(ram_below_4g(self.config.memory), PCI_HOLE), PCI_HOLE_END), PIRQ_ROUTES)
+        self.power.write_config(INTERRUPT_LINE, 1, acpi.SCI_IRQ)
+
+
+def _pci_address(wanted: DeviceConfig) -> tuple[int | None, int]:
+    """`addr=SLOT.FUNCTION`, hexadecimal. UserError when it is none."""
+    text = wanted.get("addr")
+    if text is None:
+        return None, 0
+    slot, _, function = text.partition(".")
+    try:
+        return int(slot, 16), int(function or "0", 16)
+    except ValueError:
+        raise UserError(f"-device {wanted.name}: addr is SLOT.FUNCTION, not '{text}'") from None
