@@ -1,0 +1,64 @@
+"""Assembles the programs of `programs/`, runs them on a machine and returns what they printed to port E9h.
+
+A program ends by writing 10h to isa-debug-exit at port F4h, which makes the emulator's exit status 33.
+A comment `# QEMU differs: "name", "name"` names lines (by what stands before their colon) where the manual and QEMU 7.2 disagree; the
+recorded text is the manual's there. `# options: ...` adds command-line options.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+
+PROGRAMS = Path(__file__).parent / "programs"
+PASS = 0x10 << 1 | 1
+CONSOLE = "-device isa-debug-exit,iobase=0xf4,iosize=4 -display none -no-reboot -m 64 -cpu max".split()
+
+
+def names() -> list[str]:
+    """The programs, by name."""
+    return sorted(path.stem for path in PROGRAMS.glob("*.S"))
+
+
+def source(name: str) -> str:
+    """A program's text."""
+    return (PROGRAMS / f"{name}.S").read_text()
+
+
+def expected(name: str) -> str:
+    """What it must print."""
+    return (PROGRAMS / f"{name}.txt").read_text()
+
+
+def differs(name: str) -> set[str]:
+    """The names of the lines that QEMU prints differently."""
+    return set(re.findall(r'"([^"]*)"', " ".join(re.findall(r"# QEMU differs: (.*)", source(name)))))
+
+
+def options(name: str) -> list[str]:
+    """Further options of the command line."""
+    return " ".join(re.findall(r"# options: (.*)", source(name))).split()
+
+
+def assemble(name: str, folder: Path) -> Path:
+    """The program as an ELF file for multiboot, made by binutils' as and ld."""
+    target = folder / f"{name}.elf"
+    subprocess.run(["as", "--32", "-I", str(PROGRAMS), "-o", f"{target}.o", str(PROGRAMS / f"{name}.S")], check=True)
+    subprocess.run(["ld", "-m", "elf_i386", "--no-warn-rwx-segments", "-z", "noexecstack", "-T", str(PROGRAMS / "guest.ld"), "-o", str(target), f"{target}.o"], check=True)
+    return target
+
+
+def run(program: Sequence[str], kernel: Path, name: str, timeout: float) -> tuple[str, int]:
+    """What the guest printed and the emulator's exit status. Raises subprocess.TimeoutExpired."""
+    output = kernel.with_suffix(".console")
+    output.unlink(missing_ok=True)
+    console = ["-chardev", f"file,id=console,path={output}", "-device", "isa-debugcon,iobase=0xe9,chardev=console"]
+    done = subprocess.run([*program, "-kernel", str(kernel), *CONSOLE, *console, *options(name)], timeout=timeout, stdin=subprocess.DEVNULL)
+    return output.read_text(errors="replace"), done.returncode
+
+
+def lines(text: str, without: set[str]) -> list[str]:
+    """The lines, except those whose name is in `without`."""
+    return [line for line in text.splitlines() if line.split(":")[0] not in without]

@@ -1,0 +1,51 @@
+"""Small guests on our machine: their console must read as recorded. `-m soak` holds the recorded text against QEMU."""
+
+from __future__ import annotations
+
+import importlib.util
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.guests.console import PASS, assemble, differs, expected, lines, names, run
+
+
+def no_processor() -> str | None:
+    """Why our machine cannot run yet, or None."""
+    for module in ("exuvia.vcpu.create", "exuvia.cli.system"):
+        try:
+            if importlib.util.find_spec(module) is None:
+                return f"{module} does not exist yet"
+        except ModuleNotFoundError as error:
+            return str(error)
+    return None
+
+
+needs_binutils = pytest.mark.skipif(not (shutil.which("as") and shutil.which("ld")), reason="binutils (as, ld) is not installed")
+
+
+@needs_binutils
+@pytest.mark.skipif(no_processor() is not None, reason=f"no software processor: {no_processor()}")
+@pytest.mark.parametrize("name", names())
+def test_guest(name: str, tmp_path: Path) -> None:
+    program = Path(sys.executable).with_name("exuvia-system-x86_64")
+    text, status = run([str(program)], assemble(name, tmp_path), name, 60)
+    assert text == expected(name)
+    assert status == PASS
+
+
+@needs_binutils
+@pytest.mark.soak
+@pytest.mark.skipif(shutil.which("qemu-system-x86_64") is None, reason="qemu-system-x86_64 is not installed")
+@pytest.mark.parametrize("name", names())
+def test_recorded_text_is_what_qemu_prints(name: str, tmp_path: Path) -> None:
+    text, status = run(["qemu-system-x86_64", "-accel", "tcg"], assemble(name, tmp_path), name, 60)
+    assert lines(text, differs(name)) == lines(expected(name), differs(name))
+    assert status == PASS
+
+
+def test_every_difference_from_qemu_is_a_line() -> None:
+    for name in names():
+        assert differs(name) <= {line.split(":")[0] for line in expected(name).splitlines()}, name
