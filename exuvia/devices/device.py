@@ -7,7 +7,7 @@ import copy
 import re
 from collections import deque
 from collections.abc import Callable
-from typing import Any, ClassVar, Generic, Protocol, TypeVar, overload
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar, overload
 
 from exuvia.support import log
 from exuvia.support.bits import Field
@@ -40,11 +40,14 @@ class Word(int):
 
     fields: ClassVar[dict[str, Field]] = {}
 
-    def __getattr__(self, name: str) -> int:
-        field = self.fields.get(name)
-        if field is None:
-            raise AttributeError(f"the register has no field {name}")
-        return int(self) >> field.low & (1 << field.high - field.low + 1) - 1
+    if TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> int: ...
+
+    @classmethod
+    def of(cls, fields: dict[str, Field]) -> "type[Word]":
+        """The class of values that have these fields."""
+        return type("Word", (cls,), {"fields": fields, "__slots__": ()} | {name: _getter(field) for name, field in fields.items()})
 
     def replace(self, **values: int) -> "Word":
         """The value with the named fields changed; raises ValueError when one does not fit."""
@@ -52,6 +55,11 @@ class Word(int):
         for name, value in values.items():
             word = self.fields[name].insert(word, int(value))
         return type(self)(word)
+
+
+def _getter(field: Field) -> property:
+    low, mask = field.low, (1 << field.width) - 1
+    return property(lambda word: int(word) >> low & mask)
 
 
 class Reg:
@@ -72,7 +80,7 @@ class Reg:
             raise ValueError(f"a reset value or a field does not fit in {width} bits")
         self.offset, self.width, self.reset, self.fields, self.clear = offset, width, reset, fields, clear
         self.writable = (self.mask if writable is None else writable) & ~clear
-        self.word: type[Any] = type("Word", (Word,), {"fields": fields, "__slots__": ()}) if fields else int
+        self.word: type[Any] = Word.of(fields) if fields else int
         self.name = ""
         self._reader: Callable[[Any], int] | None = None
         self._writer: Callable[[Any, Any], object] | None = None

@@ -41,13 +41,14 @@ class _Mapping(NamedTuple):
     priority: int
 
 
+_Access = tuple[Callable[[int, int], int], Callable[[int, int, int], None], int]  # read, write, the address of offset 0
+
+
 class _Run(NamedTuple):
     start: int
     end: int
     mapping: _Mapping
-
-
-_Access = tuple[Callable[[int, int], int], Callable[[int, int, int], None], int]
+    access: _Access
 
 
 class AddressSpace:
@@ -100,9 +101,9 @@ class AddressSpace:
             if runs and runs[-1].end == start and runs[-1].mapping is top:
                 runs[-1] = runs[-1]._replace(end=end)
             else:
-                runs.append(_Run(start, end, top))
+                runs.append(_Run(start, end, top, _access(top)))
         slots: list[Slot] = []
-        for start, end, mapping in runs:
+        for start, end, mapping, _ in runs:
             if mapping.ram is None:
                 continue
             slot = Slot(start, end - start, mapping.offset + start - mapping.start, mapping.writable)
@@ -134,11 +135,9 @@ class AddressSpace:
         run = self._run_at(address)
         access: _Access
         if run is not None and run.end >= address + size:
-            mapping = run.mapping
-            if mapping.ram is not None:
-                return _ram_read(mapping.ram), _ram_write(mapping.ram) if mapping.writable else _ignore, mapping.start - mapping.offset
-            assert mapping.device is not None
-            access = mapping.device.read, mapping.device.write, mapping.start - mapping.offset
+            access = run.access
+            if run.mapping.ram is not None:
+                return access  # not remembered: the addresses are too many
         elif size > 1 and (run is not None or self._next_start(address) < address + size):
             access = self._read_parts, self._write_parts, 0
         else:
@@ -206,6 +205,14 @@ class AddressSpace:
 
 def _natural(address: int, limit: int) -> int:
     return next(size for size in (8, 4, 2, 1) if size <= limit and address % size == 0)
+
+
+def _access(mapping: _Mapping) -> _Access:
+    origin = mapping.start - mapping.offset
+    if mapping.ram is not None:
+        return _ram_read(mapping.ram), _ram_write(mapping.ram) if mapping.writable else _ignore, origin
+    assert mapping.device is not None
+    return mapping.device.read, mapping.device.write, origin
 
 
 def _ram_read(ram: Ram) -> Callable[[int, int], int]:

@@ -107,6 +107,8 @@ class Uart16550(Device):
 
     def _identify(self) -> int:
         enabled = self.ier
+        if not enabled:
+            return 0x1
         if enabled.rls and self.lsr & _ERRORS:
             return 0x6
         if enabled.rda and self.fifo:
@@ -145,8 +147,9 @@ class Uart16550(Device):
             self._push(value)
         elif self.chardev is not None:
             self.chardev.write(bytes((value,)))
-        self.thre_pending = True  # sent already: the holding register is empty again
-        self._update()
+        if not self.thre_pending:
+            self.thre_pending = True  # sent already: the holding register is empty again
+            self._update()
 
     @ier.read
     def read_ier(self) -> int:
