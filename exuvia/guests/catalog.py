@@ -8,7 +8,7 @@ from typing import Literal
 
 from exuvia.support.errors import unknown
 
-# Run by the guest's /bin/sh as the first process. It must not hold a double quote: it travels in double quotes on the kernel's command line.
+# Run by the guest's /bin/sh as the first process. No double quotes: it travels between two on the kernel's command line.
 _PREPARE = (
     "PATH=/bin:/sbin:/usr/bin:/usr/sbin HOME=/root; export PATH HOME; "
     "for m in proc:/proc sysfs:/sys devtmpfs:/dev; do busybox mount -t ${m%:*} none ${m#*:}; done 2>/dev/null; "

@@ -4,11 +4,13 @@ import tarfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import BinaryIO, Literal, cast
 
 from exuvia.support.errors import UserError
 
 _GLOBAL, _HEADER = b"!<arch>\n", 60
+_Mode = Literal["r|", "r|gz", "r|xz", "r|bz2"]
+_MODES: dict[str, _Mode] = {"": "r|", ".gz": "r|gz", ".xz": "r|xz", ".bz2": "r|bz2"}
 
 
 class _Window:
@@ -40,15 +42,15 @@ def _data(package: Path) -> Iterator[tarfile.TarFile]:
     raise UserError(f"{package.name} holds no data.tar")
 
 
-def _mode(name: str) -> "str":
-    compression = name.removeprefix("data.tar").removeprefix(".")
-    if compression not in ("", "gz", "xz", "bz2"):
-        raise UserError(f"Debian package compressed with {compression}, which is not supported")
-    return f"r|{compression}"
+def _mode(name: str) -> _Mode:
+    compression = name.removeprefix("data.tar")
+    if compression not in _MODES:
+        raise UserError(f"Debian package compressed with {compression.removeprefix('.')}, which is not supported")
+    return _MODES[compression]
 
 
 def extract(package: Path, wanted: Mapping[str, Path]) -> None:
-    """Write the members `wanted` (path in the package, without a leading slash) to files; raises UserError when one is missing or damaged."""
+    """Write the members `wanted` (paths without a leading slash) to files; raises UserError when one is missing or damaged."""
     left = dict(wanted)
     try:
         with _data(package) as archive:

@@ -1,0 +1,1 @@
+"""The human monitor: commands to a running machine, one function each."""
