@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from exuvia.dsl.trace import Var, loop, now, when
+from exuvia.dsl.trace import Var, loop, rarely, when
 from exuvia.dsl.values import Value, lift
 
 IE, DE, ZE, OE, UE, PE = (1 << i for i in range(6))
@@ -57,7 +57,7 @@ class Format:
     @property
     def indefinite(self) -> int:
         """The NaN of invalid operations on x86: negative, quiet, no payload (SDM vol. 1, 4.8.3.7)."""
-        return ((3 << self.exponent) - 1 << self.precision - 1 | self.quiet) if not self.explicit else 0xFFFF << 64 | 3 << 62
+        return ((2 << self.exponent) - 1) << (self.width - 1 - self.exponent) | self.quiet | (1 << 63 if self.explicit else 0)
 
 
 BINARY32 = Format("f32", 32, 8, 24)
@@ -65,22 +65,9 @@ BINARY64 = Format("f64", 64, 11, 53)
 EXTENDED = Format("f80", 80, 15, 64, explicit=True)
 
 
-class rarely(when):  # noqa: N801 - a word of the language
-    """`when`, as a branch even where all of it could be computed beforehand."""
-
-    def __enter__(self) -> None:
-        super().__enter__()
-        now().effect("apart", 0)
-
-
 def flag(condition: Value, bits: int) -> Value:
     """These exception flags where the condition holds."""
     return condition.choose(lift(bits, 16), 0)
-
-
-def no(condition: Any = None) -> Value:
-    """The condition that never holds."""
-    return lift(0, 1)
 
 
 @dataclass
@@ -114,16 +101,12 @@ class Number:
             whole = x.low(s)
         else:
             whole = (x.low(f.precision - 1).zext(s) << (s - f.precision)) | ((~self.tiny).zext(s) << (s - 1))
-        zeros = whole.leading
         none = whole == 0
-        self.subnormal = self.tiny & ~none
-        self.zero = self.tiny & none
-        if daz is not None:
-            self.zero = self.tiny & (none | daz)
-            self.subnormal = self.subnormal & ~daz
-        self.significand = whole << (zeros & (s - 1))
-        if daz is not None:
-            self.significand = (self.tiny & daz).choose(0, self.significand)
+        denormal = self.tiny if daz is None else self.tiny & ~daz
+        self.zero = self.tiny & none if daz is None else self.tiny & (none | daz)
+        self.subnormal = denormal & ~none
+        zeros = denormal.choose(whole.leading, 0)  # an unnormal stays as it is: it is never used as a number
+        self.significand = self.zero.choose(0, whole << (zeros & (s - 1)))
         self.exponent = self.zero.choose(-FAR, (field | self.tiny.zext(32)) - zeros.low(32))
         fraction = whole << 1
         self.infinite = self.most & (fraction == 0)
@@ -132,13 +115,7 @@ class Number:
         self.unsupported = lift(0, 1)
         if f.explicit:
             self.unsupported = ~self.tiny & ~whole.top
-            self.infinite = self.infinite & whole.top
-            self.nan = self.nan & whole.top
-            self.signalling = self.signalling & whole.top
-            self.significand = whole if daz is None else self.significand
-            # only a denormal has to be normalised; an unnormal is never used as a number
-            self.significand = whole << (self.tiny.choose(zeros, 0) & (s - 1))
-            self.exponent = self.zero.choose(-FAR, (field | self.tiny.zext(32)) - self.tiny.choose(zeros.low(32), 0))
+            self.infinite, self.nan, self.signalling = (x & whole.top for x in (self.infinite, self.nan, self.signalling))
 
     @property
     def odd(self) -> Value:
