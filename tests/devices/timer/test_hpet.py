@@ -1,0 +1,92 @@
+"""The HPET: counter, one-shot and periodic comparators, legacy replacement."""
+
+import pytest
+
+from exuvia.devices.timer.hpet import Hpet
+from tests.devices.timing import ManualClock
+
+
+class Rig:
+    def __init__(self) -> None:
+        self.clock = ManualClock()
+        self.hpet = Hpet(clock=self.clock)
+        self.edges: dict[str, list[int]] = {}
+        for name in ("out0", "out1", "out2", "legacy0", "legacy1"):
+            seen = self.edges[name] = []
+            getattr(self.hpet, name).connect(lambda level, seen=seen: seen.append(self.clock.time) if level else None)
+
+    def write(self, offset: int, value: int) -> None:
+        self.hpet.write(offset, 4, value)
+
+
+@pytest.fixture
+def rig() -> Rig:
+    return Rig()
+
+
+def test_counter(rig: Rig) -> None:
+    assert rig.hpet.read(0, 8) >> 32 == 10_000_000  # femtoseconds
+    rig.clock.advance(1000)
+    assert rig.hpet.read(0xF0, 8) == 0
+    rig.hpet.write(0xF0, 8, 0xFFFFFFFF)
+    rig.write(0x10, 1)
+    rig.clock.advance(1000)
+    assert rig.hpet.read(0xF0, 8) == 0xFFFFFFFF + 100
+    assert rig.hpet.read(0xF4, 4) == 1
+    rig.write(0x10, 0)
+    rig.clock.advance(1000)
+    assert rig.hpet.read(0xF0, 4) == 99
+
+
+def test_one_shot_edge(rig: Rig) -> None:
+    rig.write(0x10, 1)
+    rig.write(0x140, 0x104)
+    rig.write(0x148, 500)
+    rig.clock.advance(4_999)
+    assert rig.edges["out2"] == []
+    rig.clock.advance(100_000_000)
+    assert rig.edges["out2"] == [5_000]
+    assert rig.hpet.read(0x20, 4) == 0
+
+
+def test_periodic_as_linux_programs_it(rig: Rig) -> None:
+    rig.write(0x10, 3)
+    rig.write(0x100, 0x14C)  # enabled, periodic, VAL_SET, 32 bits
+    rig.write(0x108, 200_000)
+    rig.write(0x108, 100_000)
+    rig.clock.advance(9_500_000)
+    assert rig.edges["legacy0"] == [2_000_000 + 1_000_000 * number for number in range(8)]
+    assert rig.edges["out0"] == []
+
+
+def test_level(rig: Rig) -> None:
+    rig.write(0x10, 1)
+    rig.write(0x120, 0x106)
+    rig.write(0x128, 100)
+    rig.clock.advance(2_000)
+    assert rig.hpet.out1.level
+    assert rig.hpet.read(0x20, 4) == 2
+    rig.write(0x20, 2)
+    assert (rig.hpet.out1.level, rig.hpet.read(0x20, 4)) == (False, 0)
+
+
+def test_legacy_replacement_takes_the_place_of_the_8254(rig: Rig) -> None:
+    pit = rig.hpet.input(0)
+    pit(True)
+    assert len(rig.edges["legacy0"]) == 1
+    rig.write(0x10, 2)
+    assert not rig.hpet.legacy0.level
+    pit(False)
+    pit(True)
+    assert len(rig.edges["legacy0"]) == 1
+    rig.write(0x10, 0)
+    assert rig.hpet.legacy0.level
+
+
+def test_a_tiny_period_leaves_time(rig: Rig) -> None:
+    rig.write(0x10, 1)
+    rig.write(0x100, 0x14C)
+    rig.write(0x108, 1)
+    rig.write(0x108, 1)
+    rig.clock.advance(1_000_000)
+    assert 1 < len(rig.edges["out0"]) <= 51
