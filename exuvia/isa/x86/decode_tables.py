@@ -81,9 +81,9 @@ def osize_class(row: Row) -> int:
 
 def osizes(code: int) -> bytes:
     """Operand size codes by class, REX.W and prefix 66 (SDM vol. 2, 2.2.1.2 and appendix A.2.5)."""
-    small = [0, 1] if code == 16 else [1, 0]
-    legacy = small + [2, 2]
-    return bytes(legacy + [2, 0, 2, 2] + [2, 2, 2, 2] + [1, 1, 2, 2] if code == 64 else legacy + small * 2 + small * 2 + [1, 1, 2, 2])
+    if code == 64:
+        return bytes([1, 0, 2, 2, 2, 0, 2, 2, 2, 2, 2, 2, 1, 1, 2, 2])
+    return bytes((0, 1) if code == 16 else (1, 0)) * 6 + bytes([1, 1, 2, 2])
 
 
 def named(x: str) -> bool:
@@ -328,15 +328,16 @@ class Builder:
     def build(self) -> Tables:
         """The tables. Raises Overlap; ValueError where the specification outgrew the format."""
         maps = self.maps()
-        if len(self.rows) > 65536 or len(self.groups) > GROUP_LIMIT or len(self.subgroups) > SUBGROUP_LIMIT or len(self.compactor.tables) > 64:
-            sizes = len(self.rows), len(self.groups), len(self.subgroups), len(self.compactor.tables)
+        sizes = len(self.rows), len(self.groups), len(self.subgroups), len(self.compactor.tables)
+        if any(size > limit for size, limit in zip(sizes, (65536, GROUP_LIMIT, SUBGROUP_LIMIT, 64))):
             raise ValueError(f"the decoder's tables are full: {sizes} slots, groups, subgroups, shapes of variants")
         native, other = {64: (64, 64), 32: (32, 16), 16: (16, 32)}[self.code]
         parts = {
             0: maps, HEAD: bytes([self.code != 64]), PREFIXES: self.prefixes(),
             MODRMS: struct.pack("<512Q", *self.modrms(native), *self.modrms(other)), SIBS: struct.pack("<512Q", *self.sibs()),
             REGISTERS: registers(), OSIZES: osizes(self.code), IMMEDIATES: immediates(self.code), COMPACT: b"".join(self.compactor.tables),
-            GROUPS: b"".join(struct.pack("<16Q", *g) for g in self.groups), SUBGROUPS: b"".join(struct.pack("<8Q", *g) for g in self.subgroups),
+            GROUPS: b"".join(struct.pack("<16Q", *g) for g in self.groups),
+            SUBGROUPS: b"".join(struct.pack("<8Q", *g) for g in self.subgroups),
         }  # fmt: skip
         blob = bytearray(SIZE)
         for at, data in parts.items():
