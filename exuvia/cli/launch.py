@@ -1,0 +1,40 @@
+"""Builds what a configuration describes and runs it until it ends."""
+
+from collections.abc import Callable, Sequence
+
+from exuvia.backends.chardev.chardev import Chardev
+from exuvia.cli.lines import Lines
+from exuvia.cli.signals import Signals
+from exuvia.machines.config import MachineConfig
+from exuvia.machines.machine import Machine, machines
+from exuvia.monitor.monitor import Monitor
+from exuvia.support.errors import UserError
+
+
+def launch(
+    program: str, config: MachineConfig, own: Sequence[Chardev] = (), ready: Callable[[Machine], object] = lambda machine: None
+) -> int:
+    """Build the machine and run it; its exit status. `own` are backends of the command itself; `ready` is called before the start."""
+    made: list[Machine] = []
+    lines = Lines(config.chardevs, lambda: made[0].exit(0))
+    for backend in own:
+        lines.add(backend)
+    machine = machines[config.machine](config, lines)
+    made.append(machine)
+    if config.monitor is not None:
+        if config.monitor not in lines:
+            raise UserError(f"-monitor: there is no chardev '{config.monitor}'")
+        line = lines[config.monitor]
+        monitor = Monitor(machine, line)
+        if lines.shared(config.monitor) is None:
+            machine.post(monitor.start)
+        else:
+            monitor.attach()
+            lines.on_focus(config.monitor, line, monitor.greet)
+    with Signals(program, machine):
+        try:
+            lines.open(machine.post)
+            ready(machine)
+            return machine.run()
+        finally:
+            lines.close()

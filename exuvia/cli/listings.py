@@ -1,0 +1,147 @@
+"""What `-X help` prints, and names checked against what there is. Imports only what the question needs."""
+
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+from exuvia.support.errors import UserError, unknown
+
+ACCELERATORS = {"software": "processors made by Exuvia, on any host (tcg is another name for it)"}
+_ALIASES = {"tcg": "software"}
+
+
+def _table(rows: Mapping[str, str]) -> str:
+    return "".join(f"{name:<20} {text}\n" for name, text in rows.items())
+
+
+def version(program: str) -> str:
+    """The text of -version."""
+    from exuvia import __version__
+
+    return f"{program} (Exuvia) version {__version__}\n"
+
+
+def machine(name: str) -> str:
+    """`name` if there is such a machine."""
+    from exuvia.machines.machine import machines
+
+    return machines[name].name
+
+
+def machine_list() -> str:
+    """The machines."""
+    from exuvia.machines.machine import machines
+
+    return _table({name: kind.description + (" (default)" if name == "pc" else "") for name, kind in machines.items()})
+
+
+def accelerator(name: str) -> str:
+    """`name`, or what it is another name for."""
+    name = _ALIASES.get(name, name)
+    if name not in ACCELERATORS:
+        raise unknown("accelerator", name, ACCELERATORS)
+    return name
+
+
+def accelerator_list() -> str:
+    """The accelerators."""
+    return _table(ACCELERATORS)
+
+
+def default_cpu(bits: Literal[32, 64]) -> str:
+    """The model of -cpu when there is none."""
+    return "qemu64" if bits == 64 else "qemu32"
+
+
+def cpu(name: str) -> str:
+    """`name` if there is such a model."""
+    from exuvia.isa.x86.cpus import models
+
+    if name not in models:
+        raise unknown("processor model", name, models)
+    return name
+
+
+def feature(name: str) -> str:
+    """`name` if there is such a feature; `_` may stand for `-`."""
+    from exuvia.isa.x86.cpus import features
+
+    spelled = next((known for known in features if known.replace("_", "-") == name.replace("_", "-").lower()), None)
+    if spelled is None:
+        raise unknown("processor feature", name, features)
+    return spelled
+
+
+def cpu_list() -> str:
+    """Models and features."""
+    from exuvia.isa.x86.cpus import features, models
+
+    return (
+        "Models:\n"
+        + _table({f"  {name}": model.description for name, model in models.items()})
+        + "\nFeatures:\n  "
+        + " ".join(features)
+        + "\n"
+    )
+
+
+def chardev(kind: str) -> str:
+    """`kind` if there is such a backend."""
+    from exuvia.backends.chardev.chardev import chardevs
+
+    return chardevs[kind].name
+
+
+def chardev_list() -> str:
+    """The kinds of character backends."""
+    from exuvia.backends.chardev.chardev import chardevs
+
+    return _table({name: (kind.__doc__ or "").split(". ")[0].rstrip(".") for name, kind in chardevs.items()})
+
+
+def chardev_help(kind: str) -> str:
+    """The options of one kind."""
+    from exuvia.backends.chardev.chardev import chardevs
+
+    return _table(chardevs[kind].options)
+
+
+def device(name: str, properties: Sequence[str] = ()) -> str:
+    """`name` if there is such a device with these properties."""
+    from exuvia.devices.device import devices
+
+    kind = devices[name]
+    if kind.plugs_into == "sysbus":
+        raise UserError(f"device '{name}' is part of the machine and cannot be added")
+    known = ["id", "bus", "addr", *kind.properties]
+    for key in properties:
+        if key.replace("_", "-") not in known:
+            raise unknown(f"property of {name}", key, known)
+    return name
+
+
+def device_list() -> str:
+    """The devices that a user can add."""
+    from exuvia.devices.device import devices
+
+    rows = {
+        name: f"{kind.plugs_into}: {(kind.__doc__ or '').splitlines()[0]}" for name, kind in devices.items() if kind.plugs_into != "sysbus"
+    }
+    return _table(rows)
+
+
+def device_help(name: str) -> str:
+    """The properties of one device."""
+    from exuvia.devices.device import devices
+
+    rows = {}
+    for key, declared in devices[device(name)].properties.items():
+        default = "" if declared.default is None else f" (default {declared.default})"
+        rows[f"{key}=<{declared.type.__name__}>"] = f"{declared.help}{default}"
+    return _table(rows)
+
+
+def log_list() -> str:
+    """The items of -d."""
+    from exuvia.support import log
+
+    return log.help_text()

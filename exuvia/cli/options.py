@@ -1,0 +1,340 @@
+"""QEMU's options, one function each: `opt_x(draft, value)` is `-x VALUE`, without `value` it is a flag. The docstring is the help.
+
+(QEMU, System Emulation, Invocation.) They fill a `Draft`, which becomes the MachineConfig.
+"""
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from inspect import isfunction, signature
+from typing import Literal
+
+from exuvia.cli import keyval, listings
+from exuvia.machines.config import ChardevConfig, DeviceConfig, MachineConfig
+from exuvia.support.errors import UserError, unknown
+
+
+class Answered(Exception):
+    """The option was a question; `text` is the answer, to be printed before the command ends with status 0."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self.text = text
+
+
+@dataclass
+class Draft:
+    """What the options have said so far."""
+
+    program: str
+    bits: Literal[32, 64]
+    machine: str = "pc"
+    machine_options: keyval.Pairs = field(default_factory=list)
+    accel: list[str] = field(default_factory=list)
+    accel_options: keyval.Pairs = field(default_factory=list)
+    cpu: str = ""
+    cpu_features: list[tuple[str, bool]] = field(default_factory=list)
+    smp: int = 1
+    memory: int = 128 << 20
+    kernel: str | None = None
+    initrd: str | None = None
+    append: str = ""
+    firmware: str | None = None
+    nographic: bool = False
+    defaults: bool = True
+    serial: list[str] = field(default_factory=list)
+    monitor: str | None = None
+    chardevs: list[ChardevConfig] = field(default_factory=list)
+    devices: list[DeviceConfig] = field(default_factory=list)
+    no_reboot: bool = False
+    no_shutdown: bool = False
+    paused: bool = False
+    rtc_base: str = "utc"
+    name: str = ""
+    uuid: str | None = None
+    log_items: str = ""
+    log_file: str | None = None
+
+    def line(self, option: str, spec: str, id: str) -> str | None:
+        """The id of the backend for `-serial SPEC` and the like, which is made here unless it is `chardev:ID`; None for `none`."""
+        if spec == "none":
+            return None
+        if spec.startswith("chardev:"):
+            return spec.removeprefix("chardev:")
+        extra: keyval.Pairs = []
+        if spec.startswith("mon:"):
+            spec = spec.removeprefix("mon:")
+            extra = [("mux", "on")] + ([("signal", "off")] if spec == "stdio" else [])
+        kind, _, rest = spec.partition(":")
+        parts = keyval.split(rest)
+        match kind:
+            case "stdio" | "null" | "pty" if not rest:
+                options: keyval.Pairs = []
+            case "file" if rest:
+                options = [("path", rest)]
+                parts = []
+            case "unix" if rest:
+                kind, options = "socket", [("path", parts[0])]
+            case "tcp" if ":" in parts[0]:
+                host, _, port = parts[0].rpartition(":")
+                kind, options = "socket", [*([("host", host)] if host else []), ("port", port)]
+            case _:
+                kinds = "none, null, stdio, mon:stdio, pty, file:PATH, unix:PATH, tcp:HOST:PORT or chardev:ID"
+                raise UserError(f"-{option} {spec}: no such line; it is {kinds}")
+        if kind == "socket" and len(parts) > 1:
+            options += keyval.parse(rest.split(",", 1)[1])
+        self.chardevs.append(ChardevConfig(id=id, kind=kind, options=(*options, *extra)))
+        return id
+
+    def config(self) -> MachineConfig:
+        """The machine that was described."""
+        serial_specs, monitor_spec = list(self.serial), self.monitor
+        if self.defaults and not serial_specs:
+            serial_specs = ["mon:stdio" if self.nographic and monitor_spec is None else "stdio" if self.nographic else "null"]
+        serial = [self.line("serial", spec, f"serial{number}") for number, spec in enumerate(serial_specs)]
+        monitor = None if monitor_spec is None else self.line("monitor", monitor_spec, "monitor")
+        if monitor_spec is None:  # `mon:` shares a line with the monitor
+            shared = [config.id for config in self.chardevs if ("mux", "on") in config.options and config.id in serial]
+            monitor = shared[0] if shared else None
+        return MachineConfig(
+            machine=self.machine,
+            machine_options=tuple(self.machine_options),
+            accel=tuple(self.accel) or ("software",),
+            accel_options=tuple(self.accel_options),
+            cpu=self.cpu or listings.default_cpu(self.bits),
+            cpu_features=tuple(self.cpu_features),
+            bits=self.bits,
+            smp=self.smp,
+            memory=self.memory,
+            kernel=self.kernel,
+            initrd=self.initrd,
+            append=self.append,
+            firmware=self.firmware,
+            serial=tuple(serial),
+            chardevs=tuple(self.chardevs),
+            monitor=monitor,
+            devices=tuple(self.devices),
+            no_reboot=self.no_reboot,
+            no_shutdown=self.no_shutdown,
+            paused=self.paused,
+            rtc_base=self.rtc_base,
+            name=self.name,
+            uuid=self.uuid,
+        )
+
+
+def _only(option: str, pairs: keyval.Pairs, known: Sequence[str]) -> dict[str, str]:
+    for key, _ in pairs:
+        if key not in known:
+            raise unknown(f"property of -{option}", key, known)
+    return dict(pairs)
+
+
+def opt_machine(draft: Draft, value: str) -> None:
+    """NAME[,accel=ACCEL]: the machine; -machine help lists them"""
+    if value in ("help", "?"):
+        raise Answered(listings.machine_list())
+    for key, text in keyval.parse(value, "type"):
+        if key == "type":
+            draft.machine = listings.machine(text)
+        elif key == "accel":
+            draft.accel = [listings.accelerator(name) for name in text.split(":")]
+        else:
+            raise unknown("property of -machine", key, ["type", "accel"])
+
+
+opt_M = opt_machine
+
+
+def opt_accel(draft: Draft, value: str) -> None:
+    """NAME: how the processor runs; may be given again for a second choice; -accel help lists them"""
+    if value in ("help", "?"):
+        raise Answered(listings.accelerator_list())
+    pairs = keyval.parse(value, "accel")
+    draft.accel.append(listings.accelerator(_only("accel", pairs, ["accel"]).get("accel", "")))
+
+
+def opt_cpu(draft: Draft, value: str) -> None:
+    """MODEL[,+FEATURE][,-FEATURE]: the processor; -cpu help lists models and features"""
+    if value in ("help", "?"):
+        raise Answered(listings.cpu_list())
+    model, *features = keyval.split(value)
+    draft.cpu = listings.cpu(model)
+    for text in features:
+        if text[:1] in "+-" and len(text) > 1:
+            name, wanted = text[1:], text[0] == "+"
+        else:
+            name, equals, switch = text.partition("=")
+            if equals and switch not in ("on", "off"):
+                raise UserError(f"-cpu: feature '{name}' is on or off, not '{switch}'")
+            wanted = switch != "off"
+        draft.cpu_features.append((listings.feature(name), wanted))
+
+
+def opt_smp(draft: Draft, value: str) -> None:
+    """N: the number of processors"""
+    count = _only("smp", keyval.parse(value, "cpus"), ["cpus"])["cpus"]
+    if not re.fullmatch(r"\d{1,6}", count):
+        raise UserError(f"-smp: '{count}' is no number of processors")
+    draft.smp = int(count)
+
+
+def opt_m(draft: Draft, value: str) -> None:
+    """SIZE: memory, in MiB or with K, M, G, T (default 128)"""
+    try:
+        draft.memory = keyval.size(_only("m", keyval.parse(value, "size"), ["size"])["size"])
+    except UserError as error:
+        raise UserError(f"-m: {error}") from None
+
+
+def opt_kernel(draft: Draft, value: str) -> None:
+    """FILE: boot this Linux (bzImage), multiboot or PVH kernel"""
+    draft.kernel = value
+
+
+def opt_initrd(draft: Draft, value: str) -> None:
+    """FILE: the initial RAM disk; for multiboot 'FILE ARGUMENTS,FILE' are modules"""
+    draft.initrd = value
+
+
+def opt_append(draft: Draft, value: str) -> None:
+    """TEXT: the kernel's command line"""
+    draft.append = value
+
+
+def opt_bios(draft: Draft, value: str) -> None:
+    """FILE: run this firmware"""
+    draft.firmware = value
+
+
+def opt_nographic(draft: Draft) -> None:
+    """serial port and monitor share the terminal; Ctrl-A h shows its keys"""
+    draft.nographic = True
+
+
+def opt_display(draft: Draft, value: str) -> None:
+    """none: no screen, the only choice"""
+    if value in ("help", "?"):
+        raise Answered("none       no screen\n")
+    if value != "none":
+        raise unknown("display", value, ["none"])
+
+
+def opt_nodefaults(draft: Draft) -> None:
+    """leave out what is there unless asked for: the serial port"""
+    draft.defaults = False
+
+
+def opt_serial(draft: Draft, value: str) -> None:
+    """LINE: none, null, stdio, mon:stdio, pty, file:PATH, unix:PATH, tcp:HOST:PORT, chardev:ID; again for the next port"""
+    draft.serial.append(value)
+
+
+def opt_monitor(draft: Draft, value: str) -> None:
+    """LINE: where the monitor is, a line as for -serial"""
+    draft.monitor = value
+
+
+def opt_chardev(draft: Draft, value: str) -> None:
+    """KIND,id=ID[,KEY=VALUE]: a character backend; -chardev help lists the kinds"""
+    if value in ("help", "?"):
+        raise Answered(listings.chardev_list())
+    pairs = keyval.parse(value, "backend")
+    named = dict(pairs)
+    kind = named.get("backend", "")
+    if "help" in named:
+        raise Answered(listings.chardev_help(kind))
+    if not named.get("id"):
+        raise UserError(f"-chardev {value}: it needs id=ID")
+    options = tuple(pair for pair in pairs if pair[0] not in ("backend", "id"))
+    draft.chardevs.append(ChardevConfig(id=named["id"], kind=listings.chardev(kind), options=options))
+
+
+def opt_device(draft: Draft, value: str) -> None:
+    """NAME[,PROPERTY=VALUE]: add a device; -device help lists them, -device NAME,help its properties"""
+    if value in ("help", "?"):
+        raise Answered(listings.device_list())
+    (key, name), *properties = keyval.parse(value, "driver")
+    if key != "driver":
+        raise UserError(f"-device {value}: it begins with the device's name")
+    if any(key in ("help", "?") for key, _ in properties):
+        raise Answered(listings.device_help(name))
+    draft.devices.append(DeviceConfig(name=listings.device(name, [key for key, _ in properties]), properties=tuple(properties)))
+
+
+def opt_no_reboot(draft: Draft) -> None:
+    """end where the machine would be reset"""
+    draft.no_reboot = True
+
+
+def opt_no_shutdown(draft: Draft) -> None:
+    """stop, but do not end, when the guest powers off"""
+    draft.no_shutdown = True
+
+
+def opt_S(draft: Draft) -> None:
+    """begin stopped; the monitor's cont starts it"""
+    draft.paused = True
+
+
+def opt_rtc(draft: Draft, value: str) -> None:
+    """base=utc|localtime|DATE: what the clock shows at the start"""
+    base = _only("rtc", keyval.parse(value), ["base"])["base"]
+    if base not in ("utc", "localtime") and not re.fullmatch(r"\d{4}-\d\d-\d\d(T\d\d:\d\d:\d\d)?", base):
+        raise UserError(f"-rtc: base is utc, localtime or a date such as 2026-01-31T12:00:00, not '{base}'")
+    draft.rtc_base = base
+
+
+def opt_name(draft: Draft, value: str) -> None:
+    """NAME: a name for the machine"""
+    draft.name = _only("name", keyval.parse(value, "guest"), ["guest"])["guest"]
+
+
+def opt_uuid(draft: Draft, value: str) -> None:
+    """UUID: the machine's UUID, which the guest sees in SMBIOS"""
+    if not re.fullmatch(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}", value):
+        raise UserError(f"-uuid: '{value}' is no UUID")
+    draft.uuid = value
+
+
+def opt_d(draft: Draft, value: str) -> None:
+    """ITEM,ITEM: log these to standard error; -d help lists them"""
+    if value in ("help", "?"):
+        raise Answered(listings.log_list())
+    draft.log_items = value
+
+
+def opt_D(draft: Draft, value: str) -> None:
+    """FILE: log to FILE"""
+    draft.log_file = value
+
+
+def opt_version(draft: Draft) -> None:
+    """print the version and end"""
+    raise Answered(listings.version(draft.program))
+
+
+def opt_help(draft: Draft) -> None:
+    """print this help and end"""
+    lines = [f"usage: {draft.program} [options]", ""]
+    for name, function in sorted(OPTIONS.items(), key=lambda item: (item[0].lower(), item[0])):
+        text = function.__doc__ or ""
+        value, _, rest = text.partition(": ")
+        shown = (f"-{name} {value}", rest) if takes_value(function) else (f"-{name}", text)
+        lines.append(f"{shown[0]:<28} {shown[1]}" if len(shown[0]) <= 28 else f"{shown[0]}\n{'':<28} {shown[1]}")
+    raise Answered("\n".join(lines) + "\n")
+
+
+opt_h = opt_help
+
+
+def takes_value(function: Callable[..., None]) -> bool:
+    """Whether the option has a value."""
+    return len(signature(function).parameters) == 2
+
+
+OPTIONS: dict[str, Callable[..., None]] = {
+    name.removeprefix("opt_").replace("_", "-"): value
+    for name, value in list(vars().items())
+    if name.startswith("opt_") and isfunction(value)
+}

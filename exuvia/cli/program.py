@@ -1,0 +1,24 @@
+"""How every command begins and ends: one line for a user's error, exit statuses, broken pipes."""
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+from typing import NoReturn
+
+from exuvia.support.errors import UserError
+
+
+def start(program: str, function: Callable[[Sequence[str]], int]) -> NoReturn:
+    """Run `function(arguments)` as the command `program` and exit with its status; a UserError is one line and status 1."""
+    try:
+        status = function(sys.argv[1:])
+        sys.stdout.flush()
+    except UserError as error:
+        print(f"{program}: {error}", file=sys.stderr)
+        status = 1
+    except KeyboardInterrupt:
+        status = 130
+    except BrokenPipeError:  # whoever read the output has enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        status = 141
+    sys.exit(status)

@@ -1,0 +1,60 @@
+"""`exuvia-system-x86_64` and `exuvia-system-i386`: QEMU's command line (QEMU, System Emulation, Invocation)."""
+
+from collections.abc import Sequence
+from typing import Literal, NoReturn
+
+from exuvia.cli.options import OPTIONS, Answered, Draft, takes_value
+from exuvia.cli.program import start
+from exuvia.support import log
+from exuvia.support.errors import UserError, unknown
+
+
+def parse(program: str, bits: Literal[32, 64], arguments: Sequence[str]) -> Draft:
+    """Fill a draft from the command line. Raises UserError for what there is not, Answered for a question (`-cpu help`)."""
+    draft = Draft(program, bits)
+    rest = list(arguments)
+    while rest:
+        word = rest.pop(0)
+        if not word.startswith("-") or word == "-":
+            raise UserError(f"unexpected argument '{word}' (a kernel is given with -kernel)")
+        name, equals, value = word.removeprefix("-").removeprefix("-").partition("=")
+        if name not in OPTIONS:
+            raise unknown("option", f"-{name}", [f"-{option}" for option in OPTIONS])
+        function = OPTIONS[name]
+        if not takes_value(function):
+            if equals:
+                raise UserError(f"option -{name} takes no value")
+            function(draft)
+            continue
+        if not equals:
+            if not rest:
+                raise UserError(f"option -{name} needs a value")
+            value = rest.pop(0)
+        function(draft, value)
+    return draft
+
+
+def run(program: str, bits: Literal[32, 64], arguments: Sequence[str]) -> int:
+    """The command; its exit status."""
+    try:
+        draft = parse(program, bits, arguments)
+    except Answered as answer:
+        print(answer.text, end="")
+        return 0
+    config = draft.config()
+    if draft.log_items or draft.log_file:
+        log.configure(draft.log_items, draft.log_file)
+
+    from exuvia.cli.launch import launch
+
+    return launch(program, config)
+
+
+def x86_64() -> NoReturn:
+    """A PC with 64-bit processors."""
+    start("exuvia-system-x86_64", lambda arguments: run("exuvia-system-x86_64", 64, arguments))
+
+
+def i386() -> NoReturn:
+    """The same PC with 32-bit processors."""
+    start("exuvia-system-i386", lambda arguments: run("exuvia-system-i386", 32, arguments))
