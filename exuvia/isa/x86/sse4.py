@@ -1,0 +1,184 @@
+"""SSE4.1 and SSE4.2 without arithmetic on floats (SDM vol. 1, 12.8 to 12.12; vol. 2); string comparison is in `sse_string`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from exuvia.dsl.trace import Var, function, loop
+from exuvia.dsl.values import Value, concat, lift
+from exuvia.isa.x86.cpu import Cpu
+from exuvia.isa.x86.forms import op, pure
+from exuvia.isa.x86.mmx import move
+from exuvia.isa.x86.operands import Register
+from exuvia.isa.x86.vector import absolute, add, choose, every, lanewise, pack, shift
+
+SSE41: dict[str, Any] = {"sse": True, "feature": "sse4_1"}
+SSE42: dict[str, Any] = {"sse": True, "feature": "sse4_2"}
+
+
+def widened(source: int, w: int, signed: bool) -> Any:
+    """The low lanes of `source` bits, each widened to w: put at the top of its lane, then shifted down."""
+    n = w // source
+
+    def text(a: Any, b: Any) -> Value:
+        v = lift(b).zext(128)
+        order = [x for i in range(128 // w) for x in [128 // source] * (n - 1) + [i]]
+        return shift(v.shuffle(lift(0, 128), source, *order), "ashr" if signed else "lshr", w - source, w)
+
+    return text
+
+
+def product_signed(a: Any, b: Any) -> Value:
+    x, y = (shift(shift(lift(v), "shl", 32, 64), "ashr", 32, 64) for v in (a, b))
+    return x.lanes("mul", y, 64)
+
+
+# fmt: off
+for _i, (_name, _from, _to, _size) in enumerate((
+    ("bw", 8, 16, "q"), ("bd", 8, 32, "d"), ("bq", 8, 64, "w"), ("wd", 16, 32, "q"), ("wq", 16, 64, "d"), ("dq", 32, 64, "q"),
+)):
+    pure(f"66 0F38 2{_i} Vx,W{_size}", widened(_from, _to, True),  "pmovsx" + _name, **SSE41)
+    pure(f"66 0F38 3{_i} Vx,W{_size}", widened(_from, _to, False), "pmovzx" + _name, **SSE41)
+
+pure("66 0F38 28 Vx,Wx", product_signed,        "pmuldq",  **SSE41)
+pure("66 0F38 29 Vx,Wx", lanewise("eq", 64),    "pcmpeqq", **SSE41)
+pure("66 0F38 37 Vx,Wx", lanewise("sgt", 64),   "pcmpgtq", **SSE42)
+move("66 0F38 2A Vx,Mx",                        "movntdqa", **SSE41)
+pure("66 0F38 38 Vx,Wx", lanewise("smin", 8),   "pminsb",  **SSE41)
+pure("66 0F38 39 Vx,Wx", lanewise("smin", 32),  "pminsd",  **SSE41)
+pure("66 0F38 3A Vx,Wx", lanewise("umin", 16),  "pminuw",  **SSE41)
+pure("66 0F38 3B Vx,Wx", lanewise("umin", 32),  "pminud",  **SSE41)
+pure("66 0F38 3C Vx,Wx", lanewise("smax", 8),   "pmaxsb",  **SSE41)
+pure("66 0F38 3D Vx,Wx", lanewise("smax", 32),  "pmaxsd",  **SSE41)
+pure("66 0F38 3E Vx,Wx", lanewise("umax", 16),  "pmaxuw",  **SSE41)
+pure("66 0F38 3F Vx,Wx", lanewise("umax", 32),  "pmaxud",  **SSE41)
+pure("66 0F38 40 Vx,Wx", lanewise("mul", 32),   "pmulld",  **SSE41)
+pure("66 0F38 2B Vx,Wx", lambda a, b: pack(a, b, 32, 0, 0xFFFF), "packusdw", **SSE41)
+# fmt: on
+
+
+@op("66 0F38 17 Vx,Wx", **SSE41)
+def ptest(cpu: Cpu, a: Any, b: Any) -> None:
+    no = lift(0, 1)
+    x, y = a.read(), b.read()
+    cpu.set_flags("six", (~x & y) == 0, no, no, (x & y) == 0, no, no)
+
+
+def smallest(a: Any, b: Any) -> Value:
+    """The least word and its number: each word with its number below it, halved three times."""
+    v = lift(b)
+    numbers = sum(i << 16 * i for i in range(8))
+    low, high = (v.shuffle(lift(numbers, 128), 16, *(k for i in range(half, half + 4) for k in (8 + i, i))) for half in (0, 4))
+    least = low.lanes("umin", high, 32)
+    least = least.lanes("umin", least.shuffle(least, 32, 2, 3, 2, 3), 32)
+    least = least.lanes("umin", least.shuffle(least, 32, 1, 1, 1, 1), 32)
+    first = least.lane(0, 32)
+    return ((first.u >> 16) | (first << 16)).zext(128) & 0x7FFFF
+
+
+pure("66 0F38 41 Vx,Wx", smallest, "phminposuw", **SSE41)
+
+
+# blends: by the immediate's bits, or by the sign bits of xmm0
+def lane_mask(bits: Value, w: int) -> Value:
+    """All ones in the lanes whose bit is set, bit 0 for lane 0."""
+    n = 128 // w
+    of = concat(*[bits.zext(w) if w > bits.w else bits.low(w)] * n)
+    numbers = lift(sum(1 << i << i * w for i in range(n)), 128)
+    return (of & numbers).lanes("eq", numbers, w)
+
+
+def by_immediate(w: int) -> Any:
+    return lambda a, b, i: choose(lane_mask(lift(i), w), b, a)
+
+
+def by_signs(w: int) -> Any:
+    def text(cpu: Cpu, a: Any, b: Any) -> None:
+        mask = cpu.get(("x", 0, 128)).lanes("ashr", every(w - 1, w, 128), w)
+        a.set(choose(mask, b.read(), a.read()))
+
+    return text
+
+
+pure("66 0F3A 0C Vx,Wx,Ib", by_immediate(32), "blendps", **SSE41)
+pure("66 0F3A 0D Vx,Wx,Ib", by_immediate(64), "blendpd", **SSE41)
+pure("66 0F3A 0E Vx,Wx,Ib", by_immediate(16), "pblendw", **SSE41)
+op("66 0F38 10 Vx,Wx", "pblendvb", **SSE41)(by_signs(8))
+op("66 0F38 14 Vx,Wx", "blendvps", **SSE41)(by_signs(32))
+op("66 0F38 15 Vx,Wx", "blendvpd", **SSE41)(by_signs(64))
+
+
+# insertion and extraction
+def number(i: Any, count: int) -> Value:
+    return lift(i).zext(64) & (count - 1)
+
+
+def inserted(w: int) -> Any:
+    def text(a: Any, b: Any, i: Any) -> Value:
+        at = (number(i, 128 // w) * w).zext(128)
+        return (a & ~(lift((1 << w) - 1, 128) << at)) | (lift(b).low(w).zext(128) << at)
+
+    return text
+
+
+@op("66 0F3A 22 Vx,Ey,Ib", **SSE41)
+def pinsrd(cpu: Cpu, a: Any, b: Any, i: Any) -> None:
+    a.set(inserted(b.w)(a, b, i))
+
+
+pure("66 0F3A 20 Vx,Ebd,Ib", inserted(8), "pinsrb", **SSE41)
+
+
+def extract(cpu: Cpu, a: Any, b: Any, i: Any) -> None:
+    """A lane as wide as the operand in memory."""
+    w = {"pextrb": 8, "pextrw": 16}.get(cpu.row.name, a.w)
+    a.set(b.lane_at(number(i, 128 // w), w).zext(a.w))
+
+
+op("66 0F3A 14 Ebd,Vx,Ib", "pextrb", modifies=True, **SSE41)(extract)
+op("66 0F3A 15 Ewd,Vx,Ib", "pextrw", modifies=True, **SSE41)(extract)
+op("66 0F3A 16 Ey,Vx,Ib", "pextrd", modifies=True, **SSE41)(extract)
+op("66 0F3A 17 Ed,Vx,Ib", "extractps", modifies=True, **SSE41)(extract)
+
+
+@op("66 0F3A 21 Vx,Wss,Ib", **SSE41)
+def insertps(cpu: Cpu, a: Any, b: Any, i: Any) -> None:
+    lane = b.read() if cpu.mem else b.whole().lane_at(lift(i).bits(7, 6).zext(64), 32)
+    at = (lift(i).bits(5, 4).zext(128)) << 5
+    merged = (a & ~(lift(0xFFFFFFFF, 128) << at)) | (lane.zext(128) << at)
+    a.set_whole(merged & ~lane_mask(lift(i), 32))
+
+
+@function(128, 128, 8, returns=128)
+def sums_of_differences(a: Value, b: Value, imm: Value) -> Value:
+    """MPSADBW: four bytes of b against four of a at each of eight offsets."""
+    start = a.u >> (imm.bit(2).zext(128) << 5)
+    block = concat(*[b.lane_at(imm.low(2).zext(64), 32)] * 4)
+    total = lift(0, 128)
+    for k in range(4):
+        x = start.shuffle(lift(0, 128), 8, *(y for i in range(8) for y in (i + k, 16)))
+        y = block.shuffle(lift(0, 128), 8, *([k, 16] * 8))
+        total = add(total, absolute(x.lanes("sub", y, 16), 16), 16)
+    return total
+
+
+pure("66 0F3A 42 Vx,Wx,Ib", sums_of_differences, "mpsadbw", **SSE41)
+
+
+# CRC32 with the polynomial 11EDC6F41 (iSCSI), bits reversed
+@function(32, 64, 64, returns=32)
+def crc32c(crc: Value, data: Value, bits: Value) -> Value:
+    """The checksum carried over the low `bits` of data."""
+    mask = (lift(1, 64) << bits) - 1
+    low = Var((crc.zext(64) ^ data) & mask)
+    high = crc.zext(64).u >> bits
+    with loop(bits, low):
+        low.set((low.u >> 1) ^ (low.low(1).sext(64) & 0x82F63B78))
+    return (low ^ high).low(32)
+
+
+def crc32(cpu: Cpu, a: Register, b: Any) -> None:
+    a.set(crc32c(a.read(), b.zext(64), lift(b.w, 64)))
+
+
+op("F2 0F38 F0 Gd,Eb | F2 0F38 F1 Gd,Ev", "crc32", feature="sse4_2")(crc32)

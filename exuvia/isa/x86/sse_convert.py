@@ -1,0 +1,217 @@
+"""Conversions between floats and integers, ROUND and DPP (SDM vol. 1, 11.4.1.6, 12.8; vol. 2, CVT*, ROUND*, DPP*)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from exuvia.dsl import ieee754
+from exuvia.dsl.trace import Var, function
+from exuvia.dsl.values import Value, concat, lift
+from exuvia.isa.x86.cpu import Cpu
+from exuvia.isa.x86.forms import enter_mmx, op
+from exuvia.isa.x86.sse_float import (
+    FRACTION,
+    ROUND_MAGIC,
+    SCALAR,
+    Lanes,
+    Tests,
+    calm,
+    converted,
+    f,
+    function_of,
+    guarded,
+    pairs,
+    raised,
+)  # fmt: skip
+
+BIAS = {32: 127, 64: 1023}
+INEXACT_KNOWN = 0x1020  # PE masked, and set already
+
+
+def whole_lanes(v: Value, w: int, count: int) -> Lanes:
+    """The low `count` lanes."""
+    return [v.lane(i, w) if v.w > w else v for i in range(count)]
+
+
+def joined(lanes: Lanes) -> Value:
+    return concat(*lanes) if len(lanes) > 1 else lanes[0]
+
+
+def all_of(conditions: list[Value]) -> Value:
+    r = conditions[0]
+    for c in conditions[1:]:
+        r = r & c
+    return r
+
+
+# -- to integers
+def below(a: Value, power: int) -> Value:
+    """Is the magnitude below 2**power? Not so for infinities and NaNs."""
+    return (a << 1).u < ((BIAS[a.w] + power) << (FRACTION[a.w] + 1))
+
+
+def truncated(a: Value, w: int) -> tuple[Value, Value]:
+    """The host's integer, and whether it is right."""
+    return converted("fptosi", a, w), below(a, w - 1)
+
+
+def rounded(a: Value, w: int) -> tuple[Value, Value]:
+    """To nearest, by adding 1.5 * 2**52 as a double; right below 2**51 and within the integer's range."""
+    double = converted("fpext", a, 64) if a.w == 32 else a
+    r = f("fadd", double, lift(ROUND_MAGIC, 64)) - ROUND_MAGIC
+    return r.low(w), below(a, min(w - 2, 50))
+
+
+def to_integers(cpu: Cpu, lanes: Lanes, w: int, truncate: bool) -> Value:
+    """Integers of w bits from floats."""
+    fast = [(truncated if truncate else rounded)(x, w) for x in lanes]
+    known = (cpu.mxcsr & INEXACT_KNOWN) == INEXACT_KNOWN if truncate else calm(cpu)
+    name = f"to_i{w}" + ("_truncate" if truncate else "")
+    return guarded(
+        cpu, joined([v for v, _ in fast]), known & all_of([fits for _, fits in fast]), w,
+        lambda control: [function_of(x.w, name)(x, control) for x in lanes],
+    )  # fmt: skip
+
+
+# -- from integers and between formats
+def from_integers(cpu: Cpu, lanes: Lanes, w: int) -> Value:
+    """Floats of w bits from integers; 32 bits always fit a double."""
+    fast = joined([converted("sitofp", x, w) for x in lanes])
+    if (lanes[0].w, w) == (32, 64):
+        return fast
+    convert = getattr(ieee754, f"i{lanes[0].w}_to_f{w}")
+    return guarded(cpu, fast, calm(cpu), w, lambda control: [convert(x, control) for x in lanes])
+
+
+def widened(cpu: Cpu, lanes: Lanes) -> Value:
+    """Singles to doubles: exact for zeros and normal numbers."""
+    t = Tests(32, 32)
+    safe = all_of([~(t.denormal(x) | t.special(x)) for x in lanes])
+    fast = joined([converted("fpext", x, 64) for x in lanes])
+    return guarded(cpu, fast, safe, 64, lambda control: [ieee754.f32_to_f64(x, control) for x in lanes])
+
+
+def narrowed(cpu: Cpu, lanes: Lanes) -> Value:
+    """Doubles to singles."""
+    t, wide = Tests(32, 32), Tests(64, 64)
+    fast = [converted("fptrunc", x, 32) for x in lanes]
+    safe = all_of([calm(cpu), *(~t.special(r) & (~t.small(r) | wide.zero(x)) for x, r in zip(lanes, fast, strict=True))])
+    return guarded(cpu, joined(fast), safe, 32, lambda control: [ieee754.f64_to_f32(x, control) for x in lanes])
+
+
+Conversion = Callable[[Cpu, Lanes], Value]
+
+
+def packed_conversion(rows: str, name: str, source: int, count: int, how: Conversion, **facts: Any) -> None:
+    """`count` lanes of `source` bits; what the results leave of an xmm register is zero."""
+
+    def text(cpu: Cpu, a: Any, b: Any) -> None:
+        r = how(cpu, whole_lanes(b.read(), source, count))
+        a.set(r.zext(a.w))
+
+    op(rows, name, **{"sse": True, "feature": "sse2", **facts})(text)
+
+
+def scalar_conversion(rows: str, name: str, how: Callable[[Cpu, Value, int], Value], feature: str = "sse2") -> None:
+    """One value, to the width of the destination."""
+    op(rows, name, sse=True, feature=feature)(lambda cpu, a, b: a.set(how(cpu, b.read(), a.w)))
+
+
+def mmx_conversion(rows: str, name: str, source: int, how: Conversion, feature: str, always: bool) -> None:
+    """To or from an mmx register. The x87 becomes MMX state, but not for CVTPI2PD from memory (SDM vol. 2)."""
+
+    def text(cpu: Cpu, a: Any, b: Any) -> None:
+        if always or not cpu.mem:
+            enter_mmx(cpu)
+        a.set(how(cpu, whole_lanes(b.read(), source, 2)))
+
+    op(rows, name, sse=True, feature=feature)(text)
+
+
+# fmt: off
+mmx_conversion("NP 0F 2A Vq,Qq", "cvtpi2ps",  32, lambda cpu, x: from_integers(cpu, x, 32),       "sse",  True)
+mmx_conversion("66 0F 2A Vx,Qq", "cvtpi2pd",  32, lambda cpu, x: from_integers(cpu, x, 64),       "sse2", False)
+mmx_conversion("NP 0F 2C Pq,Wq", "cvttps2pi", 32, lambda cpu, x: to_integers(cpu, x, 32, True),   "sse",  True)
+mmx_conversion("NP 0F 2D Pq,Wq", "cvtps2pi",  32, lambda cpu, x: to_integers(cpu, x, 32, False),  "sse",  True)
+mmx_conversion("66 0F 2C Pq,Wx", "cvttpd2pi", 64, lambda cpu, x: to_integers(cpu, x, 32, True),   "sse2", True)
+mmx_conversion("66 0F 2D Pq,Wx", "cvtpd2pi",  64, lambda cpu, x: to_integers(cpu, x, 32, False),  "sse2", True)
+
+scalar_conversion("F3 0F 2A Vss,Ey",  "cvtsi2ss",  lambda cpu, x, w: from_integers(cpu, [x], w), "sse")
+scalar_conversion("F2 0F 2A Vsd,Ey",  "cvtsi2sd",  lambda cpu, x, w: from_integers(cpu, [x], w))
+scalar_conversion("F3 0F 2C Gy,Wss",  "cvttss2si", lambda cpu, x, w: to_integers(cpu, [x], w, True), "sse")
+scalar_conversion("F2 0F 2C Gy,Wsd",  "cvttsd2si", lambda cpu, x, w: to_integers(cpu, [x], w, True))
+scalar_conversion("F3 0F 2D Gy,Wss",  "cvtss2si",  lambda cpu, x, w: to_integers(cpu, [x], w, False), "sse")
+scalar_conversion("F2 0F 2D Gy,Wsd",  "cvtsd2si",  lambda cpu, x, w: to_integers(cpu, [x], w, False))
+scalar_conversion("F3 0F 5A Vsd,Wss", "cvtss2sd",  lambda cpu, x, w: widened(cpu, [x]))
+scalar_conversion("F2 0F 5A Vss,Wsd", "cvtsd2ss",  lambda cpu, x, w: narrowed(cpu, [x]))
+
+packed_conversion("NP 0F 5A Vx,Wq", "cvtps2pd",  32, 2, widened)
+packed_conversion("66 0F 5A Vx,Wx", "cvtpd2ps",  64, 2, narrowed)
+packed_conversion("NP 0F 5B Vx,Wx", "cvtdq2ps",  32, 4, lambda cpu, x: from_integers(cpu, x, 32))
+packed_conversion("66 0F 5B Vx,Wx", "cvtps2dq",  32, 4, lambda cpu, x: to_integers(cpu, x, 32, False))
+packed_conversion("F3 0F 5B Vx,Wx", "cvttps2dq", 32, 4, lambda cpu, x: to_integers(cpu, x, 32, True))
+packed_conversion("F3 0F E6 Vx,Wq", "cvtdq2pd",  32, 2, lambda cpu, x: from_integers(cpu, x, 64))
+packed_conversion("F2 0F E6 Vx,Wx", "cvtpd2dq",  64, 2, lambda cpu, x: to_integers(cpu, x, 32, False))
+packed_conversion("66 0F E6 Vx,Wx", "cvttpd2dq", 64, 2, lambda cpu, x: to_integers(cpu, x, 32, True))
+# fmt: on
+
+
+# -- SSE4.1
+def round_(cpu: Cpu, a: Any, b: Any, i: Any, w: int) -> None:
+    """To an integral value, in the mode of the immediate or of MXCSR."""
+    x, imm = b.read(), i.read()
+    total = [function_of(w, "round")(p, imm, cpu.mxcsr.low(32)) for p, _ in pairs(x, x, w)]
+    collect(cpu, a, total, w)
+
+
+def collect(cpu: Cpu, a: Any, lanes: Lanes, w: int) -> None:
+    """Results of the functions: exceptions first, then the destination."""
+    flags = lanes[0].bits(w + 5, w)
+    for x in lanes[1:]:
+        flags = flags | x.bits(w + 5, w)
+    raised(cpu, flags)
+    a.set(joined([x.low(w) for x in lanes]))
+
+
+for _w, _kind, _code in ((32, "x", "08"), (64, "x", "09"), (32, "s", "0A"), (64, "s", "0B")):
+    _operands = "Vx,Wx,Ib" if _kind == "x" else f"V{SCALAR[_w]},W{SCALAR[_w]},Ib"
+    _name = "round" + (SCALAR[_w] if _kind == "s" else "p" + SCALAR[_w][1])
+    op(f"66 0F3A {_code} {_operands}", _name, sse=True, feature="sse4_1")(
+        lambda cpu, a, b, i, w=_w: round_(cpu, a, b, i, w)  # type: ignore[misc]
+    )
+
+
+def dot_product(w: int) -> Any:
+    """The chosen products, summed as a tree; bits 7:4 of the immediate choose products, 3:0 destinations."""
+    add, mul, count = function_of(w, "add"), function_of(w, "mul"), 128 // w
+
+    def text(a: Value, b: Value, imm: Value, control: Value) -> Value:
+        flags = Var(lift(0, 8))
+        terms = []
+        for i, (x, y) in enumerate(pairs(a, b, w)):
+            wanted = imm.bit(4 + i)
+            r = mul(wanted.choose(x, lift(0, w)), wanted.choose(y, lift(0, w)), control)
+            terms.append(r.low(w))
+            flags.set(flags | r.bits(w + 7, w))
+        while len(terms) > 1:
+            sums = [add(x, y, control) for x, y in zip(terms[::2], terms[1::2], strict=True)]
+            for r in sums:
+                flags.set(flags | r.bits(w + 7, w))
+            terms = [r.low(w) for r in sums]
+        return terms[0].zext(2 * w) | (flags.zext(2 * w) << w)
+
+    text.__name__ = f"f{w}_dot_product"
+    call = function(128, 128, 8, 32, returns=2 * w)(text)
+
+    def run(cpu: Cpu, a: Any, b: Any, i: Any) -> None:
+        imm = i.read()
+        r = call(a.read(), b.read(), imm, cpu.mxcsr.low(32))
+        raised(cpu, r.bits(w + 5, w))
+        a.set(concat(*(imm.bit(k).choose(r.low(w), lift(0, w)) for k in range(count))))
+
+    return run
+
+
+op("66 0F3A 40 Vx,Wx,Ib", "dpps", sse=True, feature="sse4_1")(dot_product(32))
+op("66 0F3A 41 Vx,Wx,Ib", "dppd", sse=True, feature="sse4_1")(dot_product(64))
