@@ -385,6 +385,17 @@ class Device:
             parsed[found.attribute] = found.parse(text)
         return parsed
 
+    @classmethod
+    def help(cls) -> str:
+        """The lines of `-device NAME,help`: what it is, and its properties with their defaults."""
+        lines = [f"{cls.name}: {(cls.__doc__ or '').strip().splitlines()[0]}"]
+        for name, prop in cls.properties.items():
+            default = {True: "on", False: "off"}.get(prop.default, prop.default) if prop.type is bool else prop.default
+            kind = "on/off" if prop.type is bool else "number" if prop.type is int else "text"
+            shown = "" if default is None else f" (default {default:#x})" if prop.type is int and default > 9 else f" (default {default})"
+            lines.append(f"  {name + '=' + kind:<24} {prop.help}{shown}")
+        return "\n".join(lines) + "\n"
+
     def reset(self) -> None:
         """As after power-on: registers and state at their defaults, wires low, alarms disarmed."""
         for name, register in self.registers.items():

@@ -144,3 +144,12 @@ def test_properties_from_the_user() -> None:
     assert Example(size=5).size == 5
     with pytest.raises(TypeError):
         Example(control=5)
+
+
+def test_help() -> None:
+    assert Example.help() == (
+        "example: A device of every kind of declaration.\n"
+        "  chardev=text             the ID of the backend\n"
+        "  size=number              how large (default 0x100000)\n"
+        "  fast-mode=on/off         whether it is fast (default off)\n"
+    )
