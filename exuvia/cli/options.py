@@ -52,6 +52,7 @@ class Draft:
     rtc_base: str = "utc"
     name: str = ""
     uuid: str | None = None
+    shared: str | None = None  # the first line that `mon:` shares with the monitor
     log_items: str = ""
     log_file: str | None = None
 
@@ -65,6 +66,7 @@ class Draft:
         if spec.startswith("mon:"):
             spec = spec.removeprefix("mon:")
             extra = [("mux", "on")] + ([("signal", "off")] if spec == "stdio" else [])
+            self.shared = self.shared or id
         kind, _, rest = spec.partition(":")
         parts = keyval.split(rest)
         match kind:
@@ -92,10 +94,7 @@ class Draft:
         if self.defaults and not serial_specs:
             serial_specs = ["mon:stdio" if self.nographic and monitor_spec is None else "stdio" if self.nographic else "null"]
         serial = [self.line("serial", spec, f"serial{number}") for number, spec in enumerate(serial_specs)]
-        monitor = None if monitor_spec is None else self.line("monitor", monitor_spec, "monitor")
-        if monitor_spec is None:  # `mon:` shares a line with the monitor
-            shared = [config.id for config in self.chardevs if ("mux", "on") in config.options and config.id in serial]
-            monitor = shared[0] if shared else None
+        monitor = self.shared if monitor_spec is None else self.line("monitor", monitor_spec, "monitor")
         return MachineConfig(
             machine=self.machine,
             machine_options=tuple(self.machine_options),

@@ -10,7 +10,8 @@ from collections.abc import Callable
 
 from exuvia.backends.chardev.chardev import Chardev
 
-_TAIL = 1 << 16  # bytes of boot messages kept, for the report when the boot fails
+_TAIL = 4096  # bytes of boot messages kept, for the report when the boot fails
+_LINE = 4096  # bytes without a line's end after which they are looked at all the same
 
 
 class ExecConsole(Chardev):
@@ -21,7 +22,8 @@ class ExecConsole(Chardev):
         self._command, self._sink, self._on_boot = command, sink, on_boot
         self._word = secrets.token_hex(8)
         self._state: Callable[[], bool] = self._boot
-        self._held = b""
+        self._held = bytearray()
+        self._said = b""
         self.started = self.done = False
         self.status = 1
 
@@ -40,36 +42,46 @@ class ExecConsole(Chardev):
         ).encode()
 
     def write(self, data: bytes) -> None:
-        """Take what the guest says."""
+        """Take what the guest says. Work is done by the line: a serial port writes byte by byte."""
         self._held += data
-        while self._state():
-            pass
+        if b"\n" in data or len(self._held) > _LINE:
+            while self._state():
+                pass
 
     def last_words(self) -> str:
         """The last line that the guest wrote before the command began."""
-        lines = self._held.decode("utf-8", "replace").split("\n")
-        return next((line.strip() for line in reversed(lines) if line.strip()), "")
+        lines = (self._said + self._held).decode("utf-8", "replace").split("\n")
+        return next((line.strip() for line in reversed(lines) if line.strip()), "nothing")
+
+    def _take(self, count: int) -> bytes:
+        taken = bytes(self._held[:count])
+        del self._held[:count]
+        return taken
+
+    def _after(self, mark: str) -> bool:
+        """Drop what is held up to the end of `mark`; False, and all of it but the last bytes goes to `on_boot`, when it is not there."""
+        wanted = f"{self._word}-{mark}\n".encode()
+        at = self._held.find(wanted)
+        if at >= 0:
+            new = self._take(at + len(wanted))
+        else:
+            new = self._take(len(self._held) if self._held.endswith(b"\n") else max(0, len(self._held) - len(wanted)))
+        self._said = (self._said + new)[-_TAIL:]
+        if not self.started:
+            self._on_boot(new)
+        return at >= 0
 
     def _boot(self) -> bool:
-        self._on_boot(self._held)
-        mark = f"{self._word}-ready".encode()
-        at = self._held.find(mark)
-        if at < 0:
-            self._held = self._held[-_TAIL:]
+        if not self._after("ready"):
             return False
-        self._held = self._held[at + len(mark) :]
         self._state = self._ready
         self.started = True
         self.deliver(self.line)
         return True
 
     def _ready(self) -> bool:
-        mark = f"{self._word}-begin\n".encode()
-        at = self._held.find(mark)
-        if at < 0:
-            self._held = self._held[-_TAIL:]
+        if not self._after("begin"):
             return False
-        self._held = self._held[at + len(mark) :]
         self._state = self._output
         return True
 
@@ -78,26 +90,24 @@ class ExecConsole(Chardev):
         at = self._held.find(mark)
         if at >= 0:
             self._emit(at)
-            self._held = self._held[len(mark) :]
+            self._take(len(mark))
             self._state = self._ending
             return True
-        keep = next(length for length in range(min(len(mark) - 1, len(self._held)), -1, -1) if self._held.endswith(mark[:length]))
-        self._emit(len(self._held) - keep)
+        self._emit(len(self._held) - next(n for n in range(len(mark) - 1, -1, -1) if self._held.endswith(mark[:n])))
         return False
 
     def _emit(self, count: int) -> None:
         if count:
-            self._sink(self._held[:count])
-            self._held = self._held[count:]
+            self._sink(self._take(count))
 
     def _ending(self) -> bool:
-        digits, newline, _ = self._held.partition(b"\n")
-        if newline or len(self._held) > 16:
+        digits, newline, _ = bytes(self._held).partition(b"\n")
+        if newline or len(self._held) > _LINE:
             self.status = int(digits) if digits.isdigit() and len(digits) <= 3 else 1
             self.done = True
             self._state = self._finished
         return False
 
     def _finished(self) -> bool:
-        self._held = b""
+        self._held.clear()
         return False

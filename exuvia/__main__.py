@@ -1,0 +1,5 @@
+"""`python -m exuvia` is the command `exuvia`."""
+
+from exuvia.cli.main import main
+
+main()
