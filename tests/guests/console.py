@@ -37,16 +37,25 @@ def differs(name: str) -> set[str]:
     return set(re.findall(r'"([^"]*)"', " ".join(re.findall(r"# QEMU differs: (.*)", source(name)))))
 
 
+def qemu_cannot(name: str) -> str | None:
+    """Why QEMU cannot run the program, or None: `# QEMU cannot: ...`."""
+    found = re.search(r"# QEMU cannot: (.*)", source(name))
+    return found[1] if found else None
+
+
 def options(name: str) -> list[str]:
     """Further options of the command line."""
     return " ".join(re.findall(r"# options: (.*)", source(name))).split()
 
 
 def assemble(name: str, folder: Path) -> Path:
-    """The program as an ELF file for multiboot, made by binutils' as and ld."""
+    """The program as an ELF file for multiboot, made by binutils' as, ld and objcopy."""
     target = folder / f"{name}.elf"
-    subprocess.run(["as", "--32", "-I", str(PROGRAMS), "-o", f"{target}.o", str(PROGRAMS / f"{name}.S")], check=True)
-    subprocess.run(["ld", "-m", "elf_i386", "--no-warn-rwx-segments", "-z", "noexecstack", "-T", str(PROGRAMS / "guest.ld"), "-o", str(target), f"{target}.o"], check=True)
+    wide = f"{target}64"  # 64-bit code needs 64-bit relocations; multiboot needs a 32-bit ELF
+    subprocess.run(["as", "--64", "-I", str(PROGRAMS), "-o", f"{target}.o", str(PROGRAMS / f"{name}.S")], check=True)
+    link = ["ld", "-m", "elf_x86_64", "--no-warn-rwx-segments", "-z", "noexecstack", "-z", "max-page-size=4096"]
+    subprocess.run([*link, "-T", str(PROGRAMS / "guest.ld"), "-o", wide, f"{target}.o"], check=True)
+    subprocess.run(["objcopy", "-O", "elf32-i386", wide, str(target)], check=True)
     return target
 
 

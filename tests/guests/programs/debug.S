@@ -1,0 +1,138 @@
+# Debug exceptions: single step, its suppression behind MOV SS and inside an interrupt, breakpoints on code and data, general detect.
+# QEMU differs: "general detect", "dr7 afterwards"
+        .include "protected.inc"
+        .macro watch name
+        print "\name: "
+        movl $0, count
+        movl $0, last
+        .endm
+        .macro result
+        hex count
+        movl last, %eax
+        hex %eax
+        movl %dr6, %eax
+        hex %eax
+        print "\n"
+        xorl %eax, %eax
+        movl %eax, %dr6
+        .endm
+        .macro step
+        pushf
+        orl $0x100, (%esp)
+        popf
+        .endm
+        .macro stop_step
+        pushf
+        andl $~0x100, (%esp)
+        popf
+        .endm
+main:   hook 1, debug
+        movl $0x12345678, %ebp
+        watch "single step of three"
+        step
+1:      nop
+        nop
+        incl %eax
+        stop_step
+        result
+        watch "rep counts each element"
+        movl $5, %ecx
+        movl $buffer, %edi
+        step
+        rep stosb
+        stop_step
+        result
+        watch "mov ss holds it back"
+        movl %ss, %eax
+        step
+        movw %ax, %ss
+        nop
+        stop_step
+        result
+        hook 0x50, handler
+        watch "an interrupt clears TF"
+        step
+        int $0x50
+        stop_step
+        result
+        watch "popf that sets it traps after the next"
+        pushf
+        orl $0x100, (%esp)
+        popf
+        nop
+        stop_step
+        result
+        movl $watched, %eax
+        movl %eax, %dr0
+        movl $0x402, %eax               # G0, code
+        movl %eax, %dr7
+        watch "code breakpoint"
+        call watched
+        result
+        movl $0, %eax
+        movl %eax, %dr7
+        movl $cell, %eax
+        movl %eax, %dr1
+        movl $0x00D00408, %eax          # G1, write, 4 bytes
+        movl %eax, %dr7
+        watch "data write"
+        movl %eax, cell
+        result
+        watch "data read does not match a write breakpoint"
+        movl cell, %eax
+        result
+        watch "byte write inside"
+        movb %al, cell + 3
+        result
+        watch "write beside"
+        movb %al, cell + 4
+        result
+        watch "write that overlaps"
+        movl %eax, cell - 2
+        result
+        movl $0x00F00408, %eax          # G1, read or write
+        movl %eax, %dr7
+        watch "data read"
+        movl cell, %eax
+        result
+        watch "push and pop"
+        movl $0, %eax
+        pushl cell
+        popl cell
+        result
+        movl $0x2400, %eax              # GD
+        movl %eax, %dr7
+        watch "general detect"
+        movl %dr0, %eax
+        result
+        print "dr7 afterwards: "
+        movl %dr7, %eax
+        hex %eax
+        print "\n"
+        exit
+watched: nop
+        ret
+handler: nop
+        nop
+        addl $8, %esp
+        iret
+debug:  pushl %eax                      # EAX, vector, error, EIP, CS, EFLAGS
+        incl count
+        movl 20(%esp), %eax
+        andl $0x100, %eax
+        orl %eax, last                  # TF as pushed
+        movl %dr6, %eax
+        testl $1, %eax                  # a code breakpoint: go on behind it with RF
+        jz 2f
+        orl $0x10000, 20(%esp)
+2:      popl %eax
+        addl $8, %esp
+        iret
+        .data
+        .balign 16
+count:  .long 0
+last:   .long 0
+buffer: .long 0, 0, 0, 0
+        .balign 16
+        .long 0, 0
+cell:   .long 0, 0, 0
