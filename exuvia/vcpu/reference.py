@@ -15,7 +15,7 @@ from exuvia.isa.x86.cpu import Cpu
 from exuvia.isa.x86.decode import DECODE, READS, RESULT_SLOT
 from exuvia.isa.x86.flags import FLAG_RULES
 from exuvia.isa.x86.forms import Row
-from exuvia.isa.x86.state import UD, layout, mode_facts
+from exuvia.isa.x86.state import GP, SS, SS_FAULT, UD, layout, mode_facts
 from exuvia.vcpu.evaluate import Evaluator, call
 
 PAGE = 4096
@@ -102,6 +102,11 @@ class Decoder:
         return self.tables.row(slot)
 
 
+def canonical(linear: int) -> bool:
+    """Are bits 63 to 47 all the same?"""
+    return (linear >> 47) + 1 & (1 << 17) - 2 == 0
+
+
 @cache
 def decoder(mode: int, features: frozenset[str] | None = None) -> Decoder:
     """One decoder for each mode and set of features; its tables take a moment to make."""
@@ -166,6 +171,10 @@ class Reference:
         return at & (1 << (64 if self.code == 64 else 32)) - 1
 
     def translate(self, linear: int, access: str, size: int, seg: int | str) -> int:
+        """A pointer; a non-canonical address is #SS(0) on the stack, else #GP(0) (SDM vol. 1, 3.3.7.1)."""
+        if self.code == 64 and not all(canonical(x) for x in (linear, linear + size - 1)):
+            stack = seg == SS or seg == "seg" and self.fields["seg"] == SS
+            raise Fault(SS_FAULT if stack else GP, 0)
         return self.memory.translate(linear, size, access == "w", seg == "system")
 
     def load(self, pointer: int, size: int) -> int:
