@@ -288,7 +288,7 @@ class Evaluator:
         return call(n.attr.trace, self.machine, [self.value(x) for x in n.args])
 
     def value_param(self, n: Node) -> int:
-        return self.params[n.attr]
+        return self.params[int(n.attr)]
 
     def value_get(self, n: Node) -> int:
         return self.machine.get(n.attr)

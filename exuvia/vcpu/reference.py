@@ -265,7 +265,7 @@ class Arguments(Evaluator):
         super().__init__(machine, args)
 
     def value_arg(self, n: Node) -> int:
-        return self.params[n.attr]
+        return self.params[int(n.attr)]
 
 
 __all__ = ["Decoder", "Entered", "Fault", "Left", "Memory", "Reference", "decoder"]

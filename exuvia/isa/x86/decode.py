@@ -23,7 +23,8 @@ RESULT_ENDS, RESULT_SLOT = 1 << 8, 16
 
 def host(address: Value, w: int) -> Value:
     """Read the host's memory."""
-    return now().effect("load", w, Node("ptr", 64, (address.n,)))
+    v: Value = now().effect("load", w, Node("ptr", 64, (address.n,)))
+    return v
 
 
 def byte(address: Value) -> Value:
