@@ -12,6 +12,8 @@ from exuvia.machines.config import MachineConfig
 from exuvia.machines.machine import Machine
 from tests.machines.fake import FakeVcpu
 
+pytestmark = pytest.mark.timeout(10)
+
 Program = Callable[[FakeVcpu], Iterator[str]]
 
 
