@@ -7,12 +7,12 @@ from typing import Any
 
 from exuvia.dsl.trace import Var, function, loop
 from exuvia.dsl.values import Value, concat, lift
-from exuvia.isa.x86.cpu import Cpu
+from exuvia.isa.x86.cpu import Cpu, leave
 from exuvia.isa.x86.forms import op, pure
 from exuvia.isa.x86.vector import every
 
 AES: dict[str, Any] = {"sse": True, "feature": "aes"}
-SHA: dict[str, Any] = {"sse": True, "feature": "sha_ni"}
+SHA: dict[str, Any] = {"sse": True, "feature": "sha_ni", "unaligned": True}  # processors do not ask for alignment here
 
 
 # -- AES: a column is a lane of 32 bits, a row one of its bytes (FIPS 197, 3.4)
@@ -212,3 +212,14 @@ def sha256msg2(cpu: Cpu, a: Any, b: Any) -> None:
     for i in range(4):
         w.append(a.lane(i, 32) + small_sigma(w[i], 17, 19, 10))
     a.set(concat(*w[2:]))
+
+
+def random(cpu: Cpu, a: Any) -> None:
+    """CF says that there was a number; there always is."""
+    no = lift(0, 1)
+    cpu.set_flags("six", lift(1, 1), no, no, no, no, no)
+    leave("random", cpu.field("rm").u >> 3, a.w)
+
+
+op("0F C7/6 Rv", "rdrand", feature="rdrand")(random)
+op("0F C7/7 Rv", "rdseed", feature="rdseed")(random)

@@ -8,7 +8,15 @@ from exuvia.dsl.values import Value, concat, lift
 from exuvia.isa.x86.cpu import Cpu
 from exuvia.isa.x86.forms import op, pure
 from exuvia.isa.x86.vector import (
-    add, both, counted, every, interleaved, lanewise, low_signed, pack, shift,
+    add,
+    both,
+    counted,
+    every,
+    interleaved,
+    lanewise,
+    low_signed,
+    pack,
+    shift,
 )  # fmt: skip
 
 SSE_MMX = ("sse", "sse2")  # SSE gave MMX more instructions

@@ -118,11 +118,11 @@ def scalar_conversion(rows: str, name: str, how: Callable[[Cpu, Value, int], Val
     op(rows, name, sse=True, feature=feature)(lambda cpu, a, b: a.set(how(cpu, b.read(), a.w)))
 
 
-def mmx_conversion(rows: str, name: str, source: int, how: Conversion, feature: str, always: bool) -> None:
-    """To or from an mmx register. The x87 becomes MMX state, but not for CVTPI2PD from memory (SDM vol. 2)."""
+def mmx_conversion(rows: str, name: str, source: int, how: Conversion, feature: str) -> None:
+    """To or from an mmx register. The x87 becomes MMX state, but not where the mmx operand is in memory."""
 
     def text(cpu: Cpu, a: Any, b: Any) -> None:
-        if always or not cpu.mem:
+        if cpu.row.operands[0][0] == "P" or not cpu.mem:
             enter_mmx(cpu)
         a.set(how(cpu, whole_lanes(b.read(), source, 2)))
 
@@ -130,12 +130,12 @@ def mmx_conversion(rows: str, name: str, source: int, how: Conversion, feature: 
 
 
 # fmt: off
-mmx_conversion("NP 0F 2A Vq,Qq", "cvtpi2ps",  32, lambda cpu, x: from_integers(cpu, x, 32),       "sse",  True)
-mmx_conversion("66 0F 2A Vx,Qq", "cvtpi2pd",  32, lambda cpu, x: from_integers(cpu, x, 64),       "sse2", False)
-mmx_conversion("NP 0F 2C Pq,Wq", "cvttps2pi", 32, lambda cpu, x: to_integers(cpu, x, 32, True),   "sse",  True)
-mmx_conversion("NP 0F 2D Pq,Wq", "cvtps2pi",  32, lambda cpu, x: to_integers(cpu, x, 32, False),  "sse",  True)
-mmx_conversion("66 0F 2C Pq,Wx", "cvttpd2pi", 64, lambda cpu, x: to_integers(cpu, x, 32, True),   "sse2", True)
-mmx_conversion("66 0F 2D Pq,Wx", "cvtpd2pi",  64, lambda cpu, x: to_integers(cpu, x, 32, False),  "sse2", True)
+mmx_conversion("NP 0F 2A Vq,Qq", "cvtpi2ps",  32, lambda cpu, x: from_integers(cpu, x, 32),       "sse")
+mmx_conversion("66 0F 2A Vx,Qq", "cvtpi2pd",  32, lambda cpu, x: from_integers(cpu, x, 64),       "sse2")
+mmx_conversion("NP 0F 2C Pq,Wq", "cvttps2pi", 32, lambda cpu, x: to_integers(cpu, x, 32, True),   "sse")
+mmx_conversion("NP 0F 2D Pq,Wq", "cvtps2pi",  32, lambda cpu, x: to_integers(cpu, x, 32, False),  "sse")
+mmx_conversion("66 0F 2C Pq,Wx", "cvttpd2pi", 64, lambda cpu, x: to_integers(cpu, x, 32, True),   "sse2")
+mmx_conversion("66 0F 2D Pq,Wx", "cvtpd2pi",  64, lambda cpu, x: to_integers(cpu, x, 32, False),  "sse2")
 
 scalar_conversion("F3 0F 2A Vss,Ey",  "cvtsi2ss",  lambda cpu, x, w: from_integers(cpu, [x], w), "sse")
 scalar_conversion("F2 0F 2A Vsd,Ey",  "cvtsi2sd",  lambda cpu, x, w: from_integers(cpu, [x], w))
