@@ -54,34 +54,31 @@ def default_cpu(bits: Literal[32, 64]) -> str:
 
 def cpu(name: str) -> str:
     """`name` if there is such a model."""
-    from exuvia.isa.x86.cpus import models
+    from exuvia.isa.x86.cpus import MODELS
 
-    if name not in models:
-        raise unknown("processor model", name, models)
+    if name not in MODELS:
+        raise unknown("processor model", name, MODELS)
     return name
 
 
 def feature(name: str) -> str:
-    """`name` if there is such a feature; `_` may stand for `-`."""
-    from exuvia.isa.x86.cpus import features
+    """The feature's own name, if there is such a feature."""
+    from exuvia.isa.x86.cpus import UnknownName, canonical_name
 
-    spelled = next((known for known in features if known.replace("_", "-") == name.replace("_", "-").lower()), None)
-    if spelled is None:
-        raise unknown("processor feature", name, features)
-    return spelled
+    try:
+        return canonical_name(name)
+    except UnknownName as error:
+        raise UserError(str(error)) from None
 
 
 def cpu_list() -> str:
     """Models and features."""
-    from exuvia.isa.x86.cpus import features, models
+    from textwrap import fill
 
-    return (
-        "Models:\n"
-        + _table({f"  {name}": model.description for name, model in models.items()})
-        + "\nFeatures:\n  "
-        + " ".join(features)
-        + "\n"
-    )
+    from exuvia.isa.x86.cpus import FEATURES, MODELS
+
+    models = _table({name: kind.about for name, kind in MODELS.items()})
+    return f"{models}\nfeatures, each with + or - in front:\n{fill(' '.join(sorted(FEATURES)), 100, initial_indent='  ', subsequent_indent='  ')}\n"
 
 
 def chardev(kind: str) -> str:
