@@ -1,7 +1,7 @@
 """The x87's arithmetic on 80-bit values as functions, under a control word (SDM vol. 1, 8.1.5, 8.4, 8.5).
 
-The last argument `fcw` is the x87 control word in 64 bits. With bit 15 of it set the second operand of an arithmetic operation counts as
-denormal: it was, before it was widened. Every result is value | exceptions << width of the value, where the exceptions are bits of the
+The last argument `fcw` is the x87 control word in 64 bits. With bit 16 (or 17) of it set the first (or second) operand counts as denormal: it
+was, before it was widened. Every result is value | exceptions << width of the value, where the exceptions are bits of the
 status word: IE DE ZE OE UE PE, and C1 (bit 9) where the magnitude was rounded up. A result whose unmasked overflow or underflow goes to a
 register has its exponent wrapped by 24576 (SDM vol. 1, 8.5.4, 8.5.5).
 """
@@ -19,8 +19,8 @@ from exuvia.dsl.values import Value, lift
 
 INDEFINITE = EXTENDED.indefinite
 BCD_INDEFINITE = 0xFFFF_C000 << 48
-DENORMAL = 1 << 15
-"""Set beside the control word: the second operand was a denormal in its own format."""
+FIRST_DENORMAL, SECOND_DENORMAL = 1 << 16, 1 << 17
+"""Set beside the control word: the operand was a denormal in its own format."""
 C0, C1, C2, C3 = 1 << 8, 1 << 9, 1 << 10, 1 << 14
 
 
@@ -49,7 +49,7 @@ def binary(name: str, operation: Callable[..., Result], **facts: Any) -> Functio
 
     def text(a: Value, b: Value, fcw: Value) -> Value:
         x, y = Number(EXTENDED, a), Number(EXTENDED, b)
-        y.subnormal = y.subnormal | fcw.bit(15)
+        x.subnormal, y.subnormal = x.subnormal | fcw.bit(16), y.subnormal | fcw.bit(17)
         return finish(operation(EXTENDED, x, y, controlled(fcw), larger_nan, **facts))
 
     return define(f"f80_{name}", (80, 80, 64), 128, text)
@@ -69,7 +69,7 @@ def comparison(name: str, quiet: bool) -> Function:
 
     def text(a: Value, b: Value, fcw: Value) -> Value:
         y = Number(EXTENDED, b)
-        y.subnormal = y.subnormal | fcw.bit(15)
+        y.subnormal = y.subnormal | fcw.bit(17)
         relation, flags = floating.compare(Number(EXTENDED, a), y, quiet)
         codes = (lift(0x4500_4000_0100_0000, 64).u >> (relation.zext(64) << 4)).low(16)
         return (codes | flags).zext(32)

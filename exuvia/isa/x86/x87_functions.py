@@ -1,0 +1,84 @@
+"""x87: sign, rounding, scaling, remainders, square root and transcendental functions (SDM vol. 1, 8.3.5, 8.3.7)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from exuvia.dsl.trace import Function, when
+from exuvia.dsl.values import Value, lift
+from exuvia.isa.x86 import extended
+from exuvia.isa.x86.cpu import Cpu
+from exuvia.isa.x86.extended import C1, INDEFINITE
+from exuvia.isa.x86.x87_stack import CODES, OVERFLOW, UNDERFLOW, physical, pop, put, read, settle, unless_empty, x87
+
+
+def sign_changed(row: str, name: str, f: Any) -> None:
+    """FCHS and FABS: of anything, NaNs too, without exceptions."""
+
+    def text(cpu: Cpu) -> None:
+        a, empty = read(cpu, 0)
+        done = settle(cpu, empty.choose(lift(UNDERFLOW, 16), 0))
+        put(cpu, 0, empty.choose(lift(INDEFINITE, 80), f(a)), done)
+
+    x87(row, name)(text)
+
+
+sign_changed("D9 =E0", "fchs", lambda a: a ^ 1 << 79)
+sign_changed("D9 =E1", "fabs", lambda a: a & (1 << 79) - 1)
+
+
+def of_one(row: str, name: str, f: Function, clears: int = C1) -> None:
+    """ST(0) = f(ST(0))."""
+
+    def text(cpu: Cpu) -> None:
+        a, empty = read(cpu, 0)
+        value, flags = unless_empty(empty, f(a, cpu.fcw))
+        put(cpu, 0, value, settle(cpu, flags, clears))
+
+    x87(row, name)(text)
+
+
+def of_two(row: str, name: str, f: Function, pops: bool = False, clears: int = C1) -> None:
+    """ST(0) = f(ST(0), ST(1)); or ST(1), and then a pop."""
+
+    def text(cpu: Cpu) -> None:
+        (a, a_empty), (b, b_empty) = read(cpu, 0), read(cpu, 1)
+        value, flags = unless_empty(a_empty | b_empty, f(a, b, cpu.fcw))
+        done = settle(cpu, flags, clears)
+        put(cpu, 1 if pops else 0, value, done)
+        if pops:
+            pop(cpu, done)
+
+    x87(row, name)(text)
+
+
+of_one("D9 =FA", "fsqrt",   extended.f80_sqrt)
+of_one("D9 =FC", "frndint", extended.f80_round)
+of_two("D9 =FD", "fscale",  extended.f80_scale)
+of_two("D9 =F8", "fprem",   extended.f80_prem,  clears=C1 | CODES)
+of_two("D9 =F5", "fprem1",  extended.f80_prem1, clears=C1 | CODES)
+
+
+def push_second(cpu: Cpu, empty: Value, first: Value, second: Value, flags: Value, wanted: Value | None = None) -> None:
+    """Replace ST(0) and push another; `wanted`: whether there is a result to push, else ST(0) stays."""
+    p = physical(cpu, -1)
+    full = (cpu.ftw.u >> p).low(1) == 0
+    wanted = lift(1, 1) if wanted is None else wanted
+    fault = full & ~empty & wanted
+    flags = fault.choose(lift(OVERFLOW, 16), empty.choose(lift(UNDERFLOW, 16), flags))
+    done = settle(cpu, flags, C1 | CODES if wanted.constant is None else C1, keeps=0x4747 if wanted.constant is None else 0x247) & wanted
+    bad = empty | fault
+    old = physical(cpu, 0)
+    with when(done):
+        cpu.put_at("st", old, bad.choose(lift(INDEFINITE, 80), first))
+        cpu.put_at("st", p, bad.choose(lift(INDEFINITE, 80), second))
+        cpu.ftw = cpu.ftw & ~(lift(1, 64) << p) & ~(lift(1, 64) << old)
+        cpu.top = p
+
+
+@x87("D9 =F4")
+def fxtract(cpu: Cpu) -> None:
+    """ST(0) becomes the exponent, and the significand is pushed."""
+    a, empty = read(cpu, 0)
+    r = extended.f80_significand(a, cpu.fcw)
+    push_second(cpu, empty, extended.f80_exponent(a, cpu.fcw).low(80), r.low(80), r.bits(95, 80))

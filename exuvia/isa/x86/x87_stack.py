@@ -1,0 +1,124 @@
+"""The x87's register stack and exceptions, as its instructions use them (SDM vol. 1, 8.1, 8.5, 8.6).
+
+`fsw` is the status word without TOP, which is `top`; a bit set in `ftw` is an empty physical register. An exception is recorded when it
+happens; an unmasked one sets ES and B, keeps the instruction from writing where it is IE, DE or ZE, and is reported by the next instruction
+that waits. FOP is what was last loaded: processors set it at an unmasked exception at most, and no operating system reads it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from exuvia.dsl.trace import when
+from exuvia.dsl.values import Value, lift
+from exuvia.isa.x86.cpu import Cpu, leave, raise_
+from exuvia.isa.x86.extended import C0, C1, C2, C3, INDEFINITE
+from exuvia.isa.x86.forms import op
+from exuvia.isa.x86.state import CR0_NE, CS, DS, MF
+
+ES, B = 1 << 7, 1 << 15
+UNDERFLOW, OVERFLOW = 0x41, 0x241
+"""Stack faults: IE and SF, and C1 where the stack was full."""
+CODES = C0 | C2 | C3
+STATUS = 0x477F
+"""Bits of `fsw` that software writes: conditions and exceptions. ES and B follow from them, TOP is apart."""
+
+
+def pending(cpu: Cpu) -> None:
+    """#MF for an unmasked exception of an earlier instruction, or where CR0.NE is clear the wire FERR# (SDM vol. 1, 8.7)."""
+    with when((cpu.fsw & ES) != 0):
+        with when((cpu.cr0 & CR0_NE) != 0):
+            raise_(MF)
+        cpu.again()
+        leave("ferr")
+
+
+def x87(rows: str, name: str = "", **facts: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """An instruction that computes: it waits for pending exceptions and leaves its address and its operand's behind."""
+
+    def register(run: Callable[..., Any]) -> Callable[..., Any]:
+        def text(cpu: Cpu, *operands: Any) -> None:
+            pending(cpu)
+            cpu.fip = cpu.here
+            if cpu.code != 64:
+                cpu.fcs = cpu.get(("seg_selector", CS, 64))
+            if cpu.mem:
+                cpu.fdp = operands[0].address
+                if cpu.code != 64:
+                    cpu.fds = cpu.get(("seg_selector", "seg" if cpu.override else DS, 64))
+            run(cpu, *operands)
+
+        op(rows, name or run.__name__.strip("_"), x87=True, **facts)(text)
+        return run
+
+    return register
+
+
+def waiting(rows: str, name: str = "", **facts: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """A control instruction that waits for pending exceptions."""
+
+    def register(run: Callable[..., Any]) -> Callable[..., Any]:
+        def text(cpu: Cpu, *operands: Any) -> None:
+            pending(cpu)
+            run(cpu, *operands)
+
+        op(rows, name or run.__name__.strip("_"), x87=True, **facts)(text)
+        return run
+
+    return register
+
+
+def physical(cpu: Cpu, i: Any) -> Value:
+    """The number of the physical register that is ST(i)."""
+    return (cpu.top + lift(i, 64)) & 7
+
+
+def read(cpu: Cpu, i: Any) -> tuple[Value, Value]:
+    """ST(i), and whether it is empty."""
+    p = physical(cpu, i)
+    return cpu.get_at("st", p, 80), (cpu.ftw.u >> p).low(1)
+
+
+def settle(cpu: Cpu, flags: Value, clears: int = C1, keeps: int = CODES | 0x47) -> Value:
+    """Record exceptions (16 bits of status word); whether the result may be written.
+
+    An unmasked IE, DE or ZE ends the instruction before it computes, so that of its exceptions only those that `keeps` has stay.
+    """
+    f = flags.zext(64)
+    early = (f & ~cpu.fcw & 7) != 0
+    f = early.choose(f & keeps, f)
+    reported = ((f & ~cpu.fcw & 0x3F) != 0).choose(lift(ES | B, 64), 0)
+    cpu.fsw = (cpu.fsw & ~clears) | f | reported
+    return ~early
+
+
+def put(cpu: Cpu, i: Any, value: Value, done: Value) -> None:
+    """Write ST(i), where that may be."""
+    p = physical(cpu, i)
+    with when(done):
+        cpu.put_at("st", p, value)
+        cpu.ftw = cpu.ftw & ~(lift(1, 64) << p)
+
+
+def pop(cpu: Cpu, done: Value) -> None:
+    """Empty ST(0) and move TOP, where that may be."""
+    cpu.ftw = cpu.ftw | (done.zext(64) << cpu.top)
+    cpu.top = (cpu.top + done.zext(64)) & 7
+
+
+def push(cpu: Cpu, value: Value, flags: Value | int = 0) -> Value:
+    """Push; onto a full register only the indefinite NaN, and a stack overflow is reported. Returns whether it was done."""
+    p = physical(cpu, -1)
+    full = (cpu.ftw.u >> p).low(1) == 0
+    done = settle(cpu, full.choose(lift(OVERFLOW, 16), flags), keeps=C1 | 0x47)
+    with when(done):
+        cpu.put_at("st", p, full.choose(lift(INDEFINITE, 80), value))
+        cpu.ftw = cpu.ftw & ~(lift(1, 64) << p)
+        cpu.top = p
+    return done
+
+
+def unless_empty(empty: Value, result: Value, other: int = INDEFINITE, w: int = 80) -> tuple[Value, Value]:
+    """Value (w bits) and exceptions of a packed result; of a stack underflow where the operand is empty."""
+    return empty.choose(lift(other, w), result.low(w)), empty.choose(lift(UNDERFLOW, 16), result.bits(w + 15, w))
