@@ -126,7 +126,8 @@ class Cpu(Trace):
                 with when(self.field("seg") == SS):
                     raise_(SS_FAULT, 0)
                 raise_(GP, 0)
-            raise_(SS_FAULT if seg == SS else GP, 0)
+            else:
+                raise_(SS_FAULT if seg == SS else GP, 0)
         return (address + self.get(("seg_base", seg, 64))).low(32).zext(64)
 
     def memory(self, address: Value, w: int, seg: int | str) -> Memory:
