@@ -185,7 +185,7 @@ def software_interrupt(cpu: Cpu, vector: Any, event: int = SOFTWARE) -> None:
     """Go on with the delivery of a trap that the instruction asks for; the saved IP is the next instruction's."""
     cpu.put(("vector", 0, 64), vector)
     cpu.put(("error", 0, 64), 0)
-    cpu.event, cpu.event_has_error, cpu.event_ip = event, 0, cpu.next_pc
+    cpu.event, cpu.event_has_error, cpu.event_ip, cpu.event_start = event, 0, cpu.next_pc, cpu.here
     enter("deliver")
 
 

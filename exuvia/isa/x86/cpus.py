@@ -1,0 +1,241 @@
+"""Processor models: what CPUID announces (SDM vol. 2, CPUID; AMD64 manual vol. 3, appendix E).
+
+`model("qemu64", ["+avx", "-sse3"])` -> CpuModel. A feature's name is the one in /proc/cpuinfo or QEMU's, and the one in the `feature` fact of
+an instruction's row. Only what works here has a name: a model announces nothing else.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+
+class UnknownName(ValueError):
+    """A processor model or feature that does not exist; the message names the nearest."""
+
+
+# feature -> leaf, register, bit
+_BITS = {
+    (1, "d"): "fpu vme:- de pse tsc msr pae mce cx8 apic -:- sep mtrr pge mca cmov pat pse36 -:- clflush -:- -:- -:- mmx fxsr sse sse2",
+    (1, "c"): "sse3 pclmulqdq -:- -:- -:- -:- -:- -:- -:- ssse3 -:- -:- -:- cx16 -:- -:- -:- pcid -:- sse4_1 sse4_2 -:- movbe popcnt -:- aes xsave "
+              "-:- -:- -:- rdrand hypervisor",
+    (7, "b"): "fsgsbase -:- -:- bmi1 -:- -:- -:- smep bmi2 erms invpcid -:- -:- -:- -:- -:- -:- -:- rdseed adx smap -:- -:- -:- -:- -:- -:- -:- -:- "
+              "sha_ni",
+    (7, "c"): "-:- -:- umip -:- -:- -:- -:- -:- -:- -:- -:- -:- -:- -:- -:- -:- -:- -:- -:- -:- -:- -:- rdpid",
+    (0x80000001, "d"): "-:- " * 11 + "syscall " + "-:- " * 8 + "nx -:- -:- -:- -:- -:- pdpe1gb rdtscp -:- lm",
+    (0x80000001, "c"): "lahf_lm -:- cr8legacy:- -:- -:- abm -:- -:- 3dnowprefetch",
+    (0xD, "a"): "xsaveopt",
+    (6, "a"): "-:- -:- arat",
+    (0x80000007, "d"): "-:- " * 8 + "constant_tsc",
+}  # fmt: skip
+FEATURES: dict[str, tuple[int, str, int]] = {
+    name: (leaf, register, bit)
+    for (leaf, register), names in _BITS.items()
+    for bit, name in enumerate(names.split())
+    if not name.endswith(":-") and name != "-"
+}
+ALIASES = {
+    "pni": "sse3", "sse4.1": "sse4_1", "sse4.2": "sse4_2", "sse4-1": "sse4_1", "sse4-2": "sse4_2", "sha-ni": "sha_ni", "lahf-lm": "lahf_lm",
+    "lzcnt": "abm", "i64": "lm", "xd": "nx", "invtsc": "constant_tsc", "clfsh": "clflush", "ffxsr": "fxsr",
+}  # fmt: skip
+
+_BASE = "fpu de pse tsc msr pae mce cx8 apic sep mtrr pge mca cmov pat pse36 clflush mmx fxsr sse sse2 sse3 hypervisor"
+_LONG = "syscall nx lm lahf_lm"
+_ALL = " ".join(FEATURES)
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A model before features are added or taken away."""
+
+    family: int
+    model: int
+    stepping: int
+    vendor: str
+    brand: str
+    features: str
+    about: str
+
+
+MODELS = {
+    "qemu64": Kind(15, 107, 1, "AuthenticAMD", "Exuvia Virtual CPU version 1.0", f"{_BASE} {_LONG} cx16", "64-bit baseline, as QEMU's model of that name"),
+    "qemu32": Kind(6, 6, 3, "GenuineIntel", "Exuvia Virtual CPU version 1.0", f"{_BASE}".replace("mce ", ""), "32-bit baseline"),
+    "max": Kind(15, 107, 1, "AuthenticAMD", "Exuvia Virtual CPU version 1.0", _ALL, "everything this processor can do"),
+}  # fmt: skip
+# what a feature rests on: taking the latter away takes the former too
+NEEDS = {
+    "lm": "pae", "pdpe1gb": "lm", "sse": "fxsr", "sse2": "sse", "sse3": "sse2", "ssse3": "sse3", "sse4_1": "ssse3", "sse4_2": "sse4_1",
+    "aes": "sse2", "pclmulqdq": "sse2", "sha_ni": "sse2", "xsaveopt": "xsave", "bmi1": "lm", "bmi2": "lm", "pcid": "lm", "invpcid": "lm",
+    "fsgsbase": "lm", "lahf_lm": "lm", "cx16": "lm",
+}  # fmt: skip
+
+
+def canonical_name(name: str) -> str:
+    """A feature's own name; UnknownName with the nearest ones otherwise."""
+    name = ALIASES.get(name.lower(), name.lower())
+    name = ALIASES.get(name.replace("-", "_"), name.replace("-", "_")) if name not in FEATURES else name
+    if name not in FEATURES:
+        near = difflib.get_close_matches(name, [*FEATURES, *ALIASES], 3)
+        raise UnknownName(f"unknown processor feature '{name}'" + (f"; did you mean {', '.join(near)}?" if near else ""))
+    return name
+
+
+class CpuModel:
+    """A model with its features; `feature in model` asks for one by name."""
+
+    address_bits = 40
+
+    def __init__(self, name: str, kind: Kind, features: frozenset[str], apic_id: int = 0, count: int = 1) -> None:
+        self.name, self.kind, self.features, self.apic_id, self.count = name, kind, features, apic_id, count
+
+    def __contains__(self, feature: str) -> bool:
+        return feature in self.features
+
+    def __repr__(self) -> str:
+        return f"<{self.name} {' '.join(sorted(self.features))}>"
+
+    def numbered(self, apic_id: int, count: int) -> CpuModel:
+        """The same model as processor `apic_id` of `count`."""
+        return CpuModel(self.name, self.kind, self.features, apic_id, count)
+
+    @property
+    def signature(self) -> int:
+        """Family, model and stepping, as CPUID.1:EAX and EDX after reset have them."""
+        k = self.kind
+        family, extended = (15, k.family - 15) if k.family >= 15 else (k.family, 0)
+        return extended << 20 | k.model >> 4 << 16 | family << 8 | (k.model & 15) << 4 | k.stepping
+
+    def word(self, leaf: int, register: str) -> int:
+        """The feature bits of a register."""
+        return sum(1 << FEATURES[f][2] for f in self.features if FEATURES[f][:2] == (leaf, register))
+
+    @property
+    def basic(self) -> int:
+        """The highest standard leaf."""
+        return 0xD if "xsave" in self or self.word(7, "b") else 5
+
+    def cpuid(self, leaf: int, subleaf: int, *, osxsave: bool = False, apic: bool = True, xcr0: int = 1) -> tuple[int, int, int, int]:
+        """EAX, EBX, ECX, EDX. A leaf beyond the highest answers as that one does; `osxsave`, `apic` and `xcr0` are the processor's state."""
+        if leaf >> 31 and leaf <= 0x80000008 or leaf in (0x40000000, 0x40000001):
+            pass
+        elif leaf > self.basic:
+            leaf, subleaf = self.basic, 0
+        method = getattr(self, f"leaf_{leaf:x}", None)
+        a, b, c, d = method(subleaf) if method else (0, 0, 0, 0)
+        if leaf == 1:
+            c |= osxsave << 27
+            d &= ~(0 if apic else 1 << 9)
+        if leaf == 0xD and subleaf == 0 and "xsave" in self:
+            b = 576
+        return a, b, c, d
+
+    def leaf_0(self, subleaf: int) -> tuple[int, int, int, int]:
+        """Highest leaf and vendor."""
+        v = self.kind.vendor.encode()
+        b, d, c = (int.from_bytes(v[i : i + 4], "little") for i in (0, 4, 8))
+        return self.basic, b, c, d
+
+    def leaf_1(self, subleaf: int) -> tuple[int, int, int, int]:
+        """Signature, APIC ID, features."""
+        b = self.apic_id << 24 | self.count << 16 | 8 << 8
+        return self.signature, b, self.word(1, "c"), self.word(1, "d") | (1 << 28 if self.count > 1 else 0)
+
+    def leaf_2(self, subleaf: int) -> tuple[int, int, int, int]:
+        """Cache descriptors: 2 MiB of L2, 32 KiB of each L1, 64-byte lines."""
+        return (0x00000001, 0, 0x4D, 0x002C307D) if self.kind.vendor == "GenuineIntel" else (0, 0, 0, 0)
+
+    def leaf_6(self, subleaf: int) -> tuple[int, int, int, int]:
+        """Power management."""
+        return self.word(6, "a"), 0, 0, 0
+
+    def leaf_7(self, subleaf: int) -> tuple[int, int, int, int]:
+        """Structured features."""
+        return (0, self.word(7, "b"), self.word(7, "c"), 0) if subleaf == 0 else (0, 0, 0, 0)
+
+    def leaf_d(self, subleaf: int) -> tuple[int, int, int, int]:
+        """XSAVE: the legacy area and its header, 576 bytes."""
+        if "xsave" not in self:
+            return 0, 0, 0, 0
+        return {0: (3, 576, 576, 0), 1: (self.word(0xD, "a"), 0, 0, 0)}.get(subleaf, (0, 0, 0, 0))
+
+    def leaf_40000000(self, subleaf: int) -> tuple[int, int, int, int]:
+        """A hypervisor's signature."""
+        if "hypervisor" not in self:
+            return 0, 0, 0, 0
+        b, c, d = (int.from_bytes(b"ExuviaExuvia"[i : i + 4], "little") for i in (0, 4, 8))
+        return 0x40000000, b, c, d
+
+    def leaf_80000000(self, subleaf: int) -> tuple[int, int, int, int]:
+        """Highest extended leaf and vendor."""
+        return 0x80000008, *self.leaf_0(0)[1:]
+
+    def leaf_80000001(self, subleaf: int) -> tuple[int, int, int, int]:
+        """Extended features; AMD repeats the standard ones."""
+        d = self.word(0x80000001, "d")
+        if self.kind.vendor == "AuthenticAMD":
+            d |= self.word(1, "d") & 0x0183F3FF
+        return self.signature, 0, self.word(0x80000001, "c") | (2 if self.count > 1 and self.kind.vendor == "AuthenticAMD" else 0), d
+
+    def brand(self, part: int) -> tuple[int, int, int, int]:
+        """16 bytes of the name."""
+        text = self.kind.brand.encode().ljust(48, b"\0")[16 * part : 16 * part + 16]
+        a, b, c, d = (int.from_bytes(text[i : i + 4], "little") for i in (0, 4, 8, 12))
+        return a, b, c, d
+
+    def leaf_80000002(self, subleaf: int) -> tuple[int, int, int, int]:
+        """The name's first part."""
+        return self.brand(0)
+
+    def leaf_80000003(self, subleaf: int) -> tuple[int, int, int, int]:
+        """The name's second part."""
+        return self.brand(1)
+
+    def leaf_80000004(self, subleaf: int) -> tuple[int, int, int, int]:
+        """The name's third part."""
+        return self.brand(2)
+
+    def leaf_80000005(self, subleaf: int) -> tuple[int, int, int, int]:
+        """L1 caches and TLBs, AMD's form: 64 KiB, 2 ways, 64-byte lines."""
+        return 0x01FF01FF, 0x01FF01FF, 0x40020140, 0x40020140
+
+    def leaf_80000006(self, subleaf: int) -> tuple[int, int, int, int]:
+        """L2: 512 KiB, 16 ways."""
+        return 0, 0x42004200, 0x02008140, 0
+
+    def leaf_80000007(self, subleaf: int) -> tuple[int, int, int, int]:
+        """An invariant TSC, where asked for."""
+        return 0, 0, 0, self.word(0x80000007, "d")
+
+    def leaf_80000008(self, subleaf: int) -> tuple[int, int, int, int]:
+        """Address sizes; number of processors."""
+        linear = 48 if "lm" in self else 32
+        return self.address_bits | linear << 8, 0, self.count - 1, 0
+
+
+def model(name: str, features: Iterable[str] = ()) -> CpuModel:
+    """A model by name with `+feature`, `-feature`, `feature=on|off`; UnknownName names the nearest where there is none."""
+    kind = MODELS.get(name)
+    if kind is None:
+        near = difflib.get_close_matches(name, MODELS, 2) or list(MODELS)
+        raise UnknownName(f"unknown processor model '{name}'; there are {', '.join(near)}")
+    chosen = set(kind.features.split())
+    for f in features:
+        if f in ("enforce", "check"):
+            continue
+        on = f[0] != "-"
+        bare, _, value = f.lstrip("+-").partition("=")
+        if value:
+            if value not in ("on", "off", "yes", "no", "true", "false"):
+                raise UnknownName(f"processor feature '{bare}' is on or off, not '{value}'")
+            on = value in ("on", "yes", "true")
+        bare = canonical_name(bare)
+        if on:
+            chosen.add(bare)
+            while bare := NEEDS.get(bare, ""):
+                chosen.add(bare)
+        else:
+            chosen.discard(bare)
+    while lacking := {f for f in chosen if f in NEEDS and NEEDS[f] not in chosen}:
+        chosen -= lacking
+    return CpuModel(name, kind, frozenset(chosen))
