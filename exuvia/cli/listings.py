@@ -78,7 +78,8 @@ def cpu_list() -> str:
     from exuvia.isa.x86.cpus import FEATURES, MODELS
 
     models = _table({name: kind.about for name, kind in MODELS.items()})
-    return f"{models}\nfeatures, each with + or - in front:\n{fill(' '.join(sorted(FEATURES)), 100, initial_indent='  ', subsequent_indent='  ')}\n"
+    features = fill(" ".join(sorted(FEATURES)), 100, initial_indent="  ", subsequent_indent="  ")
+    return f"{models}\nfeatures, each with + or - in front:\n{features}\n"
 
 
 def chardev(kind: str) -> str:
