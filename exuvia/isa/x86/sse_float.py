@@ -40,12 +40,11 @@ def raised(cpu: Cpu, found: Value) -> None:
     found, mxcsr = found.zext(64), cpu.mxcsr
     unmasked = found & ~(mxcsr.u >> 7)
     with when(unmasked != 0):
-        noted = mxcsr | ((unmasked & BEFORE) != 0).choose(found & BEFORE, found)
-        cpu.put_at("mxcsr", lift(0, 64), noted)
+        cpu.put_at("mxcsr", lift(0, 64), mxcsr | ((unmasked & BEFORE) != 0).choose(found & BEFORE, found))
         with when((cpu.cr4 & CR4_OSXMMEXCPT) == 0):
             raise_(UD)
         raise_(XM)
-    cpu.mxcsr = mxcsr | found
+    cpu.put_at("mxcsr", lift(0, 64), mxcsr | found)
 
 
 def packed(lanes: Lanes, w: int) -> tuple[Value, Value]:
@@ -96,11 +95,19 @@ class Tests:
             return a == lane
         return a.lanes("eq", self.const(lane), self.w)
 
+    def twice(self, a: Value) -> Value:
+        """Without the sign."""
+        return a + a if self.total == self.w else a.lanes("add", a, self.w)
+
     def zero(self, a: Value) -> Value:
-        return self.equal(a & self.const((1 << self.w - 1) - 1), 0)
+        return self.equal(self.twice(a), 0)
 
     def denormal(self, a: Value) -> Value:
-        return self.equal(a & self.const(exponent(self.w)), 0) ^ self.zero(a)
+        """Below the least normal number, less one so that zero is the greatest; biased, for vectors compare signed numbers."""
+        bias, limit = (1 << self.w - 1) - 1, (1 << FRACTION[self.w] + 1) - 1
+        if self.total == self.w:
+            return (self.twice(a) - 1).u < limit
+        return self.const(limit - bias - 1).lanes("sgt", self.twice(a).lanes("add", self.const(bias), self.w), self.w)
 
     def special(self, a: Value) -> Value:
         """An infinity or a NaN."""
