@@ -98,11 +98,13 @@ def cli(cpu: Cpu) -> None:
     cpu.eflags = cpu.eflags & ~IF
 
 
-@op("FB", ends=True, shadow=True)
+@op("FB", ends=True)
 def sti(cpu: Cpu) -> None:
+    """The next instruction runs before an interrupt comes in."""
     with when(~iopl_allows(cpu)):
         raise_(GP, 0)
     cpu.eflags = cpu.eflags | IF
+    cpu.inhibit = 1
 
 
 @op("0F 06", ends=True)

@@ -164,7 +164,7 @@ def walk(cpu: Cpu, linear: Value, access: Value, index: Value) -> None:
     paging = (cpu.cr0 & CR0_PG) != 0
     pae = (cpu.cr4 & CR4_PAE) != 0
     long = (cpu.efer & EFER_LMA) != 0
-    with when(paging & long):
+    with when(paging & long & (linear.low(48).sext(64) == linear)):  # else it stays a fault, which `access_fault` makes #GP or #SS
         w.long()
     with when(paging & ~long & pae):
         w.pae()

@@ -112,7 +112,8 @@ def load_segment(cpu: Cpu, slot: Slot, selector: Value) -> None:
         with when((a & ATTRIBUTE_P) == 0):
             with when(stack):
                 raise_(SS_FAULT, error)
-            raise_(NP, error)
+            with when(~stack):
+                raise_(NP, error)
         with when((a & 1) == 0):
             cpu.system(where + 5, 8).set(a.low(8) | 1)
         base.set(b)
@@ -122,12 +123,18 @@ def load_segment(cpu: Cpu, slot: Slot, selector: Value) -> None:
     update_mode(cpu)
 
 
-@op("8E Sw,Ew", "mov", ends=True, shadow=True)
+def hold_interrupts(cpu: Cpu, stack: Value) -> None:
+    """After MOV or POP to SS the next instruction runs before an interrupt comes in, so that it can load rSP (SDM vol. 3, 6.8.3)."""
+    cpu.inhibit = stack.choose(lift(1, 64), cpu.inhibit)
+
+
+@op("8E Sw,Ew", "mov", ends=True)
 def mov_to_segment(cpu: Cpu, segment: Any, source: Any) -> None:
     number = cpu.field("reg")
     with when((number == CS) | (number.u > GS)):
         raise_(UD)
     load_segment(cpu, "reg", source.read().low(16))
+    hold_interrupts(cpu, number == SS)
 
 
 @op("8C Ev,Sw", "mov", modifies=True)
@@ -154,11 +161,13 @@ def push_segment(code: str, slot: int, **facts: Any) -> None:
 def pop_segment(code: str, slot: int, **facts: Any) -> None:
     """POP into a segment register."""
 
-    @op(code, "pop", osize=True, d64=True, ends=True, shadow=slot == SS, **facts)
+    @op(code, "pop", osize=True, d64=True, ends=True, **facts)
     def run(cpu: Cpu) -> None:
         selector = cpu.memory(cpu.sSP, 16, SS).read()
         width = cpu.stack  # POP SS moves rSP by the old stack's width
         load_segment(cpu, slot, selector)
+        if slot == SS:
+            hold_interrupts(cpu, lift(1, 1))
         cpu.set_reg(32, cpu.reg(32, width) + cpu.osize // 8)
 
 

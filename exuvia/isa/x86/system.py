@@ -264,26 +264,3 @@ def fwait(cpu: Cpu) -> None:
         raise_(NM)
     with when((cpu.fsw & 0x80) != 0):
         leave("x87_error")
-
-
-
-
-def extended_state(code: str, name: str, target: str) -> None:
-    """XSAVE, XSAVEOPT, XRSTOR: a 64-byte aligned area (SDM vol. 1, 13.7-13.9)."""
-
-    @op(code, name, feature="xsaveopt" if name == "xsaveopt" else "xsave", osize=True, ends=True)
-    def run(cpu: Cpu, area: Any) -> None:
-        with when((cpu.cr4 & CR4_OSXSAVE) == 0):
-            raise_(UD)
-        with when((cpu.cr0 & CR0_TS) != 0):
-            raise_(NM)
-        access = "w" if target == "xsave" else "r"
-        linear = cpu.linear(area.address, "seg", access, 576)
-        with when((linear & 63) != 0):
-            raise_(GP, 0)
-        leave(target, linear, int(cpu.osize == 64))
-
-
-extended_state("NP 0F AE/4 M", "xsave", "xsave")
-extended_state("NP 0F AE/6 M", "xsaveopt", "xsave")
-extended_state("NP 0F AE/5 M", "xrstor", "xrstor")
