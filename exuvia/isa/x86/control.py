@@ -30,8 +30,11 @@ def jmp_to(cpu: Cpu, a: Any) -> None:
 
 @op("E8 Jz", branch=True, f64=True, osize=True)
 def call(cpu: Cpu, target: Any) -> None:
-    cpu.push(cpu.next_pc.low(cpu.osize))
+    top = cpu.sSP - cpu.osize // 8
+    back = cpu.memory(top, cpu.osize, SS).writable()
     cpu.branch()
+    back.set(cpu.next_pc.low(cpu.osize))
+    cpu.sSP = top
 
 
 @op("FF/2 Ev", "call", f64=True, ends=True)

@@ -171,7 +171,7 @@ class Compactor:
             return None
         mask = row.mask()
         if not memory and not row.far_memory and not row.facts.get("string"):
-            mask &= ~(64 if row.facts.get("asize") else 72)
+            mask &= ~((0 if row.facts.get("asize") else 8) | (0 if row.facts.get("segment") else 64))
         if row.facts.get("string"):
             if variant & 32 and not row.facts.get("repne"):
                 variant = variant & ~48 | 16

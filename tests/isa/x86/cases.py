@@ -223,7 +223,7 @@ SYSTEM = frozenset(
     xsetbv rdrand rdseed pushf popf callf jmpf retf lds les lss lfs lgs lar lsl verr verw arpl rsm getsec vmcall stac clac xsave
     xsavec xsaveopt xsaves xrstor xrstors rdfsbase rdgsbase wrfsbase wrgsbase rdpid fxsave fxrstor fsave fnsave fstenv fnstenv
     fldenv frstor bound ud0 ud1 ud2 clflush clflushopt clwb salc
-    """.split()  # noqa: SIM905
+    """.split()
 )
 """Not run: they need privileges, differ by design, or write what the oracle cannot know (instruction pointers, times)."""
 
