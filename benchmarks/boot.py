@@ -17,7 +17,6 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks.chart import bars
 from benchmarks.measure import Cost, Failure, emulators, until
-
 from exuvia.guests import cache
 from exuvia.guests.catalog import guest
 
@@ -66,10 +65,8 @@ def main() -> int:
                     status = 1
                     continue
                 runs[name][emulator].append(cost)
-                print(
-                    f"{turn + 1}/{args.rounds} {name:<13} {emulator:<7} {cost.cpu:7.2f} s CPU {cost.wall:7.2f} s {cost.resident / 1e6:6.0f} MB",
-                    flush=True,
-                )
+                label = f"{turn + 1}/{args.rounds} {name:<13} {emulator:<7}"
+                print(f"{label} {cost.cpu:7.2f} s CPU {cost.wall:7.2f} s {cost.resident / 1e6:6.0f} MB", flush=True)
     medians = {g: {e: round(statistics.median(c.cpu for c in costs), 3) for e, costs in row.items() if costs} for g, row in runs.items()}
     resident = {g: {e: max(c.resident for c in costs) for e, costs in row.items() if costs} for g, row in runs.items()}
     args.output.mkdir(parents=True, exist_ok=True)

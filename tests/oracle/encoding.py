@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Protocol
 
 
@@ -27,8 +27,8 @@ class Encoding(Protocol):
     fixed_count: int
     operands: list[str]
     """Operand letters, Eb, Gv, Vx, Iz, sIb and so on."""
-    facts: Mapping[str, object]
-    """only: 32 or 64; string; d64 and f64: the operand size defaults to, or is, 64 bits in 64-bit mode; locks."""
+    text: str
+    """The encoding as the manual writes it."""
     modrm: bool
     memory: bool
     """Whether the ModRM operand can be memory; `register`: whether it can be a register."""
@@ -38,3 +38,8 @@ class Encoding(Protocol):
     osize: bool
     """Whether the operand size matters; `only_w`: it does, and REX.W alone chooses it."""
     only_w: bool
+
+    @property
+    def facts(self) -> Mapping[str, object]:
+        """only: 32 or 64; string; d64 and f64: the operand size defaults to, or is, 64 bits in 64-bit mode; locks."""
+        ...

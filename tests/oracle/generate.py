@@ -205,8 +205,9 @@ class Builder:
         if form.startswith("base"):
             self.gprs[base] = (self.address - disp) % limit | upper
             self.rex |= base >> 3
-            sib = bytes([r.randrange(4) << 6 | 4 << 3 | base & 7]) if base & 7 == 4 or r.random() < 0.2 else b""
-            return bytes([mod | reg << 3 | (4 if sib else base & 7)]) + sib + packed
+            if base & 7 == 4 or r.random() < 0.2:
+                return bytes([mod | reg << 3 | 4, r.randrange(4) << 6 | 4 << 3 | base & 7]) + packed
+            return bytes([mod | reg << 3 | base & 7]) + packed
         scale = r.randrange(4)
         value = r.choice((r.randrange(100000), values.integer(r))) % limit
         self.gprs[index] = value | upper
@@ -322,7 +323,11 @@ class Builder:
         if letter == "J":
             if self.mode == 64:
                 length = min(length, 4) if length != 2 else 4
-            reach = r.choice((r.randrange(0x20, 0x7F), -r.randrange(0x20, 0x80))) if length == 1 else r.choice((0x200, -0x200)) + r.randrange(-0x90, 0x90)
+            reach = (
+                r.choice((r.randrange(0x20, 0x7F), -r.randrange(0x20, 0x80)))
+                if length == 1
+                else r.choice((0x200, -0x200)) + r.randrange(-0x90, 0x90)
+            )
             return reach.to_bytes(length, "little", signed=True)
         if self.row.name == "enter":
             return (r.randrange(64) if size == "w" else r.randrange(8)).to_bytes(length, "little")

@@ -26,7 +26,7 @@ from typing import Any
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from tests.oracle.case import CODE, CODE_LIMIT, CODE_PAGE, FXSAVE_DEFAULT, FXSAVE_SIZE, WINDOW, WINDOW_SIZE, Case, Fault, Result
+from tests.oracle.case import CODE, CODE_LIMIT, CODE_PAGE, FXSAVE_SIZE, WINDOW, WINDOW_SIZE, Case, Fault, Result
 
 BATCH = 128
 """Cases per call of a worker."""
@@ -82,7 +82,9 @@ class Emitter:
 
     def load(self, register: int, address: int, wide: bool = True) -> None:
         """MOV r64, [address], or r32."""
-        self.code += bytes([(0x48 if wide else 0x40) | (register >> 3) << 2, 0x8B, 0x04 | (register & 7) << 3, 0x25]) + struct.pack("<I", address)
+        self.code += bytes([(0x48 if wide else 0x40) | (register >> 3) << 2, 0x8B, 0x04 | (register & 7) << 3, 0x25]) + struct.pack(
+            "<I", address
+        )
 
     def finish(self) -> bytes:
         """The bytes, with every jump resolved."""
@@ -301,14 +303,18 @@ class HostCpu:
 
 
 FEATURES = {
-    "sse3": ("1.ecx", 0), "pclmulqdq": ("1.ecx", 1), "ssse3": ("1.ecx", 9), "fma": ("1.ecx", 12), "cx16": ("1.ecx", 13), "sse4_1": ("1.ecx", 19),
-    "sse4_2": ("1.ecx", 20), "movbe": ("1.ecx", 22), "popcnt": ("1.ecx", 23), "aes": ("1.ecx", 25), "xsave": ("1.ecx", 26), "avx": ("1.ecx", 28),
-    "f16c": ("1.ecx", 29), "rdrand": ("1.ecx", 30), "fpu": ("1.edx", 0), "tsc": ("1.edx", 4), "cx8": ("1.edx", 8), "cmov": ("1.edx", 15),
-    "clflush": ("1.edx", 19), "mmx": ("1.edx", 23), "fxsr": ("1.edx", 24), "sse": ("1.edx", 25), "sse2": ("1.edx", 26),
-    "fsgsbase": ("7.ebx", 0), "bmi1": ("7.ebx", 3), "avx2": ("7.ebx", 5), "bmi2": ("7.ebx", 8), "erms": ("7.ebx", 9), "rdseed": ("7.ebx", 18),
-    "adx": ("7.ebx", 19), "sha_ni": ("7.ebx", 29), "lahf_lm": ("ext.ecx", 0), "abm": ("ext.ecx", 5), "sse4a": ("ext.ecx", 6),
-    "syscall": ("ext.edx", 11), "rdtscp": ("ext.edx", 27),
-}  # fmt: skip
+    name: (word, int(bit))
+    for word, names in {
+        "1.ecx": "sse3 0, pclmulqdq 1, ssse3 9, fma 12, cx16 13, sse4_1 19, sse4_2 20, movbe 22, popcnt 23, "
+        "aes 25, xsave 26, avx 28, f16c 29, rdrand 30",
+        "1.edx": "fpu 0, tsc 4, cx8 8, cmov 15, clflush 19, mmx 23, fxsr 24, sse 25, sse2 26",
+        "7.ebx": "fsgsbase 0, bmi1 3, avx2 5, bmi2 8, erms 9, rdseed 18, adx 19, sha_ni 29",
+        "ext.ecx": "lahf_lm 0, abm 5, sse4a 6",
+        "ext.edx": "syscall 11, rdtscp 27",
+    }.items()
+    for name, bit in (entry.split() for entry in names.split(", "))
+}
+"""Name -> register of CPUID and bit."""
 
 
 def serve(fd: int) -> None:

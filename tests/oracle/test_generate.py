@@ -11,25 +11,57 @@ from tests.oracle.generate import Generated, Generator, Unsuitable, sizes
 from tests.oracle.hostcpu import HostCpu, why_not
 from tests.oracle.undefined import AF, CF, OF, undefined_flags
 
-TEXTS = {
-    "add": "00 Eb,Gb | 01 Ev,Gv | 02 Gb,Eb | 03 Gv,Ev | 04 AL,Ib | 05 rAX,Iz | 80/0 Eb,Ib | 81/0 Ev,Iz | 83/0 Ev,sIb", "not": "F6/2 Eb | F7/2 Ev",
-    "shl": "C0/4 Eb,Ib | C1/4 Ev,Ib | D1/4 Ev,1 | D3/4 Ev,CL", "shld": "0F A4 Ev,Gv,Ib | 0F A5 Ev,Gv,CL", "bts": "0F AB Ev,Gv | 0F BA/5 Ev,Ib",
-    "bswap": "0F C8+r Zy", "movzx": "0F B6 Gv,Eb | 0F B7 Gv,Ew", "cmpxchg": "0F B0 Eb,Gb | 0F B1 Ev,Gv", "cmpxchg8b": "0F C7/1 Mq",
-    "mul": "F6/4 Eb | F7/4 Ev", "idiv": "F6/7 Eb | F7/7 Ev", "imul": "0F AF Gv,Ev | 69 Gv,Ev,Iz | 6B Gv,Ev,sIb", "popcnt": "F3 0F B8 Gv,Ev",
-    "andn": "VEX 0F38 F2 Gy,By,Ey", "shlx": "VEX.66 0F38 F7 Gy,Ey,By", "rorx": "VEX.F2 0F3A F0 Gy,Ey,Ib", "adcx": "66 0F38 F6 Gy,Ey",
-    "addps": "NP 0F 58 Vx,Wx", "addsd": "F2 0F 58 Vsd,Wsd", "pshufb": "66 0F38 00 Vx,Wx", "pshufd": "66 0F 70 Vx,Wx,Ib", "paddb": "NP 0F FC Pq,Qq",
-    "cvtsi2sd": "F2 0F 2A Vsd,Ey", "cvttss2si": "F3 0F 2C Gy,Wss", "ldmxcsr": "NP 0F AE/2 Md", "pmovmskb": "66 0F D7 Gd,Ux",
-    "fadd": "D8/0 Md | DC/0 Mq | D8 =C0+i ST | DC =C0+i ST", "fld": "D9/0 Md | DD/0 Mq | DB/5 Mt | D9 =C0+i ST", "fsin": "D9 =FE", "fbld": "DF/4 Mt",
-}  # fmt: skip
-SPECIAL = [("movs", "A4", dict(string=True, byte=True)), ("movs", "A5", dict(string=True, osize=True)), ("push", "50+r Zv", dict(d64=True)), ("pop", "8F/0 Ev", dict(d64=True)),
-           ("daa", "27", dict(only=32)), ("inc", "40+r Zv", dict(only=32)), ("jmp", "EB Jb", dict(f64=True)), ("call", "E8 Jz", dict(f64=True)), ("jmp", "FF/4 Ev", dict(f64=True))]  # fmt: skip
+TEXTS = """
+add: 00 Eb,Gb | 01 Ev,Gv | 02 Gb,Eb | 03 Gv,Ev | 04 AL,Ib | 05 rAX,Iz | 80/0 Eb,Ib | 81/0 Ev,Iz | 83/0 Ev,sIb
+not: F6/2 Eb | F7/2 Ev
+shl: C0/4 Eb,Ib | C1/4 Ev,Ib | D1/4 Ev,1 | D3/4 Ev,CL
+shld: 0F A4 Ev,Gv,Ib | 0F A5 Ev,Gv,CL
+bts: 0F AB Ev,Gv | 0F BA/5 Ev,Ib
+bswap: 0F C8+r Zy
+movzx: 0F B6 Gv,Eb | 0F B7 Gv,Ew
+cmpxchg: 0F B0 Eb,Gb | 0F B1 Ev,Gv
+cmpxchg8b: 0F C7/1 Mq
+mul: F6/4 Eb | F7/4 Ev
+idiv: F6/7 Eb | F7/7 Ev
+imul: 0F AF Gv,Ev | 69 Gv,Ev,Iz | 6B Gv,Ev,sIb
+popcnt: F3 0F B8 Gv,Ev
+andn: VEX 0F38 F2 Gy,By,Ey
+shlx: VEX.66 0F38 F7 Gy,Ey,By
+rorx: VEX.F2 0F3A F0 Gy,Ey,Ib
+adcx: 66 0F38 F6 Gy,Ey
+addps: NP 0F 58 Vx,Wx
+addsd: F2 0F 58 Vsd,Wsd
+pshufb: 66 0F38 00 Vx,Wx
+pshufd: 66 0F 70 Vx,Wx,Ib
+paddb: NP 0F FC Pq,Qq
+cvtsi2sd: F2 0F 2A Vsd,Ey
+cvttss2si: F3 0F 2C Gy,Wss
+ldmxcsr: NP 0F AE/2 Md
+pmovmskb: 66 0F D7 Gd,Ux
+fadd: D8/0 Md | DC/0 Mq | D8 =C0+i ST | DC =C0+i ST
+fld: D9/0 Md | DD/0 Mq | DB/5 Mt | D9 =C0+i ST
+fsin: D9 =FE
+fbld: DF/4 Mt
+"""
+SPECIAL: list[tuple[str, str, dict[str, object]]] = [
+    ("movs", "A4", {"string": True, "byte": True}),
+    ("movs", "A5", {"string": True, "osize": True}),
+    ("push", "50+r Zv", {"d64": True}),
+    ("pop", "8F/0 Ev", {"d64": True}),
+    ("daa", "27", {"only": 32}),
+    ("inc", "40+r Zv", {"only": 32}),
+    ("jmp", "EB Jb", {"f64": True}),
+    ("call", "E8 Jz", {"f64": True}),
+    ("jmp", "FF/4 Ev", {"f64": True}),
+]
 ALIAS = {"movs": ("movsb", "movsw", "movsd", "movsq"), "pop": ("pop",), "shl": ("shl", "sal")}
 
 
 def rows() -> list[Row]:
     """Encodings of every shape."""
     found = []
-    for name, texts in TEXTS.items():
+    for line in TEXTS.strip().splitlines():
+        name, texts = line.split(": ")
         for text in texts.split("|"):
             found.append(Row(text, print, {}))
             found[-1].name = name
@@ -76,11 +108,11 @@ def test_memory_operands_lie_in_the_window() -> None:
         (m,) = (o.mem for o in d.operands if o.type == capstone.x86.X86_OP_MEM)
         mask = (1 << 32) - 1 if b"\x67" in g.case.code[:3] else (1 << 64) - 1
 
-        def register(number: int) -> int:
-            name = d.reg_name(number)
-            return 0 if not number or name in ("riz", "eiz") else g.case.gprs[number_of(name)]  # noqa: B023
-
-        address = (register(m.base) + register(m.index) * m.scale + m.disp) & mask
+        values = []
+        for number in (m.base, m.index):
+            name = d.reg_name(number) if number else "riz"
+            values.append(0 if name in ("riz", "eiz") else g.case.gprs[number_of(name)])
+        address = (values[0] + values[1] * m.scale + m.disp) & mask
         assert WINDOW <= address < WINDOW + WINDOW_SIZE, (g.row.text, d.mnemonic, d.op_str, hex(address))
 
 

@@ -9,7 +9,24 @@ from random import Random
 from tests.oracle.case import FXSAVE_SIZE
 
 STATUS_FLAGS = 0x8D5
-INTEGER_EDGES = [0, 1, 2, 3, 0x7F, 0x80, 0xFF, 0x7FFF, 0x8000, 0xFFFF, 0x7FFF_FFFF, 0x8000_0000, 0xFFFF_FFFF, 1 << 63, (1 << 63) - 1, (1 << 64) - 1]
+INTEGER_EDGES = [
+    0,
+    1,
+    2,
+    3,
+    0x7F,
+    0x80,
+    0xFF,
+    0x7FFF,
+    0x8000,
+    0xFFFF,
+    0x7FFF_FFFF,
+    0x8000_0000,
+    0xFFFF_FFFF,
+    1 << 63,
+    (1 << 63) - 1,
+    (1 << 64) - 1,
+]
 DOUBLE_EDGES = [
     0, 1 << 63, 0x3FF0 << 48, 0xBFF0 << 48, 0x7FF0 << 48, 0xFFF0 << 48,  # zeros, ones, infinities
     0x7FF8 << 48, 0xFFF8 << 48, 0x7FF8_0000_0000_0123, 0xFFFF_FFFF_FFFF_FFFF,  # quiet NaNs, two with a payload
@@ -19,7 +36,7 @@ DOUBLE_EDGES = [
     0x3FE0 << 48, 0x3FDF_FFFF_FFFF_FFFF, 0x3FF8 << 48, 0x4004 << 48, 0xC004 << 48,  # 0.5, just below, 1.5, 2.5, -2.5
     0x41DF_FFFF_FFC0_0000, 0x41E0 << 48, 0xC1E0 << 48, 0xC1E0_0000_0010_0000, 0x41DF_FFFF_FFE0_0000,  # around the int32 range
     0x43DF_FFFF_FFFF_FFFF, 0x43E0 << 48, 0xC3E0 << 48, 0xC3E0_0000_0000_0001,  # around the int64 range
-    0x380F_FFFF_E000_0000, 0x3690 << 48, 0x47EF_FFFF_F000_0000, 0x47EF_FFFF_EFFF_FFFF,  # halves of a float's last place, near its range's ends
+    0x380F_FFFF_E000_0000, 0x3690 << 48, 0x47EF_FFFF_F000_0000, 0x47EF_FFFF_EFFF_FFFF,  # halves of a float's last place
 ]  # fmt: skip
 SINGLE_EDGES = [
     0, 0x8000_0000, 0x3F80_0000, 0xBF80_0000, 0x7F80_0000, 0xFF80_0000, 0x7FC0_0000, 0xFFC0_0000, 0x7FC0_0123, 0xFFFF_FFFF,
@@ -35,7 +52,8 @@ EXTENDED_EDGES = [
     (0x3FFF, 1), (0xBFFF, 0x4000_0000_0000_0000), (0x4000, 0),  # unnormals, a pseudo-zero
     (0x7FFF, 0), (0xFFFF, 0x4000_0000_0000_0000), (0x7FFF, 1),  # pseudo-infinity, pseudo-NaNs
     (1, 1 << 63), (0x7FFE, (1 << 64) - 1), (0xFFFE, (1 << 64) - 1), (0x3FFE, 1 << 63), (0x3FFE, (1 << 64) - 1),
-    (0x4000, 0xA000 << 48), (0xC000, 0xA000 << 48), (0x3FFF, 0x8000_0000_0000_0001), (0x3FFF, 0x8000_0080_0000_0000), (0x3FFF, 0x8000_0000_0000_0400),
+    (0x4000, 0xA000 << 48), (0xC000, 0xA000 << 48), (0x3FFF, 0x8000_0000_0000_0001),
+    (0x3FFF, 0x8000_0080_0000_0000), (0x3FFF, 0x8000_0000_0000_0400),
     (0x403E, 1 << 63), (0xC03E, 1 << 63), (0x403D, (1 << 64) - 1), (0x401E, 1 << 63), (0x400E, 1 << 63), (0x403A, 0xDE0B_6B3A_763F_FFF0),
 ]  # fmt: skip
 
@@ -80,7 +98,10 @@ def extended(random: Random) -> bytes:
     elif kind < 0.45:
         head, significand = random.getrandbits(16), random.getrandbits(64)
     elif kind < 0.55:  # a binary64's worth of bits, so that conversions are exact, or a half
-        head, significand = 0x3FFF + random.randrange(-60, 60), random.getrandbits(53) << 11 | 1 << 63 | random.choice((0, 0x400, 0x3FF, 0x401))
+        head, significand = (
+            0x3FFF + random.randrange(-60, 60),
+            random.getrandbits(53) << 11 | 1 << 63 | random.choice((0, 0x400, 0x3FF, 0x401)),
+        )
     elif kind < 0.62:  # a packed BCD number's range
         head, significand = 0x3FFF + random.randrange(62), random.getrandbits(64) | 1 << 63
     else:
