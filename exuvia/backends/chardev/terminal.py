@@ -41,15 +41,18 @@ def enter(fd: int, *, signals: bool) -> bool:
 
 def again() -> None:
     """Raw mode again, after the process was stopped and continued."""
-    if _before:
-        termios.tcsetattr(_fd, termios.TCSANOW, _raw)
+    _set(_raw)
 
 
 def pause() -> None:
     """The terminal as it was, until `again`."""
+    _set(_before)
+
+
+def _set(attributes: list[Any]) -> None:
     if _before:
         try:
-            termios.tcsetattr(_fd, termios.TCSANOW, _before)
+            termios.tcsetattr(_fd, termios.TCSANOW, attributes)
         except termios.error:  # the terminal is gone
             pass
 

@@ -1,0 +1,164 @@
+"""The commands as a user starts them: statuses, one line for an error, how long they take, signals, what they leave behind."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from exuvia.cli import doctor
+
+SCRIPT = "import sys; from exuvia.cli.{module} import {name}; sys.argv[0] = '{name}'; {name}()"
+
+
+def command(module: str, name: str, *words: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [sys.executable, "-c", SCRIPT.format(module=module, name=name), *words], capture_output=True, text=True, timeout=60
+    )
+
+
+def exuvia(*words: str) -> "subprocess.CompletedProcess[str]":
+    return command("main", "main", *words)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["runn"], "exuvia: unknown command 'runn' (did you mean run?)\n"),
+        (["run"], "exuvia: run needs either the name of a guest or --kernel FILE\n"),
+        (["run", "alpine", "--smp", "two"], "exuvia: argument --smp: invalid int value: 'two'\n"),
+        (["guests", "fetch", "alpin"], "exuvia: unknown guest 'alpin' (did you mean alpine?)\n"),
+        (["version", "--loud"], "exuvia: unrecognized arguments: --loud\n"),
+    ],
+)
+def test_errors(words: list[str], message: str) -> None:
+    result = exuvia(*words)
+    assert (result.returncode, result.stdout, result.stderr) == (1, "", message)
+
+
+def test_system_errors() -> None:
+    result = command("system", "i386", "-m", "a lot")
+    assert result.returncode == 1
+    assert result.stderr == "exuvia-system-i386: -m: 'a lot' is no size (a number, perhaps with K, M, G or T)\n"
+
+
+def test_answers() -> None:
+    assert "doctor" in exuvia().stdout
+    assert exuvia("version").stdout.startswith("exuvia (Exuvia) version ")
+    assert "alpine" in exuvia("guests").stdout
+    assert "--exec" in exuvia("run", "--help").stdout
+
+
+def test_a_closed_pipe_is_no_error() -> None:
+    shell = f'"{sys.executable}" -c "{SCRIPT.format(module="system", name="x86_64")}" -help | head -1'
+    result = subprocess.run(["/bin/sh", "-c", shell], capture_output=True, text=True, timeout=60)
+    assert (result.stdout, result.stderr) == ("usage: exuvia-system-x86_64 [options]\n", "")
+
+
+def test_commands_start_fast() -> None:
+    """Less than 0.3 s of processor time, the best of three."""
+    best = 9.0
+    for _ in range(3):
+        before = os.times()
+        exuvia("guests")
+        after = os.times()
+        best = min(best, after.children_user - before.children_user + after.children_system - before.children_system)
+    assert best < 0.3
+
+
+def test_doctor() -> None:
+    result = exuvia("doctor")
+    assert result.returncode == 0, result.stderr
+    for subject in ("Python ", "LLVM ", "KVM ", "Cache "):
+        assert f"\n{subject}" in f"\n{result.stdout}"
+
+
+def test_kvm_is_absent(tmp_path: Path) -> None:
+    cpuinfo = tmp_path / "cpuinfo"
+    cpuinfo.write_text("flags : fpu vme\n")
+    if os.uname().machine == "x86_64":
+        assert "the processor shows no virtualization (vmx, svm)" in doctor.kvm(str(tmp_path / "kvm"), str(cpuinfo))
+    assert doctor.kvm(str(tmp_path / "kvm"), str(cpuinfo)).startswith("absent: there is no ")
+
+
+def test_kvm_is_something_else(tmp_path: Path) -> None:
+    device = tmp_path / "kvm"
+    device.touch()
+    assert "does not answer as KVM" in doctor.kvm(str(device))
+
+
+MACHINE = """
+import sys, threading
+from collections import deque
+import exuvia.cli.launch as launch
+from exuvia.machines.config import ChardevConfig, MachineConfig
+
+class Machine:
+    vcpus = []
+    def __init__(self, config, chardevs):
+        self.event, self.status = threading.Event(), None
+        self.serial = chardevs["console"]
+    def post(self, work): work()
+    def exit(self, status):
+        self.status = status
+        self.event.set()
+    def run(self):
+        self.serial.write(b"running\\n")
+        while not self.event.wait(0.01): pass
+        return self.status
+
+launch.machines = {"pc": Machine}
+options = (("mux", "on"), ("signal", "off"))
+config = MachineConfig(serial=("console",), chardevs=(ChardevConfig(id="console", kind="stdio", options=options),), monitor="console")
+sys.exit(launch.launch("prog", config))
+"""
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
+def test_signals_end_the_machine(number: signal.Signals, status: int) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", MACHINE], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert process.stdout.readline() == b"running\n"
+        process.send_signal(number)
+        assert process.wait(20) == status
+        assert process.stderr.read() == f"prog: terminating on signal {number}\r\n".encode()
+
+
+def test_ctrl_a_x() -> None:
+    result = subprocess.run([sys.executable, "-c", MACHINE], input=b"\x01x", capture_output=True, timeout=30)
+    assert result.returncode == 0
+    assert b"exuvia: terminated\n" in result.stdout
+
+
+def test_a_closed_terminal_leaves_no_process() -> None:
+    master, slave = os.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-c", MACHINE], stdin=slave, stdout=slave, stderr=slave, start_new_session=True, preexec_fn=_own
+    )
+    os.close(slave)
+    seen = b""
+    while b"running" not in seen:
+        seen += os.read(master, 1024)
+    os.close(master)
+    assert process.wait(20) == 129
+    end = time.monotonic() + 10
+    while time.monotonic() < end:
+        try:
+            os.killpg(process.pid, 0)
+        except ProcessLookupError:
+            return
+        time.sleep(0.05)
+    raise AssertionError("a process is left")
+
+
+def _own() -> None:
+    import fcntl
+    import termios
+
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)

@@ -1,0 +1,160 @@
+"""QEMU's option syntax: what becomes of it, and what is said about mistakes."""
+
+import pytest
+
+from exuvia.cli import keyval
+from exuvia.cli.options import OPTIONS, Answered
+from exuvia.cli.system import parse
+from exuvia.machines.config import ChardevConfig, DeviceConfig, MachineConfig
+from exuvia.support.errors import UserError
+
+
+def config(*words: str) -> MachineConfig:
+    return parse("test", 64, words).config()
+
+
+def test_defaults() -> None:
+    made = config()
+    assert (made.machine, made.accel, made.cpu, made.smp, made.memory) == ("pc", ("software",), "qemu64", 1, 128 << 20)
+    assert made.serial == ("serial0",)
+    assert made.chardevs == (ChardevConfig(id="serial0", kind="null"),)
+    assert made.monitor is None
+    assert parse("test", 32, []).config().cpu == "qemu32"
+
+
+def test_a_whole_line() -> None:
+    made = config(
+        *("-M", "pc,accel=tcg", "-cpu", "max,+sse4.2,-avx2,aes=off".replace("-avx2,", ""), "-smp", "cpus=2", "-m", "1.5G"),
+        *(
+            "--kernel=vmlinuz",
+            "-initrd",
+            "a,b",
+            "-append",
+            "console=ttyS0 a=b,c",
+            "-no-reboot",
+            "-no-shutdown",
+            "-S",
+            "-rtc",
+            "base=localtime",
+        ),
+        *(
+            "-name",
+            "guest=one",
+            "-device",
+            "isa-debug-exit,iobase=0xf4,iosize=4",
+            "-serial",
+            "none",
+            "-uuid",
+            "1" * 8 + "-1111" * 3 + "-" + "1" * 12,
+        ),
+    )
+    assert (made.accel, made.cpu, made.cpu_features) == (("software",), "max", (("sse4_2", True), ("aes", False)))
+    assert (made.smp, made.memory, made.kernel, made.initrd, made.append) == (2, 3 << 29, "vmlinuz", "a,b", "console=ttyS0 a=b,c")
+    assert (made.no_reboot, made.no_shutdown, made.paused, made.rtc_base, made.name) == (True, True, True, "localtime", "one")
+    assert made.devices == (DeviceConfig(name="isa-debug-exit", properties=(("iobase", "0xf4"), ("iosize", "4"))),)
+    assert made.serial == (None,)
+
+
+def test_nographic_shares_the_terminal() -> None:
+    made = config("-nographic")
+    assert made.serial == ("serial0",)
+    assert made.monitor == "serial0"
+    assert made.chardevs == (ChardevConfig(id="serial0", kind="stdio", options=(("mux", "on"), ("signal", "off"))),)
+    made = config("-nographic", "-monitor", "none")
+    assert made.chardevs == (ChardevConfig(id="serial0", kind="stdio"),)
+    assert made.monitor is None
+
+
+@pytest.mark.parametrize(
+    ("spec", "kind", "options"),
+    [
+        ("stdio", "stdio", {}),
+        ("pty", "pty", {}),
+        ("null", "null", {}),
+        ("file:/tmp/a:b,c", "file", {"path": "/tmp/a:b,c"}),
+        ("unix:/tmp/s,server,nowait", "socket", {"path": "/tmp/s", "server": "on", "wait": "off"}),
+        ("tcp::4444,server=on,wait=off", "socket", {"port": "4444", "server": "on", "wait": "off"}),
+        ("tcp:localhost:4444", "socket", {"host": "localhost", "port": "4444"}),
+        ("mon:stdio", "stdio", {"mux": "on", "signal": "off"}),
+    ],
+)
+def test_lines(spec: str, kind: str, options: dict[str, str]) -> None:
+    (made,) = config("-serial", spec).chardevs
+    assert (made.kind, dict(made.options)) == (kind, options)
+
+
+def test_chardevs_by_id() -> None:
+    made = config("-chardev", "socket,id=a,path=/tmp/x,,y,server=on", "-serial", "chardev:a", "-monitor", "stdio")
+    assert made.chardevs[0] == ChardevConfig(id="a", kind="socket", options=(("path", "/tmp/x,y"), ("server", "on")))
+    assert (made.serial, made.monitor) == (("a",), "monitor")
+
+
+def test_commas() -> None:
+    assert keyval.split("a,,b,c,,,d") == ["a,b", "c,", "d"]
+    assert keyval.parse("x,on,k=v=w", "first") == [("first", "x"), ("on", "on"), ("k", "v=w")]
+
+
+@pytest.mark.parametrize(("text", "size"), [("1", 1 << 20), ("4096b", 4096), ("2k", 2048), ("0.5G", 1 << 29), ("1T", 1 << 40)])
+def test_sizes(text: str, size: int) -> None:
+    assert keyval.size(text) == size
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("-kernl x", "unknown option '-kernl' (did you mean -kernel"),
+        ("-drive file=x", "unknown option '-drive'"),
+        ("disk.img", "unexpected argument 'disk.img' (a kernel is given with -kernel)"),
+        ("-kernel", "option -kernel needs a value"),
+        ("-nographic=on", "option -nographic takes no value"),
+        ("-M q36", "unknown machine 'q36' (did you mean pc?)"),
+        ("-M pc,acel=tcg", "unknown property of -machine 'acel' (did you mean accel?)"),
+        ("-accel kvmm", "unknown accelerator 'kvmm'"),
+        ("-cpu qemu63", "unknown processor model 'qemu63' (did you mean qemu64"),
+        ("-cpu max,+sse9", "unknown processor feature 'sse9'; did you mean sse"),
+        ("-cpu max,sse2=maybe", "-cpu: feature 'sse2' is on or off, not 'maybe'"),
+        ("-smp many", "-smp: 'many' is no number of processors"),
+        ("-smp cores=2", "unknown property of -smp 'cores' (did you mean cpus?)"),
+        ("-m lots", "-m: 'lots' is no size (a number, perhaps with K, M, G or T)"),
+        ("-m -5", "-m: '-5' is no size (a number, perhaps with K, M, G or T)"),
+        ("-device isa-serail", "unknown device 'isa-serail' (did you mean isa-serial"),
+        ("-device isa-serial,chardve=a", "unknown property of isa-serial 'chardve' (did you mean chardev?)"),
+        ("-chardev stdio", "-chardev stdio: it needs id=ID"),
+        ("-chardev spice,id=a", "unknown chardev backend 'spice'"),
+        ("-serial com1", "-serial com1: no such line; it is none, null"),
+        ("-display gtk", "unknown display 'gtk' (did you mean none?)"),
+        ("-rtc base=noon", "-rtc: base is utc, localtime or a date"),
+        ("-uuid 1", "-uuid: '1' is no UUID"),
+    ],
+)
+def test_mistakes(line: str, message: str) -> None:
+    with pytest.raises(UserError) as caught:
+        config(*line.split())
+    assert str(caught.value).startswith(message)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("line", "part"),
+    [
+        ("-machine help", "pc  "),
+        ("-cpu help", "qemu64  "),
+        ("-accel help", "software  "),
+        ("-device help", "isa-serial  "),
+        ("-device isa-serial,help", "chardev=<str>"),
+        ("-chardev help", "socket  "),
+        ("-chardev socket,help", "nodelay  "),
+        ("-d help", "unimp  "),
+        ("-display help", "none  "),
+        ("-version", "test (Exuvia) version "),
+        ("-h", "-kernel FILE  "),
+    ],
+)
+def test_questions(line: str, part: str) -> None:
+    with pytest.raises(Answered) as caught:
+        config(*line.split())
+    assert part in caught.value.text
+
+
+def test_every_option_has_help() -> None:
+    assert all(function.__doc__ for function in OPTIONS.values())
