@@ -30,7 +30,7 @@ def load_extended(cpu: Cpu, m: Any) -> None:
 @x87("D9 =C0+i ST", "fld")
 def load_register(cpu: Cpu, i: Any) -> None:
     value, empty = read(cpu, i)
-    push(cpu, empty.choose(lift(INDEFINITE, 80), value), empty.choose(lift(UNDERFLOW, 16), 0))
+    push(cpu, empty.choose(lift(INDEFINITE, 80), value), empty.choose(lift(UNDERFLOW, 16), 0), empty)
 
 
 @x87("DF/0 Mw | DB/0 Md | DF/5 Mq", "fild")
@@ -119,7 +119,16 @@ def store_register(pops: bool) -> Callable[..., None]:
 
 
 x87("DD =D0+i ST", "fst")(store_register(False))
-x87("DD =D8+i ST | D9 =D8+i ST | DF =D0+i ST | DF =D8+i ST", "fstp")(store_register(True))
+x87("DD =D8+i ST | DF =D0+i ST | DF =D8+i ST", "fstp")(store_register(True))
+
+
+@x87("D9 =D8+i ST", "fstp")
+def store_unchecked(cpu: Cpu, i: Any) -> None:
+    """An undocumented form that lets ST(0) be empty (AMD64 APM vol. 3, appendix A.3, note on reserved x87 opcodes)."""
+    a, empty = read(cpu, 0)
+    done = settle(cpu, lift(0, 16))
+    put(cpu, i, a, ~empty)
+    pop(cpu, done)
 
 
 @x87("D9 =C8+i ST | DD =C8+i ST | DF =C8+i ST")
@@ -134,7 +143,8 @@ def conditional_move(row: str, name: str, suffix: str) -> None:
     def text(cpu: Cpu, i: Any) -> None:
         (_, a_empty), (b, b_empty) = read(cpu, 0), read(cpu, i)
         empty = a_empty | b_empty
-        done = settle(cpu, empty.choose(lift(UNDERFLOW, 16), 0))
+        done = settle(cpu, empty.choose(lift(UNDERFLOW, 16), 0), clears=0)
+        cpu.fsw = cpu.fsw & ~(empty.zext(64) << 9)  # C1 is left alone unless the stack underflows
         put(cpu, 0, empty.choose(lift(INDEFINITE, 80), b), done & (empty | condition(cpu, suffix)))
 
     x87(row, name)(text)
@@ -236,8 +246,10 @@ x87("DA =E9", "fucompp")(compare_register(extended.f80_compare_quiet, 2))
 def compare_to_eflags(f: Function, pops: bool) -> Callable[..., None]:
     def text(cpu: Cpu, i: Any) -> None:
         (a, a_empty), (b, b_empty) = read(cpu, 0), read(cpu, i)
-        codes = (a_empty | b_empty).choose(lift(UNDERFLOW | CODES, 16), f(a, b, cpu.fcw).low(16))
-        done = settle(cpu, codes & 0x47)
+        empty = a_empty | b_empty
+        codes = empty.choose(lift(UNDERFLOW | CODES, 16), f(a, b, cpu.fcw).low(16))
+        done = settle(cpu, codes & 0x47, clears=0)
+        cpu.fsw = cpu.fsw & ~(empty.zext(64) << 9)  # as FCMOVcc; Intel's manual has it cleared always
         no = lift(0, 1)
         cpu.set_flags("six", codes.bit(8), codes.bit(10), no, codes.bit(14), no, no)
         if pops:

@@ -98,12 +98,14 @@ def fdecstp(cpu: Cpu) -> None:
 
 @waiting("DD =C0+i ST")
 def ffree(cpu: Cpu, i: Any) -> None:
+    cpu.fsw = cpu.fsw & ~C1
     cpu.ftw = cpu.ftw | (lift(1, 64) << ((cpu.top + i) & 7))
 
 
 @waiting("DF =C0+i ST")
 def ffreep(cpu: Cpu, i: Any) -> None:
-    cpu.ftw = cpu.ftw | (lift(1, 64) << ((cpu.top + i) & 7))
+    cpu.fsw = cpu.fsw & ~C1
+    cpu.ftw = cpu.ftw | (lift(1, 64) << ((cpu.top + i) & 7)) | (lift(1, 64) << cpu.top)
     cpu.top = (cpu.top + 1) & 7
 
 

@@ -8,7 +8,7 @@ from exuvia.dsl.trace import Function, when
 from exuvia.dsl.values import Value, lift
 from exuvia.isa.x86 import extended
 from exuvia.isa.x86.cpu import Cpu
-from exuvia.isa.x86.extended import C1, INDEFINITE
+from exuvia.isa.x86.extended import C1, C2, INDEFINITE
 from exuvia.isa.x86.x87_stack import CODES, OVERFLOW, UNDERFLOW, physical, pop, put, read, settle, unless_empty, x87
 
 
@@ -55,8 +55,22 @@ def of_two(row: str, name: str, f: Function, pops: bool = False, clears: int = C
 of_one("D9 =FA", "fsqrt",   extended.f80_sqrt)
 of_one("D9 =FC", "frndint", extended.f80_round)
 of_two("D9 =FD", "fscale",  extended.f80_scale)
-of_two("D9 =F8", "fprem",   extended.f80_prem,  clears=C1 | CODES)
-of_two("D9 =F5", "fprem1",  extended.f80_prem1, clears=C1 | CODES)
+
+
+def remainder(row: str, name: str, f: Function) -> None:
+    """FPREM and FPREM1; where the result is a NaN C0 and C3 stay."""
+
+    def text(cpu: Cpu) -> None:
+        (a, a_empty), (b, b_empty) = read(cpu, 0), read(cpu, 1)
+        value, flags = unless_empty(a_empty | b_empty, f(a, b, cpu.fcw))
+        old = cpu.fsw.low(16) & (CODES & ~C2)
+        put(cpu, 0, value, settle(cpu, (value.bits(78, 64) == 0x7FFF).choose(flags | old, flags), clears=C1 | CODES))
+
+    x87(row, name)(text)
+
+
+remainder("D9 =F8", "fprem",  extended.f80_prem)
+remainder("D9 =F5", "fprem1", extended.f80_prem1)
 
 
 def push_second(cpu: Cpu, empty: Value, first: Value, second: Value, flags: Value, wanted: Value | None = None) -> None:

@@ -107,10 +107,10 @@ def pop(cpu: Cpu, done: Value) -> None:
     cpu.top = (cpu.top + done.zext(64)) & 7
 
 
-def push(cpu: Cpu, value: Value, flags: Value | int = 0) -> Value:
-    """Push; onto a full register only the indefinite NaN, and a stack overflow is reported. Returns whether it was done."""
+def push(cpu: Cpu, value: Value, flags: Value | int = 0, empty: Value | int = 0) -> Value:
+    """Push; onto a full register only the indefinite NaN, and a stack overflow is reported unless the source is `empty`. Returns whether it was done."""
     p = physical(cpu, -1)
-    full = (cpu.ftw.u >> p).low(1) == 0
+    full = ((cpu.ftw.u >> p).low(1) == 0) & ~lift(empty, 1)
     done = settle(cpu, full.choose(lift(OVERFLOW, 16), flags), keeps=C1 | 0x47)
     with when(done):
         cpu.put_at("st", p, full.choose(lift(INDEFINITE, 80), value))
