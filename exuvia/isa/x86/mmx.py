@@ -106,7 +106,7 @@ def psadbw(a: Any, b: Any) -> Value:
     return add(fours & every(0xFFFFFFFF, 64, a.w), shift(fours, "lshr", 32, 64), 64)
 
 
-def pmuludq(a: Any, b: Any) -> Value:
+def pmuludq(a: Any, b: Any) -> Any:
     low = every(0xFFFFFFFF, 64, a.w)
     return (a & low).lanes("mul", b & low, 64)
 
@@ -153,7 +153,7 @@ def pshufw(cpu: Cpu, a: Any, b: Any, order: Any) -> None:
     a.set(concat(*pick_words(b.read(), order.read())))
 
 
-def insert_word(a: Any, b: Any, i: Any) -> Value:
+def insert_word(a: Any, b: Any, i: Any) -> Any:
     """One word replaced, by its number."""
     at = (lift(i).zext(64) & (a.w // 16 - 1)) << 4
     mask = lift(0xFFFF, a.w) << at.zext(a.w)

@@ -119,7 +119,7 @@ def shufpd(cpu: Cpu, a: Any, b: Any, order: Any) -> None:
 def by_bytes(left: bool) -> Any:
     """The whole register by a number of bytes; past 15 it is zero."""
 
-    def text(a: Any, count: Any) -> Value:
+    def text(a: Any, count: Any) -> Any:
         bits = lift(count).zext(128) << 3
         return a << bits if left else a.u >> bits
 

@@ -114,7 +114,7 @@ def number(i: Any, count: int) -> Value:
 
 
 def inserted(w: int) -> Any:
-    def text(a: Any, b: Any, i: Any) -> Value:
+    def text(a: Any, b: Any, i: Any) -> Any:
         at = (number(i, 128 // w) * w).zext(128)
         return (a & ~(lift((1 << w) - 1, 128) << at)) | (lift(b).low(w).zext(128) << at)
 

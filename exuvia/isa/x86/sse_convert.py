@@ -122,9 +122,14 @@ def mmx_conversion(rows: str, name: str, source: int, how: Conversion, feature: 
     """To or from an mmx register. The x87 becomes MMX state, but not where the mmx operand is in memory."""
 
     def text(cpu: Cpu, a: Any, b: Any) -> None:
-        if cpu.row.operands[0][0] == "P" or not cpu.mem:
+        mmx = cpu.row.operands[0][0] == "P" or not cpu.mem
+        if mmx:
             enter_mmx(cpu)
-        a.set(how(cpu, whole_lanes(b.read(), source, 2)))
+        lanes = whole_lanes(b.read(), source, 2)
+        if mmx:
+            for word in ("top", "ftw"):  # they stay also where #XM follows: so processors do
+                cpu.put_at(word, lift(0, 64), lift(0, 64))
+        a.set(how(cpu, lanes))
 
     op(rows, name, sse=True, feature=feature)(text)
 
@@ -178,7 +183,7 @@ for _w, _kind, _code in ((32, "x", "08"), (64, "x", "09"), (32, "s", "0A"), (64,
     _operands = "Vx,Wx,Ib" if _kind == "x" else f"V{SCALAR[_w]},W{SCALAR[_w]},Ib"
     _name = "round" + (SCALAR[_w] if _kind == "s" else "p" + SCALAR[_w][1])
     op(f"66 0F3A {_code} {_operands}", _name, sse=True, feature="sse4_1")(
-        lambda cpu, a, b, i, w=_w: round_(cpu, a, b, i, w)  # type: ignore[misc]
+        lambda cpu, a, b, i, w=_w: round_(cpu, a, b, i, w)
     )
 
 
@@ -186,7 +191,7 @@ def dot_product(w: int) -> Any:
     """The chosen products, summed as a tree; bits 7:4 of the immediate choose products, 3:0 destinations."""
     add, mul, count = function_of(w, "add"), function_of(w, "mul"), 128 // w
 
-    def text(a: Value, b: Value, imm: Value, control: Value) -> Value:
+    def text(a: Value, b: Value, imm: Value, control: Value) -> Any:
         flags = Var(lift(0, 8))
         terms = []
         for i, (x, y) in enumerate(pairs(a, b, w)):

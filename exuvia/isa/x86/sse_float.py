@@ -66,7 +66,7 @@ def guarded(cpu: Cpu, fast: Value, safe: Value, w: int, slow: Callable[[Value], 
     return r.read()
 
 
-def calm(cpu: Cpu) -> Value:
+def calm(cpu: Cpu) -> Any:
     """MXCSR: nearest, no DAZ or FTZ, all masked, PE set."""
     return (cpu.mxcsr & 0xFFE0) == 0x1FA0
 
@@ -165,7 +165,7 @@ def four_forms(code: str, name: str, text: Callable[[Cpu, Any, Any, int], None],
             operands = "Vx,Wx" if kind == "x" else f"V{SCALAR[w]},W{SCALAR[w]}"
             suffix = SCALAR[w] if kind == "s" else "p" + SCALAR[w][1]
             op(f"{PREFIX[kind, w]} 0F {code} {operands}", name + suffix, sse=True, feature=SINCE[w])(
-                lambda cpu, a, b, w=w: text(cpu, a, b, w)  # type: ignore[misc]
+                lambda cpu, a, b, w=w: text(cpu, a, b, w)
             )
 
 
@@ -253,7 +253,7 @@ def compared(w: int) -> Any:
     """A comparison's mask and exceptions; lt and le, and their opposites, do not like any NaN."""
     quiet, signalling = function_of(w, "compare_quiet"), function_of(w, "compare")
 
-    def text(a: Value, b: Value, imm: Value, control: Value) -> Value:
+    def text(a: Value, b: Value, imm: Value, control: Value) -> Any:
         relation = Var(quiet(a, b, control))
         with rarely(imm.bit(0) ^ imm.bit(1)):
             relation.set(signalling(a, b, control))
@@ -284,7 +284,7 @@ for _w in (32, 64):
     for _kind, _operands in (("x", "Vx,Wx,Ib"), ("s", f"V{SCALAR[_w]},W{SCALAR[_w]},Ib")):
         _name = "cmp" + (SCALAR[_w] if _kind == "s" else "p" + SCALAR[_w][1])
         op(f"{PREFIX[_kind, _w]} 0F C2 {_operands}", _name, sse=True, feature=SINCE[_w])(
-            lambda cpu, a, b, i, w=_w: cmp(cpu, a, b, i, w)  # type: ignore[misc]
+            lambda cpu, a, b, i, w=_w: cmp(cpu, a, b, i, w)
         )
 
 

@@ -20,7 +20,7 @@ def length_given(v: Value, count: Value) -> Value:
 
 
 @function(128, 8, returns=64)
-def string_length(v: Value, imm: Value) -> Value:
+def string_length(v: Value, imm: Value) -> Any:
     """An implicit length: elements before the first that is zero."""
     words = imm.bit(0)
     zero_bytes, zero_words = v.lanes("eq", lift(0, 128), 8).signs(8), v.lanes("eq", lift(0, 128), 16).signs(16)

@@ -38,7 +38,7 @@ def horizontal(what: str, w: int) -> Any:
 def with_sign_of(w: int) -> Any:
     """Negated, kept or zeroed as the source's lane is negative, positive or zero."""
 
-    def text(a: Any, b: Any) -> Value:
+    def text(a: Any, b: Any) -> Any:
         b = lift(b)
         minus = b.lanes("ashr", every(w - 1, w, b.w), w)
         return (a ^ minus).lanes("sub", minus, w) & ~b.lanes("eq", 0, w)
@@ -46,7 +46,7 @@ def with_sign_of(w: int) -> Any:
     return text
 
 
-def pmaddubsw(a: Any, b: Any) -> Value:
+def pmaddubsw(a: Any, b: Any) -> Any:
     """Unsigned bytes times signed bytes, neighbours added with saturation."""
     a, b = lift(a), lift(b)
     evens = (a & every(0xFF, 16, a.w)).lanes("mul", low_signed(b, 16), 16)

@@ -55,26 +55,26 @@ def absolute(a: Value, w: int) -> Value:
     return a.lanes("smax", negated(a, w), w)
 
 
-def interleaved(a: Any, b: Any, w: int, half: int) -> Value:
+def interleaved(a: Any, b: Any, w: int, half: int) -> Any:
     """Lanes of the low (0) or high (1) halves of two values, in turn."""
     a, b = lift(a), lift(b)
     n = a.w // w
     return a.shuffle(b, w, *(k for i in range(half * n // 2, (half + 1) * n // 2) for k in (i, n + i)))
 
 
-def even(a: Any, b: Any, w: int) -> Value:
+def even(a: Any, b: Any, w: int) -> Any:
     """Lanes 0, 2, 4 ... of two values, a's first."""
     a = lift(a)
     return a.shuffle(lift(b), w, *range(0, 2 * a.w // w, 2))
 
 
-def odd(a: Any, b: Any, w: int) -> Value:
+def odd(a: Any, b: Any, w: int) -> Any:
     """Lanes 1, 3, 5 ... of two values, a's first."""
     a = lift(a)
     return a.shuffle(lift(b), w, *range(1, 2 * a.w // w, 2))
 
 
-def pack(a: Any, b: Any, w: int, low: int, high: int) -> Value:
+def pack(a: Any, b: Any, w: int, low: int, high: int) -> Any:
     """Signed lanes of w bits to half as wide ones, saturated."""
     return even(clamp(lift(a), low, high, w), clamp(lift(b), low, high, w), w // 2)
 
@@ -92,7 +92,7 @@ def choose(mask: Value, yes: Any, no: Any) -> Value:
 def counted(op: str, w: int) -> Text:
     """Shift all lanes by the low 64 bits of the source; past the width gives zeros or signs."""
 
-    def text(a: Any, b: Any) -> Value:
+    def text(a: Any, b: Any) -> Any:
         a, count = lift(a), lift(b).zext(64) if b.w < 64 else lift(b).low(64)
         fits = count.u < w
         if op == "ashr":

@@ -54,14 +54,14 @@ def rows(host: HostCpu, among: list[Row]) -> list[Row]:
 @on_x86
 def test_every_form(host: HostCpu) -> None:
     maker = Generator(21)
-    cases = [g for row in rows(host, MINE) for g in maker.cases(row, 2)]
-    assert len(cases) > 2000
+    cases = [g for row in rows(host, MINE) for g in maker.cases(row, 1)]
+    assert len(cases) > 1000
     assert disagreements(host, cases) == []
 
 
 @on_x86
 def test_unmasked_exceptions(host: HostCpu) -> None:
-    """#XM leaves all but MXCSR's flags as they were; a store among the operands does not happen."""
+    """#XM leaves all but MXCSR's flags as they were."""
     random, maker = Random(22), Generator(22)
     cases = []
     for row in rows(host, FLOAT):
