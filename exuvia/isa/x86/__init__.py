@@ -6,6 +6,7 @@ CHAPTERS = "integer bit string control x87 x87_control x87_functions mmx sse sse
 
 
 def load() -> None:
-    """Import every chapter, so that `forms.ROWS` is whole."""
+    """Import every chapter, so that `forms.ROWS` and `concrete.RARE` are whole."""
     for chapter in CHAPTERS:
         import_module(f"exuvia.isa.x86.{chapter}")
+    import_module("exuvia.isa.x86.rare").load()

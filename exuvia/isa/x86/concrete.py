@@ -98,6 +98,7 @@ class Processor:
         for name, f in _FILES.items():
             d[name] = Registers(self.state, f.offset, f.stride, f.width)
         d["here"] = 0
+        d["numeric_error"] = lambda: None
 
     state: memoryview
     model: CpuModel
@@ -112,6 +113,7 @@ class Processor:
     seg_write_high: Registers
     x: Registers
     st: Registers
+    numeric_error: Callable[[], None]  # the wire FERR#; a machine that has one connects it
     here: int  # linear address of the instruction that is being done; `pc` is already the next one's
 
     def __getattr__(self, name: str) -> int:

@@ -255,8 +255,10 @@ def data_segments_stay(cpu: Cpu, level: Value, give_up: Callable[[Value], None])
 
 
 def restored_flags(cpu: Cpu, image: Value) -> None:
-    """What IRET takes from the image, by the old CPL."""
-    mask = lift(TF | NT | (RF | AC | ID if cpu.osize > 16 else 0), 64)
+    """What IRET takes from the image, by the old CPL. RF only while breakpoints are armed: nothing else looks at it, or clears it."""
+    mask = lift(TF | NT | (AC | ID if cpu.osize > 16 else 0), 64)
+    if cpu.osize > 16:
+        mask = mask | ((cpu.dr7 & 0xFF) != 0).choose(lift(RF, 64), lift(0, 64))
     mask = mask | iopl_allows(cpu).choose(lift(IF, 64), lift(0, 64)) | (cpu.cpl == 0).choose(lift(IOPL, 64), lift(0, 64))
     load_flags(cpu, image, mask)
 

@@ -13,6 +13,7 @@ from exuvia.isa.x86.segments import user_mode_prevented
 from exuvia.isa.x86.state import (
     CR0_MP, CR0_PG, CR0_TS, CR4_DE, CR4_FSGSBASE, CR4_OSXSAVE, CR4_PAE, CR4_PCIDE, CR4_TSD, EFER_LMA, FS, GP, GS, NM, UD,
 )  # fmt: skip
+from exuvia.isa.x86.x87_stack import pending
 
 DX, AX, CX = 16, 0, 8
 CONTROL = ("cr0", None, "cr2", "cr3", "cr4")
@@ -262,5 +263,4 @@ def fwait(cpu: Cpu) -> None:
     """Waits for the x87, and reports what it found: #NM, or a pending exception (SDM vol. 1, 8.7)."""
     with when((cpu.cr0 & (CR0_MP | CR0_TS)) == CR0_MP | CR0_TS):
         raise_(NM)
-    with when((cpu.fsw & 0x80) != 0):
-        leave("x87_error")
+    pending(cpu)

@@ -2,7 +2,7 @@
 
 from importlib import import_module
 
-CHAPTERS = "control debug delivery returns descriptors transfers tasks msr cpuid random".split()
+CHAPTERS = "undefined control debug delivery returns descriptors transfers tasks msr cpuid random".split()
 
 
 def load() -> None:

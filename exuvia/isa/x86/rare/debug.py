@@ -5,6 +5,8 @@ DR6 bits that a fault gathers survive its delivery: `Fault` takes register write
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from exuvia.isa.x86.concrete import Fault, Processor
 from exuvia.isa.x86.state import DB, RF, TF
 
@@ -48,3 +50,25 @@ def after_instruction(cpu: Processor, stepped: bool, accesses: list[tuple[int, i
     cpu.pending_db = 0
     cpu.dr6 |= found
     return bool(found)
+
+
+NOTHING = 0xFF  # in the word `event`: no event was delivered since
+
+
+def stepped(cpu: Processor, step: Callable[[], None], accesses: Callable[[], list[tuple[int, int, bool]]] | None = None) -> None:
+    """Do one instruction by `step` and deliver the debug exception that it earns. `accesses` tells what the next instruction touches."""
+    try:
+        before_instruction(cpu, cpu.pc)
+    except Fault as fault:
+        cpu.fault(fault, cpu.pc)
+        return
+    tf, rf = bool(cpu.eflags & TF), cpu.eflags & RF
+    watched = any(cpu.dr7 >> 2 * i & 3 and cpu.dr7 >> 16 + 4 * i & 1 for i in range(4))
+    touched = accesses() if watched and accesses is not None else []
+    cpu.event = NOTHING
+    step()
+    if cpu.event != NOTHING:
+        return
+    cpu.eflags &= ~rf
+    if after_instruction(cpu, tf and not cpu.inhibit, touched):
+        cpu.fault(Fault(DB), cpu.pc)
