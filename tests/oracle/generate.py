@@ -17,7 +17,7 @@ LOCKABLE = frozenset("adc add and btc btr bts cmpxchg cmpxchg8b cmpxchg16b dec i
 STRINGS = frozenset(f"{name}{size}" for name in ("movs", "cmps", "scas", "lods", "stos") for size in ("", "b", "w", "d", "q"))
 SHIFTS = frozenset("shl sal shr sar rol ror rcl rcr shld shrd".split())
 VECTOR_BYTES = {"x": 16, "dq": 16, "ps": 16, "pd": 16, "": 16, "o": 16}
-SYSTEM = frozenset("CD")
+SYSTEM = frozenset("CDA")
 
 
 class Unsuitable(ValueError):
@@ -81,7 +81,7 @@ def sizes(row: Encoding, mode: int) -> tuple[int, ...]:
         return (16, 64)
     if not row.osize:
         return (32,)
-    every = (32, 64) if row.only_w or row.vex else (16, 32, 64)
+    every = (32, 64) if row.only_w or row.vex or row.prefix == "NP" else (16, 32, 64)
     return tuple(s for s in every if s <= mode)
 
 
@@ -91,7 +91,7 @@ class Builder:
     def __init__(self, maker: Generator, row: Encoding, size: int, mode: int, memory: bool) -> None:
         self.random, self.row, self.size, self.mode, self.in_memory = maker.random, row, size, mode, memory
         if SYSTEM & set(letters(row)):
-            raise Unsuitable(f"{row.name}: control and debug registers are not for user code")
+            raise Unsuitable(f"{row.name}: control and debug registers and far addresses are not for user code")
         if not (row.memory if memory else row.register):
             raise Unsuitable(f"{row.name}: no {'memory' if memory else 'register'} form")
         self.byte, self.width = row.byte, 8 if row.byte else size
