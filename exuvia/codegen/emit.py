@@ -41,6 +41,7 @@ class Instruction:
     def __init__(self, trace: Trace) -> None:
         self.trace = trace
         self.memo: dict[Any, Any] = {}
+        self.keep: list[Node] = []  # the memo goes by identity: what it names must live
 
 
 class Emitter:
@@ -112,6 +113,7 @@ class Emitter:
             return n.attr
         if (v := i.memo.get(id(n))) is not None:
             return v
+        i.keep.append(n)
         return self.remember(i.memo, id(n), self.compute(n, i))
 
     def compute(self, n: Node, i: Instruction) -> Any:
@@ -309,6 +311,7 @@ class Emitter:
         key = "v", id(n)
         if (v := i.memo.get(key)) is not None:
             return v
+        i.keep.append(n)
         return self.remember(i.memo, key, self.compute_vec(n, i))
 
     def compute_vec(self, n: Node, i: Instruction) -> Any:

@@ -8,17 +8,24 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 # What every engine needs, one 64-bit word each. `pc` here is the linear address where execution goes on.
-ENGINE = """deadline budget_end request icount pc op resume reason current mode salt generation table careful cache
-    tlb tlb_system slots code_pages jumps functions
-    leave arg0 arg1 arg2 arg3 vector error address fault_size fault_access
-    io_port io_size io_data io_ready mmio_address mmio_size mmio_data mmio_done mmio_next
-    bounce_count bounce_used delivering walk_page walk_rights walk_error
-    local_list local_count global_list global_count large_low large_high large_low2 large_high2
-    decode_table slot wanted_count wanted runtime spare0 spare1 spare2 spare3""".split()
+ENGINE = """deadline budget_end request interrupt_pending icount pc op resume reason current mode generation cache
+    tlb tlb_system slots modes functions leave arg0 arg1 arg2 arg3
+    vector error fault_vector fault_error address access pending miss_op miss_icount miss_count
+    io_port io_size io_data io_ready mmio_address mmio_size mmio_done mmio_next bounce_count bounce_used
+    walk_page walk_rights walk_error local_count global_count large_low large_high large_low2 large_high2
+    slot wanted_count stepping tlb_base decoded invalidated""".split()
 ENGINE_AT = 256
 ISA_AT = 2048  # where the architecture's declarations start
 PAGE_AT = 136  # the linear address of the running block's page
 MMIO_RESULTS_AT = ENGINE_AT + 8 * len(ENGINE)  # up to 64 words that devices answered, for an instruction that is done again
+MMIO_RESULTS = 64
+RUNTIME_AT = MMIO_RESULTS_AT + 8 * MMIO_RESULTS  # pointers to the runtime's functions, for code compiled apart from it
+ROUTINES_AT = RUNTIME_AT + 8 * 24  # one record of 32 bytes for each of ROUTINES
+JUMPS_AT = 16384  # the jump cache: 4096 x {tag, head}
+JUMPS = 4096
+BOUNCES_AT = JUMPS_AT + 16 * JUMPS  # what the careful handlers access in pieces: 16 descriptions of 64 bytes, then the bytes
+BOUNCES, BOUNCE_BYTES = 16, 8192
+STATE_SIZE = BOUNCES_AT + 64 * BOUNCES + BOUNCE_BYTES
 
 
 @dataclass(frozen=True)
@@ -42,8 +49,10 @@ class Layout:
         for i, name in enumerate(ENGINE):
             self.files[name] = File(name, ENGINE_AT + 8 * i, 1, 64, 8)
         self.files["page"] = File("page", PAGE_AT, 1, 64, 8)
-        assert MMIO_RESULTS_AT + 512 <= ISA_AT, "the engine's words reach into the architecture's"
+        assert ROUTINES_AT + 32 * 8 <= ISA_AT, "the engine's words reach into the architecture's"
         self.declared: list[str] = []
+        # parts of the processor that are texts of their own, each with a record in the state; these two every architecture has
+        self.routines = ["fault", "access_fault"]
 
     def file(self, name: str, count: int, width: int, *, stride: int | None = None, at: int | None = None, reset: int = 0) -> File:
         """Declare a register file; without `at` it is placed behind the last one, aligned to 16 bytes where it is wider than 64 bits."""

@@ -199,7 +199,7 @@ class rarely(when):  # noqa: N801 - a word of the language
 
 def branch_to(c: Value, n: Node, old: Value, pick: Callable[[Value, Value], Value]) -> Value:
     """Where to go stays a choice between places outside the branch, so that an engine can see the places."""
-    if n.op in ("select", "merge") and n.args[2].op == "get" and n.args[1].op in ("this_pc", "field", "target"):
+    if n.op in ("select", "merge") and n.args[2].op == "get" and n.args[2].attr[0] == "pc" and n.args[1].op in ("this_pc", "field", "target"):
         return pick(Value(n.args[0]), Value(const(0, 1))).choose(Value(n.args[1]), old)
     if n.op in ("this_pc", "target"):
         return c.choose(Value(n), old)

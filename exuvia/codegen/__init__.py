@@ -1,0 +1,1 @@
+"""How processors run natively: the only folder that imports llvmlite. It knows no architecture."""

@@ -1,0 +1,300 @@
+"""The native engine of a machine: its compiled core, its handlers as they are wanted, its block cache. Processors share one."""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import mmap
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from exuvia.codegen.interpreter import Interpreter, NativeText, function_number
+from exuvia.codegen.layout import (
+    BUCKETS, CACHE, MODE, MODE_ENTRY, PAGE_ENTRY, SLOT_ENTRY, SPECIAL, TLB_AREA, TLB_SIZE, routine_at,
+)  # fmt: skip
+from exuvia.codegen.store import Store
+from exuvia.dsl.architecture import Architecture, Tables
+from exuvia.dsl.state import STATE_SIZE
+from exuvia.dsl.trace import FUNCTIONS, Function
+
+CODE_SIZE = 64 << 20
+ARENA_SIZE = 160 << 20
+BATCH = 48  # handlers in a module
+WANTED = 1024
+Progress = Callable[[int, int], None]
+Word = ctypes.c_uint64
+
+
+class Area:
+    """Zeroed memory that native code sees; only touched pages cost anything."""
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self.map = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        self._first = ctypes.c_char.from_buffer(self.map)
+        self.address = ctypes.addressof(self._first)
+
+    def clear(self) -> None:
+        """All zeros again, the memory given back."""
+        self.map.madvise(mmap.MADV_DONTNEED)
+
+
+class Code:
+    """Executable memory: one memfd, mapped writable here and executable there."""
+
+    def __init__(self, size: int) -> None:
+        fd = os.memfd_create("exuvia-code", os.MFD_CLOEXEC)
+        os.ftruncate(fd, size)
+        self.map = mmap.mmap(fd, size)
+        libc = ctypes.CDLL(None, use_errno=True)
+        libc.mmap.restype = ctypes.c_void_p
+        libc.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_long]
+        address = libc.mmap(None, size, mmap.PROT_READ | mmap.PROT_EXEC, mmap.MAP_SHARED, fd, 0)
+        if address in (None, ctypes.c_void_p(-1).value):
+            raise OSError(ctypes.get_errno(), "no executable memory")
+        self.address: int = address
+        self.used, self.size = 0, size
+        os.close(fd)
+
+    def place(self, code: bytes) -> int:
+        """Put code; its address."""
+        at = -(-self.used // 64) * 64
+        if at + len(code) > self.size:
+            raise MemoryError("the memory for generated code is full")
+        self.map[at : at + len(code)] = code
+        self.used = at + len(code)
+        return self.address + at
+
+
+def build_identity(architecture: Architecture) -> str:
+    """A digest of everything that generated code depends on: our text, LLVM, the host's processor."""
+    from importlib.metadata import version
+
+    import llvmlite.binding as llvm
+
+    h = hashlib.blake2b(digest_size=12)
+    root = Path(__file__).parent.parent
+    for part in ("dsl", f"isa/{architecture.name}", "codegen"):
+        for file in sorted((root / part).rglob("*.py")):
+            h.update(file.read_bytes())
+    h.update(f"{version('llvmlite')} {llvm.get_host_cpu_name()} {llvm.get_host_cpu_features().flatten()}".encode())
+    return f"{architecture.name}-{h.hexdigest()}"
+
+
+class Engine:
+    """Compiles and keeps what the processors of one machine run. `features` are the guest's, they choose among encodings."""
+
+    def __init__(
+        self,
+        architecture: Architecture,
+        features: frozenset[str],
+        ram: int,
+        ram_size: int,
+        processors: int = 1,
+        progress: Progress | None = None,
+        store: Store | None = None,
+    ) -> None:
+        self.architecture, self.features, self.progress = architecture, features, progress
+        self.layout = architecture.layout
+        self.code = Code(CODE_SIZE)
+        self.symbols: dict[str, int] = {}
+        self.store = store or Store(build_identity(architecture))
+        self.feature_key = hashlib.blake2b(" ".join(sorted(features)).encode(), digest_size=6).hexdigest()
+        for batch in self.store.batches():
+            self.take(batch)
+        self.compiled = 0
+        if "core.run" not in self.symbols:
+            self.compile_core()
+        self.special = (Word * len(SPECIAL))()
+        self.functions = (Word * max(1, len(FUNCTIONS)))()
+        for f in FUNCTIONS.values():
+            self.functions[function_number(f)] = self.symbols.get(f"f.{f.name}", 0)
+        self.pages = Area(max(1, ram_size >> 12) * PAGE_ENTRY + mmap.PAGESIZE)
+        self.hash = Area(BUCKETS * 8)
+        self.arena = Area(ARENA_SIZE)
+        self.tlb = Area(TLB_AREA * processors)
+        self.processors = 0
+        self.wanted = (ctypes.c_uint16 * WANTED)()
+        self.cache = (Word * len(CACHE))()
+        for name, value in dict(
+            ram=ram, ram_size=ram_size, pages=self.pages.address, hash=self.hash.address, arena=self.arena.address,
+            arena_end=self.arena.address + ARENA_SIZE, special=ctypes.addressof(self.special), tlb=self.tlb.address,
+            wanted=ctypes.addressof(self.wanted), processors=processors,
+        ).items():  # fmt: skip
+            self.cache[CACHE[name] // 8] = value
+        ctypes.memset(self.tlb.address, 255, self.tlb.size)
+        self.modes = (Word * (MODE_ENTRY // 8 * architecture.modes))()
+        self.tables: dict[int, Tables] = {}
+        self.handler_tables: dict[int, tuple[ctypes.Array[Word], ctypes.Array[Word], ctypes.Array[ctypes.c_char]]] = {}
+        self.slots = (Word * (64 * SLOT_ENTRY // 8))()
+        self.run = self.native("run", 1)
+        self._fill_tables = self.native("fill_tables", 2)
+        self.flush = self.native("flush", 2)
+        self.flush_page = self.native("flush_page", 2)
+        self.translate = self.native("translate_for_python", 3)
+        self.written = self.native("written", 3)
+        self.step = self.native("step", 1)
+        self.counter = self.native("counter", 0)
+
+    def native(self, name: str, arguments: int) -> Callable[..., int]:
+        """A function of the core, as Python calls it; it runs without the GIL."""
+        return ctypes.CFUNCTYPE(ctypes.c_uint64, *[ctypes.c_uint64] * arguments)(self.symbols["core." + name])
+
+    # -- code
+    def take(self, batch: tuple[bytes, dict[str, int]]) -> None:
+        """Put a batch into memory and know its functions."""
+        base = self.code.place(batch[0])
+        for name, offset in batch[1].items():
+            self.symbols[name] = base + offset
+
+    def keep(self, batch: tuple[bytes, dict[str, int]]) -> None:
+        self.take(batch)
+        self.store.add(batch)
+
+    def compile_core(self) -> None:
+        from exuvia.codegen.build import compile_text
+        from exuvia.codegen.core import source
+
+        code, symbols = compile_text(source(self.architecture), 2, True)
+        self.keep((code, {"core." + name: offset for name, offset in symbols.items()}))
+
+    def compile_functions(self, names: set[str]) -> None:
+        """Soft floats and the like, with those that they call."""
+        from exuvia.codegen.build import compile_text
+        from exuvia.codegen.division import define
+        from exuvia.codegen.emit import PROFILE
+
+        todo = [n for n in sorted(names) if f"f.{n}" not in self.symbols]
+        done: set[str] = set()
+        while todo:
+            name = todo.pop()
+            if name in done or f"f.{name}" in self.symbols:
+                continue
+            done.add(name)
+            f: Function = FUNCTIONS[name]
+            e = NativeText(self.layout)
+            text = e.text("f", f.trace, list(f.widths), f.trace.__dict__["result"], linkage="")
+            code, symbols = compile_text(text + define(e.declares) + PROFILE)
+            self.keep((code, {f"f.{name}": symbols["f"]}))
+            self.functions[function_number(f)] = self.symbols[f"f.{name}"]
+            todo.extend(e.used)
+
+    def key(self, mode: int, slot: int, careful: bool) -> str:
+        return f"h.{self.feature_key}.{mode}.{slot}.{int(careful)}"
+
+    def compile(self, mode: int, wanted: list[tuple[int, bool]]) -> None:
+        """Handlers for (slot, careful) pairs of a mode."""
+        from exuvia.codegen.build import compile_text
+        from exuvia.codegen.division import define
+        from exuvia.codegen.emit import PROFILE
+
+        missing = [x for x in dict.fromkeys(wanted) if self.key(mode, *x) not in self.symbols]
+        for start in range(0, len(missing), BATCH):
+            part = missing[start : start + BATCH]
+            texts: list[str] = []
+            declares: set[str] = set()
+            used: set[str] = set()
+            for slot, careful in part:
+                form = self.architecture.form(mode, self.tables[mode], slot)
+                e = Interpreter(self.layout)
+                texts.append(e.handler(f"h{slot}.{int(careful)}", form.trace, careful, form.ends, form.targets))
+                declares |= e.declares
+                used |= e.used
+            self.compile_functions(used)
+            code, symbols = compile_text("".join(texts) + define(declares) + PROFILE)
+            self.keep((code, {self.key(mode, slot, careful): symbols[f"h{slot}.{int(careful)}"] for slot, careful in part}))
+            self.compiled += len(part)
+            if self.progress:
+                self.progress(self.compiled, len(missing))
+        table, careful_table, _ = self.handler_tables[mode]
+        for slot, careful in wanted:
+            (careful_table if careful else table)[slot] = self.symbols[self.key(mode, slot, careful)]
+
+    def compile_routines(self) -> None:
+        from exuvia.codegen.build import compile_text
+        from exuvia.codegen.division import define
+        from exuvia.codegen.emit import PROFILE
+
+        texts, declares = [], set()
+        names = {}
+        for name in self.layout.routines:
+            for careful in (False, True):
+                e = Interpreter(self.layout)
+                label = f"r.{name}.{int(careful)}"
+                texts.append(e.handler(label, self.architecture.routines[name](), careful, True, False, routine=True))
+                declares |= e.declares
+                names[label] = label
+        code, symbols = compile_text("".join(texts) + define(declares) + PROFILE)
+        self.keep((code, {name: symbols[name] for name in names}))
+
+    def make_mode(self, mode: int) -> None:
+        """Decoder and handler tables of a mode, when it is first met."""
+        t = self.tables[mode] = self.architecture.tables(mode, self.features)
+        blob = (ctypes.c_char * len(t.blob)).from_buffer_copy(t.blob)
+        lazy, careful_lazy = self.special[SPECIAL.index("lazy")], self.special[SPECIAL.index("careful_lazy")]
+        table, careful = (Word * t.slots)(*[lazy] * t.slots), (Word * t.slots)(*[careful_lazy] * t.slots)
+        prefix = f"h.{self.feature_key}.{mode}."
+        for name, address in self.symbols.items():
+            if name.startswith(prefix):
+                slot, kind = name[len(prefix) :].split(".")
+                (careful if kind == "1" else table)[int(slot)] = address
+        self.handler_tables[mode] = table, careful, blob
+        at = mode * MODE_ENTRY // 8
+        self.modes[at + MODE["careful"] // 8] = ctypes.addressof(careful)
+        self.modes[at + MODE["decode"] // 8] = ctypes.addressof(blob)
+        self.modes[at + MODE["mask"] // 8] = self.architecture.address_mask(mode)
+        self.modes[at + MODE["table"] // 8] = ctypes.addressof(table)
+
+    # -- states
+    def new_state(self) -> State:
+        """The state of one more processor."""
+        state = State(self, self.tlb.address + TLB_AREA * self.processors)
+        self.processors += 1
+        self._fill_tables(state.address, ctypes.addressof(self.special))
+        if f"r.{self.layout.routines[-1]}.1" not in self.symbols:
+            self.compile_routines()
+        for name in self.layout.routines:
+            at = routine_at(self.layout, name)
+            state.put(at, self.symbols[f"r.{name}.0"])
+            state.put(at + 24, self.symbols[f"r.{name}.1"])
+        return state
+
+    def set_slots(self, slots: list[tuple[int, int, int, bool]]) -> None:
+        """Where RAM is: (guest-physical start, size, host address, writable)."""
+        if len(slots) > 62:
+            raise ValueError("more than 62 memory slots")
+        for i, (start, size, host, writable) in enumerate([*slots, (0, 0, 0, False)]):
+            self.slots[4 * i : 4 * i + 4] = [start, size, host, int(writable)]
+
+    def drop_blocks(self) -> None:
+        """Forget every block: the arena was full."""
+        self.hash.clear()
+        self.pages.clear()
+        self.arena.clear()
+        self.cache[CACHE["arena"] // 8] = self.arena.address
+
+
+class State:
+    """One processor's state in memory."""
+
+    def __init__(self, engine: Engine, tlb: int) -> None:
+        self.area = Area(STATE_SIZE + mmap.PAGESIZE)
+        self.address = self.area.address
+        self.view = memoryview(self.area.map)
+        self.words = self.view.cast("Q")
+        layout = engine.layout
+        self.index = {name: f.offset // 8 for name, f in layout.files.items() if f.count == 1 and f.width == 64}
+        for name, value in dict(
+            cache=ctypes.addressof(engine.cache), tlb_base=tlb, tlb_system=tlb + TLB_SIZE, tlb=tlb + TLB_SIZE,
+            slots=ctypes.addressof(engine.slots), modes=ctypes.addressof(engine.modes), functions=ctypes.addressof(engine.functions),
+            large_low=(1 << 64) - 1, large_low2=(1 << 64) - 1, walk_error=(1 << 64) - 1,
+        ).items():  # fmt: skip
+            self.words[self.index[name]] = value
+        ctypes.memset(self.address + 16384, 255, 16 * 4096)
+
+    def put(self, offset: int, value: int) -> None:
+        """A word by offset."""
+        self.words[offset // 8] = value
+
+

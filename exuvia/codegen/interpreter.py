@@ -1,0 +1,555 @@
+"""The interpreter: each handler is one instruction's trace, with operands from its record and registers in the state.
+
+A handler ends in a tail call to the next record's handler. There are two of each that touches memory. The *fast* one checks the TLB with
+one compare per access and leaves to `miss` before anything happened. The *careful* one asks the runtime for each access, which may answer
+with a bounce buffer (over a page's end, devices, pages with code), and ends in `finish`.
+"""
+
+from __future__ import annotations
+
+import zlib
+from typing import Any
+
+from exuvia.codegen.emit import UNLIKELY, Emitter, Instruction
+from exuvia.codegen.layout import (
+    ACCESS_ALSO_READ, ACCESS_SYSTEM, ACCESS_WRITE, ADDEND, READ, SEGMENT_SHIFT, TLB_ENTRIES, TLB_SIZE, WRITE, routine_at, runtime_at,
+)  # fmt: skip
+from exuvia.codegen.native import ARGS
+from exuvia.dsl.record import FIELDS, LINK, RECORD
+from exuvia.dsl.state import Layout, PAGE_AT
+from exuvia.dsl.trace import FUNCTIONS, Function, Place, Trace
+from exuvia.dsl.values import Node
+
+KNOWN_FUNCTIONS: list[str] = []
+
+
+def leave_number(name: str) -> int:
+    """How native code names a plain-Python function; 0 and 1 are taken by faults during a delivery."""
+    return zlib.crc32(name.encode()) | 1 << 32
+
+
+def function_number(f: Function) -> int:
+    """The function's place in the table of compiled functions."""
+    if not KNOWN_FUNCTIONS:
+        KNOWN_FUNCTIONS.extend(sorted(FUNCTIONS))
+    return KNOWN_FUNCTIONS.index(f.name)
+
+
+class Flags:
+    """The conditions of a trace, from the flag words or from the rule that set them last; computed where they are wanted."""
+
+    def __init__(self, e: InState, i: Instruction) -> None:
+        self.e, self.i = e, i
+
+    def want(self, name: str) -> Any:
+        rules = self.i.trace.rules
+        assert rules is not None
+        if name in rules.words:
+            return self.e.value(self.state_word(name), self.i)
+        from exuvia.dsl.trace import substitute
+
+        key = "cc", name
+        if key not in self.i.memo:
+            widths = tuple(p[2] for p in rules.words.values())
+            args = tuple(self.state_word(w) for w in rules.words)
+            self.i.memo[key] = substitute(rules.meaning("words", widths, name), args)  # a node: safe to keep over branches
+        return self.e.value(self.i.memo[key], self.i)
+
+    def state_word(self, name: str) -> Node:
+        rules = self.i.trace.rules
+        assert rules is not None
+        key = "word", name
+        if key not in self.i.memo:
+            place = rules.words[name]
+            self.i.memo[key] = Node("get", place[2], (), place)
+        node: Node = self.i.memo[key]
+        return node
+
+
+class InState(Emitter):
+    """Registers live in the state; `%st` is its address."""
+
+    routine = False
+
+    def __init__(self, layout: Layout) -> None:
+        super().__init__()
+        self.layout = layout
+        self.pointers: dict[Any, str] = {}
+        self.used: set[str] = set()  # functions that the text calls
+
+    def value_cc(self, n: Node, i: Instruction) -> Any:
+        return Flags(self, i).want(n.attr)
+
+    def value_get(self, n: Node, i: Instruction) -> Any:
+        return self.get(n, i)
+
+    def get(self, n: Node, i: Instruction) -> Any:
+        place: Place = n.attr
+        if place[0] == "pc" and not self.routine:
+            return self.value(Node("next_pc", 64), i)
+        w = place[2]
+        t = "<2 x i64>" if w == 128 else f"i{w}"
+        return self.let(f"load {t}, ptr {self.place(place)}, align {16 if w == 128 else 1 if w < 64 or w == 80 else 8}")
+
+    def place(self, place: Place) -> str:
+        """The address of a register."""
+        name, slot, _ = place
+        f = self.layout.files[name]
+        key = name, slot
+        if key not in self.pointers:
+            if isinstance(slot, int):
+                p = self.at(f.offset + slot * f.stride)
+            else:
+                index = self.field(slot)
+                scaled = index if f.stride == 1 else self.let(f"mul i64 {index}, {f.stride}")
+                p = self.let(f"getelementptr i8, ptr {self.at(f.offset)}, i64 {scaled}")
+            if p == "%st":
+                return p
+            self.remember(self.pointers, key, p)
+        return self.pointers[key]
+
+    def field(self, name: str) -> str:
+        raise NotImplementedError
+
+    def put(self, place: Place, v: Any) -> None:
+        w = place[2]
+        t = "<2 x i64>" if w == 128 else f"i{w}"
+        self.do(f"store {t} {v}, ptr {self.place(place)}, align {16 if w == 128 else 1 if w < 64 or w == 80 else 8}")
+
+    def word(self, name: str) -> str:
+        return self.at(self.layout.offset(name))
+
+    def set_word(self, name: str, v: Any) -> None:
+        self.do(f"store i64 {v}, ptr {self.word(name)}")
+
+    def function(self, f: Function) -> str:
+        self.used.add(f.name)
+        table = self.load("ptr", self.word("functions"))
+        return self.load("ptr", self.let(f"getelementptr ptr, ptr {table}, i64 {function_number(f)}"))
+
+    def value_call(self, n: Node, i: Instruction) -> Any:
+        args = ["ptr %st", *(f"i{x.w} {self.value(x, i)}" for x in n.args)]
+        return self.let(f"call i{n.w} {self.function(n.attr)}({', '.join(args)})")
+
+    def do_peek(self, n: Node, i: Instruction) -> None:
+        t = "<2 x i64>" if n.w == 128 else f"i{n.w}"
+        self.bind(n, i, self.let(f"load {t}, ptr {self.indexed(n.attr, n.args[0], i)}, align 1"))
+
+    def do_poke(self, n: Node, i: Instruction) -> None:
+        v = n.args[1]
+        t = "<2 x i64>" if v.w == 128 else f"i{v.w}"
+        value = self.vec(v, i) if v.w == 128 else self.value(v, i)
+        self.do(f"store {t} {value}, ptr {self.indexed(n.attr, n.args[0], i)}, align 1")
+
+    def indexed(self, name: str, index: Node, i: Instruction) -> str:
+        f = self.layout.files[name]
+        scaled = self.let(f"mul i64 {self.value(index, i)}, {f.stride}")
+        return self.let(f"getelementptr i8, ptr {self.at(f.offset)}, i64 {scaled}")
+
+    def do_phys(self, n: Node, i: Instruction) -> None:
+        self.remember(i.memo, id(n), self.let(f"call i64 @phys(ptr %st, i64 {self.value(n.args[0], i)})"))
+
+    def host_pointer(self, n: Node, i: Instruction) -> str:
+        """The pointer that a load or store uses: a word that the text computed, or a translation."""
+        v = self.value(n, i)
+        return str(v) if n.op in ("ptr", "translate") else self.let(f"inttoptr i64 {v} to ptr")
+
+    def do_load(self, n: Node, i: Instruction) -> None:
+        self.bind(n, i, self.let(f"load {self.type(n)}, ptr {self.host_pointer(n.args[0], i)}, align 1"))
+
+    def do_store(self, n: Node, i: Instruction) -> None:
+        host, v = n.args
+        value = self.any_value(v, i, v)
+        self.do(f"store {self.type(v)} {value}, ptr {self.host_pointer(host, i)}, align 1")
+
+    def do_cas(self, n: Node, i: Instruction) -> None:
+        old, new = (self.value(a, i) for a in n.args[1:])
+        host = self.host_pointer(n.args[0], i)
+        if n.w > 64:
+            return self.wide_cas(n, i, host, old, new)
+        pair = self.let(f"cmpxchg ptr {host}, i{n.w} {old}, i{n.w} {new} seq_cst seq_cst, align {n.w // 8}")
+        self.remember(i.memo, id(n), self.let(f"extractvalue {{i{n.w}, i1}} {pair}, 0"))
+
+    def wide_cas(self, n: Node, i: Instruction, host: str, old: Any, new: Any) -> None:
+        """128 bits: a host without such an instruction would call a library, so hosts are asked for the feature."""
+        pair = self.let(f"cmpxchg ptr {host}, i128 {old}, i128 {new} seq_cst seq_cst, align 16")
+        self.remember(i.memo, id(n), self.let(f"extractvalue {{i128, i1}} {pair}, 0"))
+
+
+class NativeText(InState):
+    """A trace with parameters as an ordinary native function: the page walk, the decoder, soft floats."""
+
+    def text(self, name: str, trace: Trace, widths: list[int], result: Node | None, linkage: str = "internal ", state: bool = True) -> str:
+        i = Instruction(trace)
+        self.effects(trace.body, i)
+        if state:
+            for place, n in trace.env.items():
+                if place[0] != "var":
+                    self.put(place, self.value(n, i))
+        v = 0 if result is None else self.value(result, i)
+        w = 64 if result is None else result.w
+        self.do(f"ret i{w} {v}")
+        params = (["ptr %st"] if state else []) + [f"i{w} %a{k}" for k, w in enumerate(widths)]
+        body = "\n".join(self.out + self.cold)
+        return f"define {linkage}i{w} @{name}({', '.join(params)}) nounwind {{\nentry:\n{body}\n}}\n"
+
+
+class Interpreter(InState):
+    """Writes handlers."""
+
+    careful = False
+    ends = False
+
+    def handler(self, name: str, trace: Any, careful: bool, ends: bool, targets: bool, routine: bool = False) -> str:
+        """LLVM text of one handler. `ends`: the block ends here even without a jump; `targets`: the record is followed by a link for its
+        target, before the one for the next instruction."""
+        self.careful, self.ends, self.targets, self.routine = careful, ends, targets, routine
+        i = Instruction(trace)
+        if careful:
+            for word in ("mmio_next", "bounce_count", "bounce_used"):
+                self.set_word(word, 0)
+        self.also_read = {id(n.args[0]) for n in walk_body(trace.body) if n.op in ("load", "cas")}
+        self.effects(trace.body, i)
+        if not (trace.body and trace.body[-1].op in ("raise", "retry", "leave", "enter")):
+            self.commit(i, trace.env, trace.flags)
+        body = "\n".join(self.out + self.cold)
+        return f"define preserve_nonecc i64 @{name}({ARGS}) nounwind {{\nentry:\n{body}\n}}\n"
+
+    # -- operands
+    def field(self, name: str) -> str:
+        key = "field", name
+        if key not in self.pointers:
+            offset, w, signed = FIELDS[name]
+            v = self.load(f"i{w}", self.at(offset, "%op"))
+            v = v if w == 64 else self.let(f"{'sext' if signed else 'zext'} i{w} {v} to i64")
+            self.remember(self.pointers, key, v)
+        return self.pointers[key]
+
+    def value_field(self, n: Node, i: Instruction) -> Any:
+        return self.field(n.attr)
+
+    def value_this_pc(self, n: Node, i: Instruction) -> Any:
+        return self.let(f"add i64 {self.load('i64', self.at(PAGE_AT))}, {self.field('off')}")
+
+    def value_next_pc(self, n: Node, i: Instruction) -> Any:
+        return self.let(f"add i64 {self.value_this_pc(n, i)}, {self.field('len')}")
+
+    def value_target(self, n: Node, i: Instruction) -> Any:
+        return self.let(f"add i64 {self.value_next_pc(n, i)}, {self.field('imm')}")
+
+    # -- accesses
+    def translation(self, n: Node, i: Instruction) -> tuple[Any, Any]:
+        """Linear address and access word."""
+        access, size, seg = n.attr
+        word = size << 8
+        if access == "w":
+            word |= ACCESS_WRITE | (ACCESS_ALSO_READ if id(n) in self.also_read else 0)
+        if seg == "system":
+            return self.value(n.args[0], i), word | ACCESS_SYSTEM
+        if isinstance(seg, int):
+            return self.value(n.args[0], i), word | seg << SEGMENT_SHIFT
+        return self.value(n.args[0], i), (word, seg)
+
+    def access_word(self, word: Any) -> Any:
+        """With the segment from the record; only the cold side needs it."""
+        if isinstance(word, int):
+            return word
+        return self.let(f"or i64 {self.let(f'shl i64 {self.field(word[1])}, {SEGMENT_SHIFT}')}, {word[0]}")
+
+    def do_translate(self, n: Node, i: Instruction) -> None:
+        address, word = self.translation(n, i)
+        if self.careful:
+            f = self.load("ptr", self.at(runtime_at("access")))
+            host = self.let(f"call i64 {f}(ptr %st, ptr %tlb, i64 {address}, i64 {self.access_word(word)})")
+            bad, on = self.fresh("C"), self.fresh("L")
+            self.do(f"br i1 {self.let(f'icmp eq i64 {host}, 0')}, label %{bad}, label %{on}{UNLIKELY}")
+            self.aside(bad, lambda: self.tail_runtime("careful_leave"))
+            self.start(on)
+            self.remember(i.memo, id(n), self.let(f"inttoptr i64 {host} to ptr"))
+            return
+        access, size, seg = n.attr
+        tlb = self.load("ptr", self.word("tlb_system")) if seg == "system" else "%tlb"
+        ok, host = self.hit(tlb, address, access, size)
+        on, off = self.fresh("L"), self.fresh("C")
+        self.branch(ok, on, off)
+
+        def cold() -> None:
+            self.set_word("address", address)
+            self.set_word("access", self.access_word(word))
+            self.tail_runtime("miss")
+
+        self.aside(off, cold)
+        self.start(on)
+        self.remember(i.memo, id(n), self.let(f"inttoptr i64 {host} to ptr"))
+
+    def hit(self, tlb: str, address: Any, access: str, size: int) -> tuple[str, str]:
+        """(is it in the TLB and inside one page, host address): one compare."""
+        index = self.let(f"and i64 {self.let(f'lshr i64 {address}, 12')}, {TLB_ENTRIES - 1}")
+        entry = self.let(f"getelementptr [4 x i64], ptr {tlb}, i64 {index}")
+        tag = self.load("i64", self.at(WRITE if access == "w" else READ, entry))
+        last = address if size == 1 else self.let(f"add i64 {address}, {size - 1}")
+        page = self.let(f"and i64 {last}, -4096")
+        addend = self.load("i64", self.at(ADDEND, entry))
+        return self.let(f"icmp eq i64 {tag}, {page}"), self.let(f"add i64 {address}, {addend}")
+
+    def do_copy(self, n: Node, i: Instruction) -> None:
+        self.bulk(n, i, True)
+
+    def do_fill(self, n: Node, i: Instruction) -> None:
+        self.bulk(n, i, False)
+
+    def bulk(self, n: Node, i: Instruction, copies: bool) -> None:
+        """As many elements as lie inside the pages; 0 where that may be wrong: a TLB miss, DF set, runs that overlap."""
+        if self.careful:
+            return self.bind(n, i, 0)
+        size = n.attr
+        shift = size.bit_length() - 1
+        dst, count, df = self.value(n.args[0], i), self.value(n.args[2], i), self.value(n.args[3], i)
+        source = self.value(n.args[1], i)
+        most = count
+        fine = self.let(f"icmp eq i64 {df}, 1")
+        hosts = []
+        for address, access in ((dst, "w"), *([(source, "r")] if copies else [])):
+            inside = self.let(f"and i64 {address}, 4095")
+            left = self.let(f"lshr i64 {self.let(f'sub i64 4096, {inside}')}, {shift}")
+            most = self.call_intrinsic("llvm.umin.i64", "i64", ("i64", most), ("i64", left))
+            ok, host = self.hit("%tlb", address, access, 1)
+            hosts.append(host)
+            fine = self.let(f"and i1 {fine}, {ok}")
+        length = self.let(f"shl i64 {most}, {shift}")
+        if copies:
+            apart = self.let(f"sub i64 {hosts[0]}, {hosts[1]}")
+            fine = self.let(f"and i1 {fine}, {self.let(f'icmp uge i64 {apart}, {length}')}")
+        go, end, was = self.fresh("T"), self.fresh("J"), self.label
+        self.do(f"br i1 {fine}, label %{go}, label %{end}")
+        self.start(go)
+        pointers = [self.let(f"inttoptr i64 {h} to ptr") for h in hosts]
+        if copies:
+            self.block_copy(pointers[0], pointers[1], length)
+        else:
+            w = n.args[1].w
+            self.each(most, lambda k: self.do(f"store i{w} {source}, ptr {self.let(f'getelementptr i{w}, ptr {pointers[0]}, i64 {k}')}, align 1"))
+        last = self.label
+        self.do(f"br label %{end}")
+        self.start(end)
+        self.remember(i.memo, id(n), self.let(f"phi i64 [ {most}, %{last} ], [ 0, %{was} ]"))
+
+    def block_copy(self, to: str, source: str, length: str) -> None:
+        """Sixty-four bytes at a time, then what is left byte by byte."""
+        blocks = self.let(f"lshr i64 {length}, 6")
+
+        def block(k: str) -> None:
+            at = self.let(f"shl i64 {k}, 6")
+            a, b = (self.let(f"getelementptr i8, ptr {p}, i64 {at}") for p in (source, to))
+            parts = [self.let(f"load <2 x i64>, ptr {self.at(16 * j, a)}, align 1") for j in range(4)]
+            for j, v in enumerate(parts):
+                self.do(f"store <2 x i64> {v}, ptr {self.at(16 * j, b)}, align 1")
+
+        self.each(blocks, block)
+        done = self.let(f"shl i64 {blocks}, 6")
+        rest = self.let(f"and i64 {length}, 63")
+        a, b = (self.let(f"getelementptr i8, ptr {p}, i64 {done}") for p in (source, to))
+
+        def single(k: str) -> None:
+            v = self.let(f"load i8, ptr {self.let(f'getelementptr i8, ptr {a}, i64 {k}')}")
+            self.do(f"store i8 {v}, ptr {self.let(f'getelementptr i8, ptr {b}, i64 {k}')}")
+
+        self.each(rest, single)
+
+    def each(self, count: str, body: Any) -> None:
+        """body(k) for k below count."""
+        head, inside, after, source = self.fresh("H"), self.fresh("B"), self.fresh("J"), self.label
+        k, following = "%" + self.fresh(), "%" + self.fresh()
+        self.do(f"br label %{head}")
+        self.start(head)
+        self.do(f"{k} = phi i64 [ 0, %{source} ], [ {following}, %{inside} ]")
+        self.do(f"br i1 {self.let(f'icmp ult i64 {k}, {count}')}, label %{inside}, label %{after}")
+        self.start(inside)
+        body(k)
+        self.do(f"{following} = add i64 {k}, 1")
+        self.do(f"br label %{head}")
+        self.start(after)
+
+    # -- other effects
+    def do_io_in(self, n: Node, i: Instruction) -> None:
+        ready = self.let(f"icmp ne i64 {self.load('i64', self.word('io_ready'))}, 0")
+        port = self.value(n.args[0], i)
+        on, off = self.fresh("L"), self.fresh("C")
+        self.branch(ready, on, off)
+
+        def cold() -> None:
+            self.set_word("io_port", port)
+            self.set_word("io_size", n.w // 8)
+            self.tail_runtime("io_in")
+
+        self.aside(off, cold)
+        self.start(on)
+        self.set_word("io_ready", 0)
+        v = self.load("i64", self.word("io_data"))
+        self.bind(n, i, v if n.w == 64 else self.let(f"trunc i64 {v} to i{n.w}"))
+
+    def do_io_out(self, n: Node, i: Instruction) -> None:
+        port, v = n.args
+        self.set_word("io_port", self.value(port, i))
+        self.set_word("io_size", v.w // 8)
+        x = self.value(v, i)
+        self.set_word("io_data", x if isinstance(x, int) or v.w == 64 else self.let(f"zext i{v.w} {x} to i64"))
+        self.goes_out = True
+
+    goes_out = False
+
+    def do_flush_tlb(self, n: Node, i: Instruction) -> None:
+        f = self.load("ptr", self.at(runtime_at("flush")))
+        self.let(f"call i64 {f}(ptr %st, i64 {self.value(n.args[0], i)})")
+
+    def do_invalidate_page(self, n: Node, i: Instruction) -> None:
+        f = self.load("ptr", self.at(runtime_at("flush_page")))
+        self.let(f"call i64 {f}(ptr %st, i64 {self.value(n.args[0], i)})")
+
+    def do_switch_tlb(self, n: Node, i: Instruction) -> None:
+        base = self.load("i64", self.word("tlb_system"))
+        offset = self.let(f"mul i64 {self.let(f'sub i64 {self.value(n.args[0], i)}, 1')}, {TLB_SIZE}")
+        self.set_word("tlb", self.let(f"add i64 {base}, {offset}"))
+
+    def do_phys(self, n: Node, i: Instruction) -> None:
+        raise NotImplementedError("guest-physical memory is for the page walk")
+
+    # -- ends
+    def ending(self, n: Node, i: Instruction) -> None:
+        """A branch that does not come back: a fault, or a part of the text that commits on its own."""
+        body, _, saved = n.attr
+        self.effects_until_end(body, i, saved)
+
+    def effects_until_end(self, body: list[Node], i: Instruction, saved: Any) -> None:
+        self.saved, before = saved, getattr(self, "saved", None)
+        self.effects(body, i)
+        self.saved = before
+
+    saved: Any = None
+
+    def do_raise(self, n: Node, i: Instruction) -> None:
+        error = self.value(n.args[0], i) if n.args else 0
+        self.set_word("fault_vector", n.attr)
+        self.set_word("fault_error", error)
+        self.tail_runtime("fault")
+
+    def do_retry(self, n: Node, i: Instruction) -> None:
+        self.tail("%op")
+
+    def do_leave(self, n: Node, i: Instruction) -> None:
+        env, flags = self.saved if self.saved is not None else (i.trace.env, i.trace.flags)
+        args = [self.value(a, i) for a in n.args]
+        self.write_back(i, env, flags, True)
+        for k, v in enumerate(args):
+            self.set_word(f"arg{k}", v)
+        self.set_word("leave", leave_number(n.attr))
+        self.tail_runtime("leave")
+
+    def do_enter(self, n: Node, i: Instruction) -> None:
+        env, flags = self.saved if self.saved is not None else (i.trace.env, i.trace.flags)
+        self.write_back(i, env, flags, True)
+        record = self.at(routine_at(self.layout, n.attr))
+        self.tail(record)
+
+    def write_back(self, i: Instruction, env: dict[Place, Node], flags: Any, with_pc: bool) -> None:
+        """Registers and flags into the state; all values are computed before any is written."""
+        writes = []
+        for place, n in env.items():
+            if place[0] == "var" or place[0] == "pc" and not with_pc:
+                continue
+            writes.append((place, self.vec(n, i) if place[2] == 128 else self.value(n, i)))
+        if with_pc and not self.routine and not any(place[0] == "pc" for place, _ in writes):
+            writes.append((("pc", 0, 64), self.value(Node("next_pc", 64), i)))
+        flag_words = []
+        if flags is not None:
+            from exuvia.dsl.trace import substitute
+
+            rules = i.trace.rules
+            assert rules is not None
+            widths = tuple(a.w for a in flags.args)
+            for name, place in rules.words.items():
+                key = "flag", id(flags), name
+                node = i.memo.get(key)
+                if node is None:
+                    node = i.memo[key] = substitute(rules.meaning(flags.rule, widths, name), flags.args)
+                flag_words.append((place, self.value(node, i)))
+        for place, v in writes:
+            if place[0] == "pc":
+                self.set_word("pc", v)
+            else:
+                self.put(place, v)
+        for place, v in flag_words:
+            self.put(place, v)
+
+    def commit(self, i: Instruction, env: dict[Place, Node], flags: Any) -> None:
+        pc = env.get(("pc", 0, 64))
+        if self.careful or self.goes_out:
+            self.write_back(i, env, flags, True)
+            return self.tail_runtime("leave_out" if self.goes_out else "finish")
+        if pc is None:
+            self.write_back(i, env, flags, self.ends)
+            if self.ends:
+                return self.tail_runtime("fresh")
+            return self.tail(self.at(RECORD, "%op"))
+        where, again = self.follow(pc, i)
+        if where is None:
+            v = self.value(pc, i)
+            self.write_back(i, env, flags, False)
+            self.set_word("pc", v)
+            return self.tail_runtime("fresh" if "switch_tlb" in {n.op for n in walk_body(i.trace.body)} else "jump")
+        self.write_back(i, env, flags, False)
+        if again is None:
+            return self.tail(where)
+        back, on = self.fresh("L"), self.fresh("L")
+        self.do(f"br i1 {again}, label %{back}, label %{on}")
+        self.aside(back, lambda: self.tail_runtime("again"))
+        self.start(on)
+        self.tail(where)
+
+    def link(self, k: int) -> str:
+        return self.load("ptr", self.at(RECORD + k * LINK, "%op"))
+
+    def follow(self, n: Node, i: Instruction) -> tuple[str | None, Any]:
+        """(the record to go to, the condition under which the instruction runs again), or (None, None) for a computed address."""
+        if n.op == "target":
+            return self.link(0), None
+        if is_next(n):
+            return self.link(1 if self.targets else 0), None
+        if n.op == "this_pc":
+            return self.link(0), 1
+        if n.op in ("select", "merge"):
+            c, yes, no = n.args
+            if yes.op == "this_pc" and is_next(no):
+                return self.link(0), self.value(c, i)
+            if yes.op == "target" and is_next(no):
+                v = self.value(c, i)
+                if isinstance(v, int):
+                    return self.link(0 if v else 1), None
+                at = self.let(f"select i1 {v}, i64 {RECORD}, i64 {RECORD + LINK}")
+                return self.load("ptr", self.let(f"getelementptr i8, ptr %op, i64 {at}")), None
+        return None, None
+
+    def tail(self, op: str, ic: str = "%ic") -> None:
+        h = self.load("ptr", op)
+        r = self.let(f"musttail call preserve_nonecc i64 {h}(ptr %st, ptr {op}, ptr %tlb, i64 {ic})")
+        self.do(f"ret i64 {r}")
+
+    def tail_runtime(self, name: str) -> None:
+        f = self.load("ptr", self.at(runtime_at(name)))
+        r = self.let(f"musttail call preserve_nonecc i64 {f}(ptr %st, ptr %op, ptr %tlb, i64 %ic)")
+        self.do(f"ret i64 {r}")
+
+
+def is_next(n: Node) -> bool:
+    """Is this where execution goes on by itself?"""
+    return bool(n.op == "get" and n.attr[0] == "pc")
+
+
+def walk_body(body: list[Node]) -> list[Node]:
+    """All effects, also those inside branches and loops."""
+    found: list[Node] = []
+    for n in body:
+        found.append(n)
+        if n.op in ("when", "loop"):
+            found.extend(walk_body(n.attr[0]))
+    return found

@@ -1,0 +1,54 @@
+"""Byte layouts and numbers that the runtime, compiled handlers and Python share.
+
+Block: a *head* (64 bytes, never moved or freed before a full flush; everything chains to heads) and a *body* of op records (dsl/record.py).
+A head's first word is what runs when the block is entered: the counting head, a compiled region later, or `redecode` after its bytes changed.
+"""
+
+from __future__ import annotations
+
+from exuvia.dsl.state import ROUTINES_AT, RUNTIME_AT, Layout
+
+HEAD = dict(handler=0, body=8, counter=16, n=20, off=22, links=24, key=32, next=40, sibling=48, mask=56, length=60, mode=62)
+HEAD_SIZE = 64
+LINK_STUB = 8  # in a link of 24 bytes: the target, then a stub record {handler, delta}
+HOT = 0x7FFF_FFFF  # a head's counter starts here: entries until it asks for a region
+
+TLB_ENTRIES, TLB_ENTRY = 4096, 32
+READ, WRITE, EXECUTE, ADDEND = 0, 8, 16, 24
+TLB_SIZE = TLB_ENTRIES * TLB_ENTRY
+TLBS = 3  # user, supervisor, supervisor with access to user pages forbidden: whatever the architecture numbers so
+LOCAL_LIST = TLBS * TLB_SIZE  # behind the TLBs: indices of entries that a change of address space drops
+LIST_ENTRIES = 8192
+TLB_AREA = LOCAL_LIST + 4 * LIST_ENTRIES
+
+# the block cache, shared by the processors of a machine: words
+CACHE = {name: 8 * i for i, name in enumerate("ram ram_size pages hash arena arena_end special tlb wanted processors".split())}
+BUCKETS = 1 << 16
+PAGE_ENTRY = 16  # per page of RAM: mask of 128-byte lines that hold code, then the list of heads
+
+MODE_ENTRY = 32  # per mode: handler table, careful table, decode table
+MODE = dict(table=0, careful=8, decode=16, mask=24)  # mask: bits that a linear address has
+SLOT_ENTRY = 32  # guest-physical memory slots: start, size, host address, writable; size 0 ends
+
+ACCESS_WRITE, ACCESS_SYSTEM, ACCESS_FETCH, ACCESS_ALSO_READ = 1, 2, 4, 8  # bits of the access word; the size in bytes from bit 8
+SEGMENT_SHIFT = 24  # the segment, for the architecture's choice of fault
+
+REASONS = "budget request leave pio_in pio_out mmio_read mmio_write lazy careful full mode fetch step hot".split()
+REASON = {name: i for i, name in enumerate(REASONS)}
+PENDING_FAULT, PENDING_MMIO = 1, 2
+
+RUNTIME = "miss jump fresh leave leave_out fault finish access careful_leave again io_in flush flush_page".split()  # entry points for code compiled apart
+SPECIAL = "head redecode link far fall lazy guard stop careful_lazy".split()  # handlers that no instruction has
+
+
+def runtime_at(name: str) -> int:
+    """Where the state holds the pointer to an entry point of the runtime."""
+    return RUNTIME_AT + 8 * RUNTIME.index(name)
+
+
+def routine_at(layout: Layout, name: str) -> int:
+    """Where the state holds the record of a routine."""
+    return ROUTINES_AT + 32 * layout.routines.index(name)
+
+
+BOUNCE = dict(write=0, bytes=8, a1=16, n1=24, k1=32, a2=40, n2=48, k2=56)  # one access in pieces: kinds 0 RAM, 1 MMIO, 2 RAM with code

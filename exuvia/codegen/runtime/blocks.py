@@ -1,0 +1,328 @@
+"""Blocks: finding, decoding and dropping them. They are keyed by host address (so by guest-physical address) and mode.
+
+A page of RAM that holds decoded code has no write tag in any TLB; a store there goes through the careful handler, which drops the blocks
+whose 128-byte lines it touches. A dropped block's head decodes again when it is entered next; nothing that points to it has to be undone.
+"""
+
+from __future__ import annotations
+
+from exuvia.codegen.layout import (
+    ACCESS_FETCH, ADDEND, BUCKETS, CACHE, EXECUTE, HEAD, HEAD_SIZE, HOT, LINK_STUB, MODE, MODE_ENTRY, REASON, SPECIAL, TLB_AREA,
+    TLB_ENTRIES, TLB_ENTRY, TLBS, WRITE,
+)  # fmt: skip
+from exuvia.codegen.native import Native, V
+from exuvia.codegen.runtime.memory import PAGE, function, handler, words
+from exuvia.dsl.record import FIELDS, LINK, RECORD
+from exuvia.dsl.state import JUMPS, JUMPS_AT, Layout
+
+LONGEST_BLOCK = 64  # instructions
+WANTED = 1024
+OFF, SLOT, LEN = FIELDS["off"][0], FIELDS["slot"][0], FIELDS["len"][0]
+ENDS, TARGET, CONDITIONAL = 1 << 8, 1 << 9, 1 << 10  # what the architecture's decoder says of an instruction, above its length
+
+
+def source(layout: Layout, longest_instruction: int) -> str:
+    """LLVM text of this part."""
+    at = words(layout)
+    return "".join((cover(at), invalidate(at), find(at), decode(at, longest_instruction), guard(at), jump_hash()))
+
+
+def special(b: Native, at: dict[str, int], name: str) -> V:
+    """A special handler's address."""
+    return b.load(b.load(b.get(at["cache"]) + CACHE["special"]) + 8 * SPECIAL.index(name))
+
+
+def jump_hash() -> str:
+    b = Native("define internal i64 @jump_slot(i64 %pc) alwaysinline nounwind")
+    pc = b.arg("pc")
+    b.ret(((pc ^ (pc >> 12)) & (JUMPS - 1)) << 4)
+    return b.text()
+
+
+def cover(at: dict[str, int]) -> str:
+    """(host, mask): code now stands on these lines; the first on a page takes the write tags of every mapping of it."""
+    b = function("cover", "host", "mask")
+    page = b.call("page_of", b.arg("host"))
+    old = b.load(page, 32)
+    b.store(page, old | b.arg("mask"), 32)
+    with b.if_(old != 0):
+        b.ret(0)
+    tlb = b.var(b.load(b.get(at["cache"]) + CACHE["tlb"]))
+    left = b.var(b.load(b.get(at["cache"]) + CACHE["processors"]))
+    host = b.arg("host") & PAGE
+    with b.loop():
+        b.break_if(left.v == 0)
+        i = b.var(0)
+        i.v = 0
+        with b.loop():
+            b.break_if(i.v >= TLBS * TLB_ENTRIES)
+            entry = tlb.v + (i.v << 5)
+            with b.if_((b.load(entry + WRITE) + b.load(entry + ADDEND)) == host):
+                b.store(entry + WRITE, -1)
+            i.v = i.v + 1
+        tlb.v = tlb.v + TLB_AREA
+        left.v = left.v - 1
+    b.ret(0)
+    return b.text()
+
+
+def invalidate(at: dict[str, int]) -> str:
+    """(host, length) inside one page: blocks on the lines written decode again when they run next."""
+    b = function("invalidate", "host", "length")
+    host = b.arg("host")
+    first = (host & 0xFFF) >> 7
+    last = ((host & 0xFFF) + b.arg("length") - 1) >> 7
+    mask = (((b.const(2) << last) - 1) >> first) << first
+    page = b.call("page_of", host)
+    with b.if_((b.load(page, 32) & mask) == 0):
+        b.ret(0)
+    slot, lines, head = b.var(page + 8), b.var(0), b.var(0)
+    with b.loop():
+        head.v = b.load(slot.v)
+        b.break_if(head.v == 0)
+        m = b.load(head.v + HEAD["mask"], 32)
+        hit = (m & mask) != 0
+        with b.if_(hit):
+            b.store(head.v + HEAD["body"], 0)
+            b.store(head.v, special(b, at, "redecode"))
+            b.store(slot.v, b.load(head.v + HEAD["sibling"]))
+        with b.if_(~hit):
+            lines.v = lines.v | m
+            slot.v = head.v + HEAD["sibling"]
+    b.store(page, lines.v, 32)
+    b.put(at["invalidated"], b.get(at["invalidated"]) + 1)
+    b.ret(1)
+    text = b.text()
+    b = Native("define dso_local i64 @written(ptr %st, i64 %host, i64 %length) nounwind")  # for stores that Python or a device did
+    with b.if_(b.load(b.call("page_of", b.arg("host")), 32) == 0):
+        b.ret(0)
+    b.ret(b.call("invalidate", b.arg("host"), b.arg("length")))
+    return text + b.text()
+
+
+def fetch(b: Native, at: dict[str, int], linear: V) -> V:
+    """Host address of code; 0 fault, 1 device."""
+    tlb = b.get(at["tlb"])
+    entry = tlb + (((linear >> 12) & (TLB_ENTRIES - 1)) * TLB_ENTRY)
+    host = b.var(0)
+    hit = b.load(entry + EXECUTE) == (linear & PAGE)
+    with b.if_(hit):
+        host.v = linear + b.load(entry + ADDEND)
+    with b.if_(~hit):
+        host.v = b.call("translate", tlb, linear, ACCESS_FETCH | 1 << 8)
+    return host.v
+
+
+def find(at: dict[str, int]) -> str:
+    """The head for `pc`, made if need be, and put into the jump cache; 0 with `reason`, or with reason -1 for a fault (in `address`)."""
+    b = function("find")
+    pc = b.get(at["pc"])
+    mode = b.get(at["mode"])
+    with b.if_(b.load(b.get(at["modes"]) + mode * MODE_ENTRY) == 0):
+        b.put(at["reason"], REASON["mode"])
+        b.ret(0)
+    host = fetch(b, at, pc)
+    with b.if_(host <= 1):
+        b.put(at["address"], pc)
+        b.put(at["reason"], b.choose(host == 0, -1, REASON["fetch"]))
+        b.ret(0)
+    cache = b.get(at["cache"])
+    bucket = b.load(cache + CACHE["hash"]) + ((((host ^ (host >> 14)) * 0x9E3779B1 + mode) & (BUCKETS - 1)) << 3)
+    head = b.var(b.load(bucket))
+    with b.loop():
+        b.break_if(head.v == 0)
+        b.break_if((b.load(head.v + HEAD["key"]) == host) & (b.load(head.v + HEAD["mode"], 8) == mode))
+        head.v = b.load(head.v + HEAD["next"])
+    with b.if_(head.v == 0):
+        new = b.call("new_head", pc, host, mode, b.load(bucket))
+        with b.if_(new == 0):
+            b.ret(0)
+        b.store(bucket, new)
+        head.v = new
+    slot = V(b, b.let(f"call i64 @jump_slot(i64 {pc.name})"))
+    entry = b.arg("st", True) + JUMPS_AT + slot
+    b.store(entry + 8, head.v)
+    b.store(entry, (pc << 16) | b.get(at["generation"]) | mode)
+    b.ret(head.v)
+    text = b.text()
+    b = function("new_head", "pc", "host", "mode", "next")
+    cache, pc, host, mode = b.get(at["cache"]), b.arg("pc"), b.arg("host"), b.arg("mode")
+    new = (b.load(cache + CACHE["arena"]) + 63) & ~63
+    with b.if_(new + 8192 >= b.load(cache + CACHE["arena_end"])):
+        b.put(at["reason"], REASON["full"])
+        b.ret(0)
+    b.store(cache + CACHE["arena"], new + HEAD_SIZE)
+    b.store(new, special(b, at, "redecode"))
+    for name, value in dict(body=0, links=0, sibling=0, key=host, next=b.arg("next")).items():
+        b.store(new + HEAD[name], value)
+    b.store(new + HEAD["counter"], HOT, 32)
+    b.store(new + HEAD["n"], 0, 16)
+    b.store(new + HEAD["off"], pc & 0xFFF, 16)
+    b.store(new + HEAD["mask"], 0, 32)
+    b.store(new + HEAD["mode"], mode, 8)
+    b.ret(new)
+    return text + b.text() + step(at)
+
+
+def step(at: dict[str, int]) -> str:
+    """Make `resume` a block of one instruction at `pc`, which comes back to Python behind it. 0, 1 with `reason`, 2 for a fault."""
+    b = Native("define dso_local i64 @step(ptr %st) nounwind")
+    pc, mode = b.get(at["pc"]), b.get(at["mode"])
+    with b.if_(b.load(b.get(at["modes"]) + mode * MODE_ENTRY) == 0):
+        b.put(at["reason"], REASON["mode"])
+        b.ret(1)
+    host = fetch(b, at, pc)
+    with b.if_(host <= 1):
+        b.put(at["address"], pc)
+        b.put(at["reason"], REASON["fetch"])
+        b.ret(b.choose(host == 0, 2, 1))
+    head = b.call("new_head", pc, host, mode, 0)
+    with b.if_(head == 0):
+        b.ret(1)
+    b.put(at["page"], pc & PAGE)
+    b.put(at["stepping"], 1)
+    done = b.call("decode", head)
+    b.put(at["stepping"], 0)
+    with b.if_(done == 0):
+        b.put(at["current"], head)
+        b.put(at["resume"], b.load(head + HEAD["body"]))
+        b.put(at["icount"], b.get(at["icount"]) + 1)
+        b.put(at["budget_end"], b.get(at["icount"]))
+    b.ret(done)
+    return b.text()
+
+
+def decode(at: dict[str, int], longest: int) -> str:
+    """(head): make its body. 0 done, 1 `reason` says what is missing, 2 a fault while fetching the second page."""
+    b = function("decode", "head")
+    head = b.arg("head")
+    cache = b.get(at["cache"])
+    first = b.load(cache + CACHE["arena"])
+    with b.if_(first + (LONGEST_BLOCK + 8) * RECORD >= b.load(cache + CACHE["arena_end"])):
+        b.put(at["reason"], REASON["full"])
+        b.ret(1)
+    mode = b.load(b.get(at["modes"]) + b.get(at["mode"]) * MODE_ENTRY + MODE["decode"])
+    table = b.load(b.get(at["modes"]) + b.get(at["mode"]) * MODE_ENTRY)
+    lazy = special(b, at, "lazy")
+    key = b.load(head + HEAD["key"])
+    page = key & PAGE
+    start = b.load(head + HEAD["off"], 16)
+    out, off, n = b.var(first), b.var(start), b.var(0)
+    stop, what = b.var(0), b.var(0)
+    with b.loop():
+        what.v = V(b, b.let(f"call i64 @decode_one(ptr %st, i64 {(page + off.v).name}, i64 {out.v.name}, i64 {mode.name}, i64 {off.v.name})"))
+        length = what.v & 0xFF
+        with b.if_(off.v + length > 4096):
+            with b.if_(n.v != 0):  # leave it to a block of its own
+                what.v = 0
+                stop.v = 2
+            with b.if_(n.v == 0):
+                st = b.arg("st", True)
+                linear = (b.get(at["pc"]) & PAGE) + 4096
+                second = fetch(b, at, linear)
+                with b.if_(second <= 1):
+                    b.put(at["address"], linear)
+                    b.put(at["reason"], b.choose(second == 0, -1, REASON["fetch"]))
+                    b.ret(b.choose(second == 0, 2, 1))
+                scratch = st + 16384 - 64  # bytes of both pages, side by side
+                have = b.const(4096) - off.v
+                b.call("copy_bytes", scratch, page + off.v, have)
+                b.call("copy_bytes", scratch + have, second, 16)
+                code = b.const(0) + scratch
+                body = out.v + 2 * RECORD
+                what.v = V(b, b.let(f"call i64 @decode_one(ptr %st, i64 {code.name}, i64 {body.name}, i64 {mode.name}, i64 {off.v.name})"))
+                over = off.v + (what.v & 0xFF) - 4096
+                # the guard: expected bytes of the second page, and which of them count
+                for half in (0, 8):
+                    take = b.choose(over > half, over - half, 0)
+                    bits = b.choose(take >= 8, 64, take << 3)
+                    mask = b.choose(bits == 64, -1, (b.const(1) << (bits & 63)) - 1)
+                    b.store(out.v + RECORD + half, b.load(second + half) & mask)
+                    b.store(out.v + RECORD + 16 + half, mask)
+                b.store(out.v, special(b, at, "guard"))
+                b.store(out.v + OFF, off.v, 16)
+                b.store(out.v + LEN, 0, 8)
+                out.v = body
+                stop.v = 1
+        b.break_if(stop.v == 2)
+        slot = b.load(out.v + SLOT, 16)
+        h = b.load(table + (slot << 3))
+        b.store(out.v, h)
+        with b.if_(h == lazy):
+            count = b.get(at["wanted_count"])
+            with b.if_(count < WANTED):
+                b.store(b.load(cache + CACHE["wanted"]) + (count << 1), slot, 16)
+                b.put(at["wanted_count"], count + 1)
+        n.v = n.v + 1
+        off.v = off.v + (what.v & 0xFF)
+        out.v = out.v + RECORD
+        b.break_if((what.v & (ENDS | TARGET)) != 0)
+        b.break_if(stop.v != 0)
+        b.break_if(n.v >= LONGEST_BLOCK)
+        b.break_if(b.get(at["stepping"]) != 0)
+        b.break_if(off.v >= 4096)
+    link = special(b, at, "link")
+    far = special(b, at, "far")
+
+    def put_link(delta: V) -> None:
+        """Signed bytes from the page's start; only a target on the page is linked, others go through the jump cache."""
+        stub = out.v + LINK_STUB
+        b.store(out.v, stub)
+        b.store(stub, b.choose(delta < 4096, link, far))
+        b.store(stub + 8, delta)
+        out.v = out.v + LINK
+
+    with b.if_((what.v & TARGET) != 0):
+        put_link(off.v + b.load(out.v - RECORD + FIELDS["imm"][0]))
+    follows = ((what.v & ENDS) == 0) | ((what.v & CONDITIONAL) != 0)
+    with b.if_(follows):
+        with b.if_((what.v & ENDS) == 0):
+            b.store(out.v, b.choose(b.get(at["stepping"]) != 0, special(b, at, "stop"), special(b, at, "fall")))
+            b.store(out.v + OFF, off.v, 16)
+            b.store(out.v + LEN, 0, 8)
+            out.v = out.v + RECORD
+        put_link(off.v)
+    b.store(cache + CACHE["arena"], out.v)
+    b.store(head + HEAD["body"], first)
+    b.store(head + HEAD["n"], n.v, 16)
+    b.store(head + HEAD["length"], off.v - start, 16)
+    last = b.choose(off.v > 4096, 4095, off.v - 1) >> 7
+    low = start >> 7
+    mask = (((b.const(2) << last) - 1) >> low) << low
+    b.store(head + HEAD["mask"], mask, 32)
+    b.call("cover", key, mask)
+    entry = b.call("page_of", key)
+    b.store(head + HEAD["sibling"], b.load(entry + 8))
+    b.store(entry + 8, head)
+    b.put(at["decoded"], b.get(at["decoded"]) + n.v)
+    b.store(head, special(b, at, "head"))
+    b.ret(0)
+    return b.text()
+
+
+def guard(at: dict[str, int]) -> str:
+    """Before an instruction over two pages: are the second page's bytes still those that were decoded?"""
+    b = handler("h_guard")
+    op = b.arg("op", True)
+    linear = b.get(at["page"]) + 4096
+    host = fetch(b, at, linear)
+    with b.if_(host <= 1):
+        b.put(at["address"], linear)
+        with b.if_(host == 0):
+            b.tail("@access_fault")
+        b.put(at["pc"], linear - 4096 + b.load(op + OFF, 16))
+        b.put(at["resume"], 0)
+        b.put(at["icount"], b.arg("ic"))
+        b.ret(REASON["fetch"])
+    same = ((b.load(host) & b.load(op + RECORD + 16)) == b.load(op + RECORD)) & (
+        (b.load(host + 8) & b.load(op + RECORD + 24)) == b.load(op + RECORD + 8)
+    )
+    with b.if_(~same, False):
+        head = b.get(at["current"])
+        b.put(at["pc"], linear - 4096 + b.load(op + OFF, 16))
+        b.call("invalidate", b.load(head + HEAD["key"]), 1)
+        b.tail("@fresh", None, b.arg("ic") - 1)
+    b.go(op + 2 * RECORD)
+    return b.text()
+
+

@@ -1,0 +1,248 @@
+"""Going from block to block, leaving to Python and coming back.
+
+The instruction counter is an argument of every handler and counts up; it is compared with the state's `deadline` at each head, which
+answers both "is the budget spent" and "does somebody want something" (a request stores 0 there).
+"""
+
+from __future__ import annotations
+
+from exuvia.codegen.layout import ACCESS_FETCH, HEAD, LINK_STUB, MODE, MODE_ENTRY, REASON, RUNTIME, SPECIAL, routine_at
+from exuvia.codegen.native import Native, V
+from exuvia.codegen.runtime.blocks import OFF, SLOT, special
+from exuvia.codegen.runtime.memory import PAGE, handler, words
+from exuvia.dsl.state import JUMPS_AT, Layout
+
+
+def source(layout: Layout) -> str:
+    """LLVM text of this part."""
+    at = words(layout)
+    return "".join(f(at) for f in (head, redecode, link, lazy, jump, again, leaves, out, run)) + faults(at, layout)
+
+
+def load_atomic(b: Native, offset: int) -> V:
+    return V(b, b.let(f"load atomic i64, ptr {b.field(offset)} monotonic, align 8"))
+
+
+def put_atomic(b: Native, offset: int, x: object) -> None:
+    b.do(f"store atomic i64 {x}, ptr {b.field(offset)} monotonic, align 8")
+
+
+def head(at: dict[str, int]) -> str:
+    b = handler("h_head")
+    op, ic = b.arg("op", True), b.arg("ic")
+    with b.if_(ic >= load_atomic(b, at["deadline"]), False):
+        b.put(at["pc"], b.get(at["page"]) + b.load(op + HEAD["off"], 16))
+        b.tail("@out")
+    left = b.load(op + HEAD["counter"], 32) - 1
+    b.store(op + HEAD["counter"], left, 32)
+    with b.if_(left == 0, False):
+        b.put(at["pc"], b.get(at["page"]) + b.load(op + HEAD["off"], 16))
+        b.put(at["resume"], 0)
+        b.put(at["icount"], ic)
+        b.ret(REASON["hot"])
+    b.put(at["current"], op)
+    b.go(b.load(op + HEAD["body"]), ic + b.load(op + HEAD["n"], 16))
+    return b.text()
+
+
+def redecode(at: dict[str, int]) -> str:
+    b = handler("h_redecode")
+    op = b.arg("op", True)
+    b.put(at["pc"], b.get(at["page"]) + b.load(op + HEAD["off"], 16))
+    done = b.call("decode", op)
+    with b.if_(done == 1, False):
+        b.put(at["resume"], 0)
+        b.put(at["icount"], b.arg("ic"))
+        b.ret(b.get(at["reason"]))
+    with b.if_(done == 2, False):
+        b.tail("@fetch_fault")
+    b.go(op)
+    return b.text()
+
+
+def link(at: dict[str, int]) -> str:
+    """Stubs behind a block: near ones patch their link, far ones look up each time."""
+    text = ""
+    for name in ("h_link", "h_far"):
+        b = handler(name)
+        op = b.arg("op", True)
+        mask = b.load(b.get(at["modes"]) + b.get(at["mode"]) * MODE_ENTRY + MODE["mask"])
+        pc = (b.get(at["page"]) + b.load(op + 8)) & mask
+        b.put(at["pc"], pc)
+        if name == "h_far":
+            b.tail("@jump")
+        else:
+            found = b.call("find")
+            with b.if_(found == 0):
+                b.tail("@not_found")
+            b.store(op - LINK_STUB, found)
+            b.go(found)
+        text += b.text()
+    b = handler("h_fall")
+    b.go(b.load(b.arg("op", True) + 32))
+    return text + b.text()
+
+
+def lazy(at: dict[str, int]) -> str:
+    """In the place of a handler that is not compiled: if the table has it by now, the record takes it; else Python compiles."""
+    text = ""
+    for name, table, reason in (("h_lazy", "table", "lazy"), ("h_careful_lazy", "careful", "careful")):
+        b = handler(name)
+        op = b.arg("op", True)
+        slot = b.load(op + SLOT, 16)
+        have = b.load(b.load(b.get(at["modes"]) + b.get(at["mode"]) * MODE_ENTRY + MODE[table]) + (slot << 3))
+        if name == "h_lazy":
+            with b.if_(have != special(b, at, "lazy")):
+                b.store(op, have)
+                b.go(op)
+        b.put(at["slot"], slot)
+        b.put(at["resume"], op)
+        b.put(at["icount"], b.arg("ic"))
+        b.ret(REASON[reason])
+        text += b.text()
+    b = handler("h_stop")
+    op = b.arg("op", True)
+    b.put(at["pc"], b.get(at["page"]) + b.load(op + OFF, 16))
+    b.put(at["resume"], 0)
+    b.put(at["icount"], b.arg("ic"))
+    b.ret(REASON["step"])
+    return text + b.text()
+
+
+def jump(at: dict[str, int]) -> str:
+    """Go on at `pc`: `jump` with the TLB at hand, `fresh` after the mode or the rights may have changed."""
+    b = handler("jump")
+    pc = b.get(at["pc"])
+    slot = V(b, b.let(f"call i64 @jump_slot(i64 {pc.name})"))
+    entry = b.arg("st", True) + JUMPS_AT + slot
+    tag = (pc << 16) | b.get(at["generation"]) | b.get(at["mode"])
+    with b.if_(b.load(entry) == tag, True):
+        b.put(at["page"], pc & PAGE)
+        b.go(b.load(entry + 8))
+    found = b.call("find")
+    with b.if_(found == 0):
+        b.tail("@not_found")
+    b.put(at["page"], pc & PAGE)
+    b.go(found)
+    text = b.text()
+    b = handler("fresh")
+    with b.if_(load_atomic(b, at["interrupt_pending"]) != 0, False):  # perhaps it is welcome now
+        put_atomic(b, at["deadline"], 0)
+    b.tail("@jump", tlb=b.pointer(b.get(at["tlb"])))
+    text += b.text()
+    b = handler("not_found")
+    reason = b.get(at["reason"])
+    with b.if_(reason == -1):
+        b.tail("@fetch_fault")
+    b.put(at["resume"], 0)
+    b.put(at["icount"], b.arg("ic"))
+    b.ret(reason)
+    return text + b.text()
+
+
+def again(at: dict[str, int]) -> str:
+    """A repeated instruction goes on with itself: the point where it can be interrupted."""
+    b = handler("again")
+    op, ic = b.arg("op", True), b.arg("ic")
+    with b.if_(ic >= load_atomic(b, at["deadline"]), False):
+        b.put(at["pc"], b.get(at["page"]) + b.load(op + OFF, 16))
+        b.tail("@out")
+    b.go(op, ic + 1)
+    return b.text()
+
+
+def leaves(at: dict[str, int]) -> str:
+    """An instruction that is done, but for what Python does: `pc` is where to go on, `op` the instruction."""
+    text = ""
+    for name, reason in (("leave", "leave"), ("leave_out", "pio_out")):
+        b = handler(name)
+        op = b.arg("op", True)
+        b.put(at["op"], op)
+        b.put(at["resume"], 0)
+        b.put(at["mmio_done"], 0)
+        b.put(at["icount"], b.call("exact", op, b.arg("ic"), 1))
+        b.ret(REASON[reason])
+        text += b.text()
+    b = handler("io_in")
+    b.put(at["resume"], b.arg("op", True))
+    b.put(at["icount"], b.arg("ic"))
+    b.ret(REASON["pio_in"])
+    return text + b.text()
+
+
+def faults(at: dict[str, int], layout: Layout) -> str:
+    """The running instruction faults: `fault_vector` and `fault_error` say how; or an access did, at `address` (the page walk's words say how)."""
+    text = ""
+    for name, routine in (("fault", "fault"), ("access_fault", "access_fault"), ("fetch_fault", "access_fault")):
+        b = handler(name)
+        op, ic = b.arg("op", True), b.arg("ic")
+        st = b.arg("st", True)
+        routine_op = st + routine_at(layout, routine)
+        b.put(at["mmio_done"], 0)
+        if name == "fetch_fault":  # `pc` is right already, nothing of a block ran
+            b.put(at["access"], ACCESS_FETCH)
+            b.put(at["op"], 0)
+            b.go(routine_op, ic)
+        else:
+            inside = (op - st) < 16384
+            with b.if_(inside, False):
+                # a fault while an event is being delivered: what that means is the architecture's business, in Python
+                b.put(at["op"], op)
+                b.put(at["resume"], 0)
+                b.put(at["icount"], ic)
+                b.put(at["leave"], 0)
+                b.ret(REASON["leave"])
+            b.put(at["pc"], b.get(at["page"]) + b.load(op + OFF, 16))
+            b.put(at["op"], op)
+            b.go(routine_op, b.call("exact", op, ic, 0))
+        text += b.text()
+    return text
+
+
+def out(at: dict[str, int]) -> str:
+    """The deadline passed: the budget, a request, or only a look whether an interrupt can come in now."""
+    b = handler("out")
+    ic = b.arg("ic")
+    end = b.get(at["budget_end"])
+    put_atomic(b, at["deadline"], end.name)
+    b.do("fence seq_cst")
+    b.put(at["resume"], 0)
+    b.put(at["icount"], ic)
+    with b.if_((load_atomic(b, at["request"]) | load_atomic(b, at["interrupt_pending"])) != 0):
+        b.ret(REASON["request"])
+    with b.if_(ic >= end):
+        b.ret(REASON["budget"])
+    b.tail("@jump")
+    return b.text()
+
+
+def run(at: dict[str, int]) -> str:
+    """Enter native code: at the record `resume`, or at `pc`."""
+    b = Native("define dso_local i64 @run(ptr %st) nounwind")
+    put_atomic(b, at["deadline"], b.get(at["budget_end"]).name)
+    b.do("fence seq_cst")
+    resume = b.get(at["resume"])
+    tlb = b.pointer(b.get(at["tlb"]))
+    ic = b.get(at["icount"])
+    with b.if_(resume != 0):
+        b.put(at["resume"], 0)
+        h = b.pointer(b.load(resume))
+        r = b.let(f"call preserve_nonecc i64 {h}(ptr %st, ptr {b.pointer(resume)}, ptr {tlb}, i64 {ic.name})")
+        b.end(f"ret i64 {r}")
+    with b.if_(load_atomic(b, at["request"]) != 0):
+        b.ret(REASON["request"])
+    r = b.let(f"call preserve_nonecc i64 @jump(ptr %st, ptr null, ptr {tlb}, i64 {ic.name})")
+    b.end(f"ret i64 {r}")
+    text = b.text()
+    # the addresses of everything that other code refers to
+    b = Native("define dso_local i64 @fill_tables(ptr %st, i64 %special) nounwind")
+    from exuvia.codegen.layout import runtime_at
+
+    for name in RUNTIME:
+        b.do(f"store ptr @{name}, ptr {b.field(runtime_at(name))}")
+    for i, name in enumerate(SPECIAL):
+        b.do(f"store ptr @h_{name}, ptr {b.pointer(b.arg('special') + 8 * i)}")
+    b.ret(0)
+    return text + b.text()
+
+

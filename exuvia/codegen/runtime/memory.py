@@ -1,0 +1,357 @@
+"""Guest memory: the TLB, what happens on a miss, and accesses in pieces (over a page's end, to devices, to code)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from exuvia.codegen.layout import (
+    ACCESS_ALSO_READ, ACCESS_FETCH, ACCESS_SYSTEM, ACCESS_WRITE, ADDEND, BOUNCE, CACHE, EXECUTE, LIST_ENTRIES, LOCAL_LIST, MODE, MODE_ENTRY,
+    PENDING_FAULT, PENDING_MMIO, READ, REASON, SLOT_ENTRY, TLB_ENTRIES, TLB_ENTRY, TLB_SIZE, TLBS, WRITE,
+)  # fmt: skip
+from exuvia.codegen.native import ARGS, Native
+from exuvia.dsl.state import BOUNCES, BOUNCES_AT, BOUNCE_BYTES, JUMPS, JUMPS_AT, MMIO_RESULTS, MMIO_RESULTS_AT, Layout
+
+PAGE = ~0xFFF
+
+
+def function(name: str, *args: str) -> Native:
+    return Native(f"define internal i64 @{name}({', '.join(['ptr %st', *(f'i64 %{a}' for a in args)])}) nounwind noinline")
+
+
+def handler(name: str) -> Native:
+    return Native(f"define internal preserve_nonecc i64 @{name}({ARGS}) nounwind noinline")
+
+
+def words(layout: Layout) -> dict[str, int]:
+    """Offsets of the single words of the state."""
+    return {name: f.offset for name, f in layout.files.items() if f.count == 1}
+
+
+def source(layout: Layout) -> str:
+    """LLVM text of this part."""
+    at = words(layout)
+    return "".join(f(at) for f in (phys, translate, miss, access, exact, finish, flush, flush_page, hit_or_zero)) + counter()
+
+
+def phys(at: dict[str, int]) -> str:
+    """Guest-physical address -> its memory slot, or 0 where no RAM is."""
+    b = function("slot_of", "address")
+    address = b.arg("address")
+    s = b.var(b.get(at["slots"]))
+    with b.loop():
+        size = b.load(s.v + 8)
+        with b.if_(size == 0):
+            b.ret(0)
+        with b.if_((address - b.load(s.v)) < size):
+            b.ret(s.v)
+        s.v = s.v + SLOT_ENTRY
+    text = b.text()
+    b = function("phys", "address")
+    slot = b.call("slot_of", b.arg("address"))
+    with b.if_(slot == 0):
+        b.ret(0)
+    b.ret(b.arg("address") - b.load(slot) + b.load(slot + 16))
+    text += b.text()
+    b = function("page_of", "host")
+    cache = b.get(at["cache"])
+    b.ret(b.load(cache + CACHE["pages"]) + (((b.arg("host") - b.load(cache + CACHE["ram"])) >> 12) << 4))
+    return text + b.text()
+
+
+def translate(at: dict[str, int]) -> str:
+    """(tlb, linear, access) -> host address; 0: a fault (walk_error), 1: a device (walk_page). Fills the TLB for RAM."""
+    b = function("translate", "tlb", "linear", "access")
+    tlb, linear, acc = b.arg("tlb"), b.arg("linear"), b.arg("access")
+    entry = tlb + (((linear >> 12) & (TLB_ENTRIES - 1)) * TLB_ENTRY)
+    vpage = linear & PAGE
+    which = b.choose((acc & ACCESS_FETCH) != 0, EXECUTE, b.choose((acc & ACCESS_WRITE) != 0, WRITE, READ))
+    with b.if_(b.load(entry + which) == vpage, True):
+        b.ret(linear + b.load(entry + ADDEND))
+    index = (tlb - b.get(at["tlb_base"])) >> (TLB_SIZE.bit_length() - 1)
+    with b.loop():
+        b.call("walk", linear, acc, index)
+        b.break_if(b.get(at["walk_error"]) != -2)
+    with b.if_(b.get(at["walk_error"]) != -1):
+        b.ret(0)
+    ppage = b.get(at["walk_page"]) & PAGE
+    b.put(at["walk_page"], ppage | (linear & 0xFFF))
+    slot = b.call("slot_of", ppage)
+    with b.if_(slot == 0):
+        b.ret(1)
+    rights = b.get(at["walk_rights"])
+    host = ppage - b.load(slot) + b.load(slot + 16)
+    writable = b.load(slot + 24)
+    with b.if_(((acc & ACCESS_WRITE) != 0)):
+        with b.if_(writable == 0):
+            b.ret(1)  # a write to ROM goes where the device would be, and is ignored there
+    b.store(entry + READ, b.choose((rights & 32) != 0, vpage, -1))
+    code = b.load(b.call("page_of", host), 32)
+    may_write = b.choose(((rights & 1) & writable) != 0, b.choose(code == 0, vpage, -1), -1)
+    b.store(entry + WRITE, may_write)
+    b.store(entry + EXECUTE, b.choose((rights & 4) != 0, vpage, -1))
+    b.store(entry + ADDEND, host - vpage)
+    with b.if_((rights & 8) == 0):  # not global: goes with the address space
+        n = b.get(at["local_count"])
+        with b.if_(n < LIST_ENTRIES):
+            lst = b.get(at["tlb_base"]) + LOCAL_LIST
+            b.store(lst + (n << 2), (entry - b.get(at["tlb_base"])) >> 5, 32)
+        b.put(at["local_count"], n + 1)
+    with b.if_((rights & 16) != 0):  # a piece of a large page: dropping any of it drops all
+        for half, low, high in ((0, "large_low", "large_high"), (1, "large_low2", "large_high2")):
+            with b.if_((linear >> 63) == half):
+                with b.if_(vpage < b.get(at[low])):
+                    b.put(at[low], vpage)
+                with b.if_(vpage > b.get(at[high])):
+                    b.put(at[high], vpage)
+    b.ret(host + (linear & 0xFFF))
+    return b.text()
+
+
+def miss(at: dict[str, int]) -> str:
+    """A fast access did not hit: fill the TLB and do the instruction again, or do it with the careful handler, or fault."""
+    b = handler("miss")
+    acc, linear = b.get(at["access"]), b.get(at["address"])
+    tlb = b.choose((acc & ACCESS_SYSTEM) != 0, b.get(at["tlb_system"]), b.arg("tlb", True))
+    size = (acc >> 8) & 0xFFFF
+    op = b.arg("op", True)
+    with b.if_(((linear & 0xFFF) + size) > 4096):
+        b.tail("@careful")
+    # two accesses of one instruction can want the same entry: after a few rounds it is done piece by piece
+    same = b.choose((b.get(at["miss_op"]) == op) & (b.get(at["miss_icount"]) == b.arg("ic")), b.get(at["miss_count"]) + 1, 0)
+    b.put(at["miss_op"], op)
+    b.put(at["miss_icount"], b.arg("ic"))
+    b.put(at["miss_count"], same)
+    with b.if_(same > 4, False):
+        b.tail("@careful")
+    host = b.call("translate", tlb, linear, acc)
+    with b.if_(host == 0):
+        b.tail("@access_fault")
+    with b.if_(host == 1):
+        b.tail("@careful")
+    with b.if_((acc & ACCESS_WRITE) != 0):
+        with b.if_(b.load(b.call("page_of", host), 32) != 0):
+            b.tail("@careful")
+    b.go(op)
+    text = b.text()
+    b = handler("careful")
+    op = b.arg("op", True)
+    table = b.load(b.get(at["modes"]) + b.get(at["mode"]) * MODE_ENTRY + MODE["careful"])
+    in_routine = (op - b.arg("st", True)) < 16384
+    with b.if_(in_routine):  # a routine's second handler stands behind the first
+        b.tail(b.pointer(b.load(op + 24)))
+    b.tail(b.pointer(b.load(table + (b.load(op + 22, 16) << 3))))
+    return text + b.text()
+
+
+def access(at: dict[str, int]) -> str:
+    """(tlb, linear, access) for careful handlers -> an address to read or write; 0 with `pending` says why not.
+
+    RAM inside one page is given as it is; everything else through a bounce buffer that `finish` writes out.
+    """
+    b = function("access_in_pieces", "tlb", "linear", "access")
+    tlb, linear, acc = b.arg("tlb"), b.arg("linear"), b.arg("access")
+    tlb = b.choose((acc & ACCESS_SYSTEM) != 0, b.get(at["tlb_system"]), tlb)
+    size = (acc >> 8) & 0xFFFF
+    writes = acc & ACCESS_WRITE
+    reads = (writes ^ 1) | (acc & ACCESS_ALSO_READ)
+    room = b.const(4096) - (linear & 0xFFF)
+    n1 = b.choose(size <= room, size, room)
+    n2 = size - n1
+    kinds, where = [], []
+    for start, n in ((linear, n1), (linear + n1, n2)):
+        kind, place = b.var(0), b.var(0)
+        with b.if_(n != 0):
+            host = b.call("translate", tlb, start, acc)
+            with b.if_(host == 0):
+                b.put(at["address"], start)
+                b.put(at["pending"], PENDING_FAULT)
+                b.ret(0)
+            place.v = host
+            with b.if_(host == 1):
+                kind.v = 1
+                place.v = b.get(at["walk_page"])
+            with b.if_(host != 1):
+                with b.if_(writes != 0):
+                    with b.if_(b.load(b.call("page_of", host), 32) != 0):
+                        kind.v = 2
+        kinds.append(kind)
+        where.append(place)
+    with b.if_(n2 == 0):
+        with b.if_(kinds[0].v == 0):
+            b.ret(where[0].v)
+    st = b.arg("st", True)
+    k, used = b.get(at["bounce_count"]), b.get(at["bounce_used"])
+    with b.if_((k >= BOUNCES) | ((used + size) > BOUNCE_BYTES)):
+        b.put(at["bounce_count"], 0)  # no instruction needs so many; a text that does is wrong
+        b.ret(0)
+    entry = st + BOUNCES_AT + (k << 6)
+    data = st + (BOUNCES_AT + 64 * BOUNCES) + used
+    b.put(at["bounce_count"], k + 1)
+    b.put(at["bounce_used"], used + ((size + 15) & ~15))
+    values: dict[str, Any] = dict(write=writes, bytes=data, a1=where[0].v, n1=n1, k1=kinds[0].v, a2=where[1].v, n2=n2, k2=kinds[1].v)
+    for key, v in values.items():
+        b.store(entry + BOUNCE[key], v)
+    with b.if_(reads != 0):
+        for first, n, kind, place in ((b.const(0), n1, kinds[0], where[0]), (n1, n2, kinds[1], where[1])):
+            with b.if_(kind.v != 1):
+                b.call("copy_bytes", data + first, place.v, n)
+            with b.if_(kind.v == 1):
+                done = b.var(0)
+                with b.loop():
+                    b.break_if(done.v >= n)
+                    left = n - done.v
+                    step = b.choose(left >= 8, 8, b.choose(left >= 4, 4, b.choose(left >= 2, 2, 1)))
+                    following = b.get(at["mmio_next"])
+                    with b.if_(following >= b.get(at["mmio_done"])):
+                        b.put(at["mmio_address"], place.v + done.v)
+                        b.put(at["mmio_size"], step)
+                        b.put(at["pending"], PENDING_MMIO)
+                        b.ret(0)
+                    b.put(at["mmio_next"], following + 1)
+                    answer = st + MMIO_RESULTS_AT + ((following & (MMIO_RESULTS - 1)) << 3)
+                    b.call("copy_bytes", data + first + done.v, answer, step)
+                    done.v = done.v + step
+    b.ret(data)
+    text = b.text()
+    b = function("copy_bytes", "to", "source", "n")
+    i = b.var(0)
+    with b.loop():
+        b.break_if(i.v >= b.arg("n"))
+        b.store(b.arg("to") + i.v, b.load(b.arg("source") + i.v, 8), 8)
+        i.v = i.v + 1
+    b.ret(0)
+    text += b.text()
+    b = Native("define dso_local i64 @access(ptr %st, ptr %tlb, i64 %linear, i64 %access) nounwind noinline")
+    b.ret(b.call("access_in_pieces", b.arg("tlb", True), b.arg("linear"), b.arg("access")))
+    text += b.text()
+    b = handler("careful_leave")  # `access` gave 0
+    with b.if_(b.get(at["pending"]) == PENDING_FAULT):
+        b.tail("@access_fault")
+    b.put(at["resume"], b.arg("op", True))
+    b.put(at["icount"], b.arg("ic"))
+    b.ret(REASON["mmio_read"])
+    return text + b.text()
+
+
+def exact(at: dict[str, int]) -> str:
+    """(op, icount, done): icount without those instructions of the running block that stand at and after the record (+ done)."""
+    from exuvia.codegen.layout import HEAD
+
+    b = function("exact", "at", "ic", "done")
+    head = b.get(at["current"])
+    n = b.load(head + HEAD["n"], 16)
+    index = (b.arg("at") - b.load(head + HEAD["body"])) >> 5
+    with b.if_(index >= n + 2):
+        b.ret(b.arg("ic"))  # a routine's record
+    with b.if_(index >= n):
+        b.ret(b.arg("ic"))
+    b.ret(b.arg("ic") - (n - index - b.arg("done")))
+    return b.text()
+
+
+def finish(at: dict[str, int]) -> str:
+    """A careful handler has committed, and `pc` says where to go: write the bounced bytes out."""
+    b = handler("finish")
+    st = b.arg("st", True)
+    devices = b.var(0)
+    i = b.var(0)
+    count = b.get(at["bounce_count"])
+    with b.loop():
+        b.break_if(i.v >= count)
+        entry = st + BOUNCES_AT + (i.v << 6)
+        with b.if_(b.load(entry + BOUNCE["write"]) != 0):
+            data, n1 = b.load(entry + BOUNCE["bytes"]), b.load(entry + BOUNCE["n1"])
+            for first, a, n, k in ((b.const(0), "a1", "n1", "k1"), (n1, "a2", "n2", "k2")):
+                kind, place, n = b.load(entry + BOUNCE[k]), b.load(entry + BOUNCE[a]), b.load(entry + BOUNCE[n])
+                with b.if_(kind == 1):
+                    devices.v = 1
+                with b.if_((kind != 1) & (n != 0)):
+                    b.call("copy_bytes", place, data + first, n)
+                    with b.if_(kind == 2):
+                        b.call("invalidate", place, n)
+        i.v = i.v + 1
+    b.put(at["mmio_done"], 0)
+    ic = b.call("exact", b.arg("op", True), b.arg("ic"), 1)
+    b.put(at["icount"], ic)
+    with b.if_(devices.v != 0):
+        b.put(at["resume"], 0)
+        b.ret(REASON["mmio_write"])
+    b.tail("@fresh", None, ic)
+    return b.text()
+
+
+def flush(at: dict[str, int]) -> str:
+    """Forget translations: of the address space (0), or all (1)."""
+    b = Native("define dso_local i64 @flush(ptr %st, i64 %all) nounwind noinline")
+    tlb = b.get(at["tlb_base"])
+    n = b.get(at["local_count"])
+    whole = (b.arg("all") != 0) | (n > LIST_ENTRIES)
+    with b.if_(whole):
+        i = b.var(0)
+        with b.loop():
+            b.break_if(i.v >= TLBS * TLB_ENTRIES)
+            for k in (READ, WRITE, EXECUTE):
+                b.store(tlb + (i.v << 5) + k, -1)
+            i.v = i.v + 1
+        for low, high in (("large_low", "large_high"), ("large_low2", "large_high2")):
+            b.put(at[low], -1)
+            b.put(at[high], 0)
+    with b.if_(~whole):
+        i = b.var(0)
+        with b.loop():
+            b.break_if(i.v >= n)
+            entry = tlb + (b.load(tlb + LOCAL_LIST + (i.v << 2), 32) << 5)
+            for k in (READ, WRITE, EXECUTE):
+                b.store(entry + k, -1)
+            i.v = i.v + 1
+    b.put(at["local_count"], 0)
+    b.ret(b.call("flush_jumps"))
+    text = b.text()
+    b = function("flush_jumps")
+    g = (b.get(at["generation"]) + 64) & 0xFFFF
+    b.put(at["generation"], g)
+    with b.if_(g == 0):  # the generations came round: old entries would look right again
+        i = b.var(0)
+        with b.loop():
+            b.break_if(i.v >= JUMPS)
+            b.store(b.arg("st", True) + JUMPS_AT + (i.v << 4), -1)
+            i.v = i.v + 1
+    b.ret(0)
+    return text + b.text()
+
+
+def flush_page(at: dict[str, int]) -> str:
+    """Forget what is known of one linear page."""
+    b = Native("define dso_local i64 @flush_page(ptr %st, i64 %linear) nounwind noinline")
+    vpage = b.arg("linear") & PAGE
+    for half, low, high in ((0, "large_low", "large_high"), (1, "large_low2", "large_high2")):
+        with b.if_((vpage >> 63) == half):
+            gib = 1 << 30  # the largest page there is
+            inside = (vpage + gib >= b.get(at[low])) & (vpage <= b.get(at[high]) + gib) & (b.get(at[low]) != -1)
+            with b.if_(inside):
+                b.let("call i64 @flush(ptr %st, i64 1)")
+                b.ret(0)
+    tlb = b.get(at["tlb_base"])
+    for k in range(TLBS):
+        entry = tlb + k * TLB_SIZE + (((vpage >> 12) & (TLB_ENTRIES - 1)) << 5)
+        for tag in (READ, WRITE, EXECUTE):
+            with b.if_(b.load(entry + tag) == vpage):
+                b.store(entry + tag, -1)
+    b.ret(b.call("flush_jumps"))
+    return b.text()
+
+
+def hit_or_zero(at: dict[str, int]) -> str:
+    """(linear, access) as debuggers and Python see memory -> host address, 0 for a fault, 1 for a device."""
+    b = Native("define dso_local i64 @translate_for_python(ptr %st, i64 %linear, i64 %access) nounwind noinline")
+    acc = b.arg("access")
+    tlb = b.choose((acc & ACCESS_SYSTEM) != 0, b.get(at["tlb_system"]), b.get(at["tlb"]))
+    b.ret(b.call("translate", tlb, b.arg("linear"), acc))
+    return b.text()
+
+
+def counter() -> str:
+    """The host's cycle counter, that time-stamp counters show."""
+    b = Native("define dso_local i64 @counter() nounwind")
+    b.ret(b.let("call i64 @llvm.readcyclecounter()"))
+    return b.text() + "declare i64 @llvm.readcyclecounter()\n"

@@ -1,0 +1,49 @@
+"""What a processor architecture gives the engines: one object, so that no engine knows an architecture by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol
+
+from exuvia.dsl.state import Layout
+from exuvia.dsl.trace import Function, Trace
+
+
+class Form(NamedTuple):
+    """One instruction form in one mode: what it does, whether a block ends behind it, whether its record has a link for a target."""
+
+    trace: Trace
+    ends: bool
+    targets: bool
+
+
+class Tables(Protocol):
+    """The decoder's tables of one mode. Slots number the instruction forms; slot 0 is what is undefined."""
+
+    blob: Any
+
+    @property
+    def slots(self) -> int:
+        """How many slots there are, at most 65,536."""
+        ...
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """`decode`: (code, record, tables, offset in page) -> length | ends << 8 | target << 9 | conditional << 10 | shadow << 11.
+
+    `walk()` is the page walk's trace (linear, access, tlb) -> state words; `routines` are the traces of dsl.state.ROUTINES; `modes` counts the
+    modes that a block's meaning depends on, `address_mask(mode)` says how many bits a linear address has in one.
+    """
+
+    name: str
+    layout: Layout
+    modes: int
+    longest_instruction: int
+    decode: Function
+    walk: Callable[[], Trace]
+    tables: Callable[[int, frozenset[str]], Tables]
+    form: Callable[[int, Tables, int], Form]
+    routines: dict[str, Callable[[], Trace]]
+    address_mask: Callable[[int], int]

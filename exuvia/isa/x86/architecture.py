@@ -1,0 +1,53 @@
+"""What engines are given of x86."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from exuvia.dsl.architecture import Architecture, Form
+from exuvia.dsl.trace import Trace, tracing
+from exuvia.isa.x86 import faults, interrupts, load, rare
+from exuvia.isa.x86.cpu import Cpu
+from exuvia.isa.x86.decode import DECODE
+from exuvia.isa.x86.decode_tables import Tables, tables
+from exuvia.isa.x86.paging import walk_trace
+from exuvia.isa.x86.state import MODES, layout, mode_facts
+
+
+def form(mode: int, t: Tables, slot: int) -> Form:
+    """The trace of a slot's instruction form."""
+    facts = mode_facts(mode)
+    row, variant = t.row(slot)
+    trace = row.trace(variant, int(facts["code"]), int(facts["stack"]), bool(facts["flat"]))
+    return Form(trace, bool(row.facts.get("ends")), bool(row.facts.get("branch")))
+
+
+def routine(text: Callable[[Cpu], None]) -> Callable[[], Trace]:
+    """A routine's trace: it belongs to no instruction and works in any mode."""
+
+    def make() -> Trace:
+        cpu = Cpu()
+        cpu.code, cpu.stack, cpu.flat, cpu.w, cpu.osize, cpu.asize = 64, 64, True, 64, 64, 64
+        with tracing(cpu):
+            text(cpu)
+        return cpu
+
+    return make
+
+
+def architecture() -> Architecture:
+    """x86, with every chapter loaded."""
+    load()
+    rare.load()
+    return Architecture(
+        name="x86",
+        layout=layout,
+        modes=MODES,
+        longest_instruction=15,
+        decode=DECODE,
+        walk=walk_trace,
+        tables=tables,
+        form=form,
+        routines={name: routine(text) for name, text in (faults.ROUTINES | interrupts.ROUTINES).items()},
+        address_mask=lambda mode: (1 << 64) - 1 if mode == 0 else (1 << 32) - 1,
+    )

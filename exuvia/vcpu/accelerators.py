@@ -1,0 +1,58 @@
+"""Which implementation a machine's processors get: the first of the accelerators asked for that this host can give."""
+
+from __future__ import annotations
+
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from exuvia.support.errors import UserError
+
+_engines: WeakKeyDictionary[Any, Any] = WeakKeyDictionary()
+SOFTWARE = ("software", "tcg")  # the second is what QEMU's users type
+
+
+def create(machine: Any, index: int, apic: Any) -> Any:
+    """Processor `index` of a machine. Raises UserError for an unknown accelerator, model or feature."""
+    config = machine.config
+    for name in config.accel:
+        if name in SOFTWARE:
+            return software(machine, index, apic)
+    raise UserError(f"-accel {','.join(config.accel)}: no such accelerator; there is software")
+
+
+def software(machine: Any, index: int, apic: Any) -> Any:
+    """A processor in software."""
+    from exuvia.codegen.engine import Engine
+    from exuvia.isa.x86.architecture import architecture
+    from exuvia.isa.x86.cpus import UnknownName, model
+    from exuvia.vcpu.progress import compiling
+    from exuvia.vcpu.software import SoftwareVcpu
+
+    config = machine.config
+    try:
+        kind = model(config.cpu, [("+" if on else "-") + name for name, on in config.cpu_features])
+    except UnknownName as error:
+        raise UserError(f"-cpu {config.cpu}: {error}") from None
+    engine = _engines.get(machine)
+    if engine is None:
+        ram = machine.ram
+        engine = Engine(architecture(), kind.features, ram.address, ram.size, config.smp, compiling())
+        _engines[machine] = engine
+
+        def changed() -> None:
+            engine.set_slots([(s.start, s.size, ram.address + s.offset, s.writable) for s in machine.memory.slots])
+            for vcpu in machine.vcpus:
+                vcpu.flush_tlb(True)
+
+        def written(offset: int, length: int) -> None:
+            for vcpu in machine.vcpus[:1]:
+                address, end = ram.address + offset, ram.address + offset + length
+                while address < end:
+                    step = min(end, (address | 0xFFF) + 1) - address
+                    engine.written(vcpu.native.address, address, step)
+                    address += step
+
+        machine.memory.on_change.append(changed)
+        ram.on_write.append(written)
+        changed()
+    return SoftwareVcpu(engine, kind.numbered(index, config.smp), index, machine.memory, machine.ports, apic, machine)

@@ -1,0 +1,420 @@
+"""The software processor: native code in `codegen`, and here what it comes back for.
+
+Everything in this file happens in the machine thread, but for `kick`.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from exuvia.codegen.engine import Engine
+from exuvia.codegen.interpreter import leave_number
+from exuvia.codegen.layout import ACCESS_SYSTEM, ACCESS_WRITE, BOUNCE, REASONS, routine_at
+from exuvia.dsl.state import BOUNCES_AT, JUMPS, JUMPS_AT, MMIO_RESULTS, MMIO_RESULTS_AT
+from exuvia.isa.x86.concrete import RARE, Fault, Processor
+from exuvia.isa.x86.state import DB, EXTERNAL, IF, NMI, RF, TF, layout
+from exuvia.isa.x86.rare import debug
+from exuvia.support import log
+
+if TYPE_CHECKING:
+    from exuvia.boot.entry import Entry
+    from exuvia.isa.x86.cpus import CpuModel
+    from exuvia.memory.space import AddressSpace
+
+FOREVER = (1 << 63) - 1
+WORD_MASK = (1 << 64) - 1
+NOTHING = WORD_MASK  # no exception's vector
+LEAVES: dict[int, str] = {}
+SEGMENT_NAMES = {"es": 0, "cs": 1, "ss": 2, "ds": 3, "fs": 4, "gs": 5, "ldtr": 6, "tr": 7}
+GPR64 = "rax rcx rdx rbx rsp rbp rsi rdi r8 r9 r10 r11 r12 r13 r14 r15".split()
+
+
+def leaves() -> dict[int, str]:
+    """Number of a plain-Python function -> its name."""
+    if not LEAVES:
+        LEAVES.update({leave_number(name): name for name in RARE})
+    return LEAVES
+
+
+class SoftwareVcpu(Processor):
+    """One x86 processor in software; see `Vcpu` in machines/machine.py for what a machine may ask of it."""
+
+    def __init__(self, engine: Engine, model: CpuModel, index: int, memory: AddressSpace, ports: AddressSpace, apic: Any, machine: Any) -> None:
+        d = self.__dict__
+        native = engine.new_state()
+        super().__init__(native.view[: len(native.view)], model)
+        d["native"], d["engine"], d["index"] = native, engine, index
+        d["memory"], d["ports"], d["apic"], d["machine"] = memory, ports, apic, machine
+        d["words"], d["at"] = native.words, native.index
+        d["halted"], d["waiting"], d["kicked"], d["intr"], d["nmi_pending"] = False, False, False, False, False
+        d["long_mode"] = "lm" in model
+        d["acknowledge"] = lambda: 0xFF
+        d["exits"] = dict.fromkeys(REASONS, 0)
+        a = native.index
+        d["exit_handlers"] = [getattr(self, f"on_{name}") for name in REASONS]
+        d["_pending"], d["_resume"], d["_request"], d["_deadline"] = (a[w] for w in ("interrupt_pending", "resume", "request", "deadline"))
+        self.budget_end = FOREVER
+
+    native: Any
+    engine: Engine
+    index: int
+    halted: bool
+    acknowledge: Callable[[], int]
+
+    # -- what a machine asks
+    def kick(self) -> None:
+        """Leave native code soon; from any thread. Remembered until the next `run`."""
+        self.__dict__["kicked"] = True
+        self.words[self._request] = 1
+        self.words[self._deadline] = 0
+
+    def interrupt(self, level: bool) -> None:
+        """Drive the INTR line."""
+        self.__dict__["intr"] = level
+        self._show_pending()
+
+    def nmi(self) -> None:
+        """A non-maskable interrupt, before the next instruction."""
+        self.__dict__["nmi_pending"] = True
+        self._show_pending()
+
+    def _show_pending(self) -> None:
+        pending = self.intr or self.nmi_pending
+        self.words[self._pending] = int(pending)
+        if pending:
+            self.words[self._deadline] = 0
+            if not self.waiting and (self.nmi_pending or self.eflags & IF):
+                self.__dict__["halted"] = False
+
+    def init(self) -> None:
+        """INIT."""
+        self.initialize()
+        self.resume = 0
+        self.flush_tlb(True)
+        self.__dict__["waiting"] = self.__dict__["halted"] = self.index != 0
+        self.__dict__["nmi_pending"] = False
+
+    def start(self, vector: int) -> None:
+        """SIPI; ignored unless it was waited for."""
+        if self.waiting:
+            self.__dict__["waiting"] = self.__dict__["halted"] = False
+            super().start(vector)
+
+    def reset(self) -> None:
+        """As after power-on."""
+        super().reset()
+        self.resume = 0
+        self.icount = self.mmio_done = self.io_ready = 0
+        self.tsc_offset = -self.engine.counter()
+        d = self.__dict__
+        d["intr"] = d["nmi_pending"] = False
+        d["waiting"] = d["halted"] = self.index != 0
+        self._show_pending()
+        self.engine.drop_blocks()
+
+    def enter(self, entry: Entry) -> None:
+        """Take the state in which a loaded image begins."""
+        self.cr3, self.cr4, self.efer, self.cr0 = entry.cr3, entry.cr4, entry.efer, entry.cr0
+        self.gdt_base, self.gdt_limit = entry.gdt
+        for name, s in entry.segments.items():
+            self.set_segment(SEGMENT_NAMES[name], s.selector, s.base, s.limit, s.access | s.flags << 12)
+        for i, name in enumerate(GPR64):
+            self.gpr[i] = entry.registers.get(name, 0)
+        self.set_flags(entry.rflags)
+        self.cpl = 0
+        self.pc = entry.ip if self.long64 else entry.ip + self.seg_base[1] & 0xFFFFFFFF
+        self.update_mode()
+        self.flush_tlb(True)
+
+    def run(self) -> None:
+        """Until kicked or halted."""
+        d, words, native_run, address = self.__dict__, self.words, self.engine.run, self.native.address
+        handlers, resume = self.exit_handlers, self._resume
+        while True:
+            if not words[resume]:
+                if d["kicked"]:
+                    d["kicked"] = False
+                    words[self._request] = 0
+                    return
+                if (d["intr"] or d["nmi_pending"]) and not self.take_interrupt():
+                    continue
+                if d["halted"]:
+                    return
+                if self.eflags & TF or self.dr7 & 0xFF:
+                    self.step_and_trap()
+                    continue
+            reason = native_run(address)
+            handlers[reason]()
+
+    # -- interrupts
+    def take_interrupt(self) -> bool:
+        """Begin the delivery of what is pending, if it is welcome; False if an instruction has to run before."""
+        if not self.nmi_pending and not self.eflags & IF:
+            return True
+        if self.inhibit:
+            self.inhibit = 0
+            if not self.halted:
+                self.single_step()
+                return False
+        d = self.__dict__
+        d["halted"] = False
+        if self.nmi_pending:
+            d["nmi_pending"] = False
+            vector = NMI
+        else:
+            vector = self.acknowledge()
+        self._show_pending()
+        if log.interrupts.on:
+            log.interrupts(f"cpu {self.index}: interrupt {vector:#x} at {self.pc:#x}")
+        self.vector, self.error, self.event, self.event_has_error = vector, 0, EXTERNAL, 0
+        self.event_ip = self.event_start = self.offset(self.pc)
+        self.resume = self.native.address + routine_at(layout, "deliver")
+        return True
+
+    # -- single steps
+    def single_step(self) -> None:
+        """One instruction, whatever it takes."""
+        before = self.icount
+        while True:
+            why = self.engine.step(self.native.address)
+            if why == 0:
+                break
+            if why == 2:
+                self.walk_fault(self.address, self.pc, fetch=True)
+                return
+            self.exit_handlers[self.reason]()
+        while True:
+            reason = self.engine.run(self.native.address)
+            self.exit_handlers[reason]()
+            if not self.words[self._resume]:
+                break
+        self.budget_end = FOREVER
+        if self.icount == before:
+            self.icount = before + 1
+
+    def step_and_trap(self) -> None:
+        """An instruction under TF or with breakpoints armed (SDM vol. 3, 17.3.1)."""
+        stepped, start = bool(self.eflags & TF), self.pc
+        try:
+            debug.before_instruction(self, start)
+        except Fault as fault:
+            self.fault(fault, start)
+            return
+        self.vector = NOTHING
+        self.single_step()
+        if self.vector != NOTHING:  # it faulted or was an INT: TF is the handler's now
+            return
+        self.eflags &= ~RF
+        if debug.after_instruction(self, stepped, []):
+            self.fault(Fault(DB), self.pc)
+
+    # -- exits
+    def on_budget(self) -> None:
+        """The budget is spent."""
+
+    def on_request(self) -> None:
+        """Somebody wants something; `run` looks at what."""
+        self.words[self._request] = 0
+        if self.kicked:
+            self.words[self._request] = 1
+
+    def on_leave(self) -> None:
+        """An instruction has a part in Python."""
+        number = self.leave
+        here = self.here_of_op()
+        if number == 0:
+            name = "deliver"
+        else:
+            name = leaves()[number]
+        self.perform(name, (self.arg0, self.arg1, self.arg2, self.arg3)[: arguments(name)], here)
+
+    def here_of_op(self) -> int:
+        """Linear address of the instruction that left."""
+        op = self.op
+        start = self.native.address
+        if start <= op < start + 16384 or op == 0:
+            return self.pc
+        return self.page + ctypes.c_uint16.from_address(op + 20).value
+
+    def on_pio_in(self) -> None:
+        """IN and INS."""
+        self.io_data = self.ports.read(self.io_port & 0xFFFF, self.io_size)
+        self.io_ready = 1
+
+    def on_pio_out(self) -> None:
+        """OUT and OUTS."""
+        self.ports.write(self.io_port & 0xFFFF, self.io_size, self.io_data)
+
+    def on_mmio_read(self) -> None:
+        """A device's answer, for the instruction that is done again."""
+        done = self.mmio_done
+        self.words[MMIO_RESULTS_AT // 8 + done % MMIO_RESULTS] = self.memory.read(self.mmio_address, self.mmio_size)
+        self.mmio_done = done + 1
+
+    def on_mmio_write(self) -> None:
+        """What a careful handler wrote to devices."""
+        base = BOUNCES_AT // 8
+        for k in range(self.bounce_count):
+            entry = self.words[base + 8 * k : base + 8 * k + 8]
+            if not entry[BOUNCE["write"] // 8]:
+                continue
+            data = entry[BOUNCE["bytes"] // 8]
+            for a, n, kind in (("a1", "n1", "k1"), ("a2", "n2", "k2")):
+                size = entry[BOUNCE[n] // 8]
+                if entry[BOUNCE[kind] // 8] == 1:
+                    self.write_device(entry[BOUNCE[a] // 8], ctypes.string_at(data, size))
+                data += size
+
+    def write_device(self, address: int, data: bytes) -> None:
+        """Bytes to a device, in the largest pieces."""
+        while data:
+            n = 8 if len(data) >= 8 else 4 if len(data) >= 4 else 2 if len(data) >= 2 else 1
+            self.memory.write(address, n, int.from_bytes(data[:n], "little"))
+            address, data = address + n, data[n:]
+
+    def on_lazy(self) -> None:
+        """Handlers are missing: this one, and others that were decoded since."""
+        count = self.wanted_count
+        wanted = {self.slot, *self.engine.wanted[:count]}
+        self.wanted_count = 0
+        slots = self.engine.tables[self.mode].slots
+        self.engine.compile(self.mode, [(slot, False) for slot in sorted(wanted) if slot < slots])
+
+    def on_careful(self) -> None:
+        """A careful handler is missing."""
+        self.engine.compile(self.mode, [(self.slot, True)])
+
+    def on_full(self) -> None:
+        """The block cache is full: begin again."""
+        self.engine.drop_blocks()
+        for vcpu in self.machine.vcpus:
+            vcpu.forget_blocks()
+
+    def forget_blocks(self) -> None:
+        """No jump leads to a block that is no more."""
+        ctypes.memset(self.native.address + JUMPS_AT, 255, 16 * JUMPS)
+        self.current = self.native.address + 8192  # zeros: an empty head
+
+    def on_mode(self) -> None:
+        """A mode is met for the first time."""
+        self.engine.make_mode(self.mode)
+
+    def on_fetch(self) -> None:
+        """Code where no RAM is: what devices and nothing answer is no instruction."""
+        log.guest_errors(f"cpu {self.index}: execution at {self.pc:#x}, which is neither RAM nor ROM")
+        self.fault(Fault(6), self.pc)
+
+    def on_step(self) -> None:
+        """One instruction is done."""
+
+    def on_hot(self) -> None:
+        """A block ran often."""
+
+    # -- what Processor asks of an engine
+    def walk_fault(self, linear: int, here: int, fetch: bool = False) -> None:
+        """The page fault that a walk found."""
+        self.fault(Fault(14, self.walk_error, linear), here)
+
+    def host(self, linear: int, access: int) -> int:
+        """Host address of guest memory, 1 for a device; Fault(14)."""
+        host: int = self.engine.translate(self.native.address, linear, access)
+        if host == 0:
+            raise Fault(14, self.walk_error, linear)
+        return host
+
+    def read(self, linear: int, size: int, system: bool = False) -> int:
+        """Guest memory as the current privilege level, or the supervisor, reads it."""
+        if (linear & 0xFFF) + size > 4096:
+            mask = WORD_MASK if self.long64 else 0xFFFFFFFF
+            return sum(self.read(linear + i & mask, 1, system) << 8 * i for i in range(size))
+        host = self.host(linear, size << 8 | (ACCESS_SYSTEM if system else 0))
+        if host == 1:
+            return self.memory.read(self.walk_page, size)
+        return int.from_bytes(ctypes.string_at(host, size), "little")
+
+    def write(self, linear: int, size: int, value: int, system: bool = False) -> None:
+        """Write likewise; decoded code is dropped."""
+        access = size << 8 | ACCESS_WRITE | (ACCESS_SYSTEM if system else 0)
+        if (linear & 0xFFF) + size > 4096:
+            self.host(linear + size - 1, access)  # both pages fault before anything is written
+            self.host(linear, access)
+            for i in range(size):
+                self.write(linear + i, 1, value >> 8 * i & 0xFF, system)
+            return
+        host = self.host(linear, access)
+        if host == 1:
+            self.memory.write(self.walk_page, size, value)
+            return
+        ctypes.memmove(host, value.to_bytes(size, "little"), size)
+        self.engine.written(self.native.address, host, size)
+
+    def read_physical(self, address: int, size: int) -> int:
+        """Guest-physical memory."""
+        return self.memory.read(address, size)
+
+    def switch_tlb(self, index: int) -> None:
+        """Choose the TLB."""
+        from exuvia.codegen.layout import TLB_SIZE
+
+        self.tlb = self.tlb_base + index * TLB_SIZE
+
+    def flush_tlb(self, everything: bool) -> None:
+        """Forget translations."""
+        self.engine.flush(self.native.address, int(everything))
+
+    def invalidate_page(self, linear: int) -> None:
+        """Forget one page."""
+        self.engine.flush_page(self.native.address, linear)
+
+    def timestamp(self) -> int:
+        """The TSC."""
+        return self.engine.counter() + self.tsc_offset & WORD_MASK
+
+    def halt(self) -> None:
+        """Until an interrupt."""
+        if not ((self.intr and self.eflags & IF) or self.nmi_pending):
+            self.__dict__["halted"] = True
+
+    def shutdown(self) -> None:
+        """A triple fault."""
+        log.cpu_reset(f"cpu {self.index}: triple fault at {self.pc:#x}\n{self.describe()}")
+        self.__dict__["halted"] = True
+        self.machine.request_reset("triple fault")
+
+    def task_priority(self, value: int | None = None) -> int:
+        """CR8."""
+        if value is not None:
+            self.apic.task_priority = value
+        return int(self.apic.task_priority)
+
+    def apic_changed(self) -> None:
+        """IA32_APIC_BASE was written."""
+        try:
+            self.apic.base = self.apic_base
+        except ValueError:
+            raise Fault(13, 0) from None
+
+    def unknown(self, text: str) -> None:
+        """What the guest asked for and we do not have."""
+        log.unimp.once(text, f"cpu {self.index}: {text}")
+
+    def describe(self) -> str:
+        """The registers, as -d cpu_reset and the monitor show them."""
+        lines = []
+        for row in range(4):
+            lines.append(" ".join(f"{GPR64[i].upper():3}={self.gpr[i]:016x}" for i in range(4 * row, 4 * row + 4)))
+        lines.append(f"RIP={self.offset(self.pc):016x} RFL={self.flags:08x} CPL={self.cpl} HLT={int(self.halted)}")
+        for name, i in SEGMENT_NAMES.items():
+            lines.append(f"{name.upper():4}={self.seg_selector[i]:04x} {self.seg_base[i]:016x} {self.seg_limit[i]:08x} {self.seg_attributes[i]:04x}")
+        lines.append(f"GDT= {self.gdt_base:016x} {self.gdt_limit:08x}  IDT= {self.idt_base:016x} {self.idt_limit:08x}")
+        lines.append(f"CR0={self.cr0:08x} CR2={self.cr2:016x} CR3={self.cr3:016x} CR4={self.cr4:08x} EFER={self.efer:016x}")
+        return "\n".join(lines)
+
+
+def arguments(name: str) -> int:
+    """How many values a plain-Python function takes."""
+    return RARE[name].__code__.co_argcount - 1
+
+
