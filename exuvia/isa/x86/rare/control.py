@@ -5,7 +5,7 @@ from __future__ import annotations
 from exuvia.isa.x86.concrete import Fault, Processor, rare
 from exuvia.isa.x86.state import (
     ATTRIBUTE_L, CR0_CD, CR0_ET, CR0_NW, CR0_PE, CR0_PG, CR4_DE, CR4_FSGSBASE, CR4_MCE, CR4_OSFXSR, CR4_OSXMMEXCPT, CR4_OSXSAVE, CR4_PAE, CR4_PCE,
-    CR4_PCIDE, CR4_PGE, CR4_PSE, CR4_SMAP, CR4_SMEP, CR4_TSD, CR4_UMIP, CS, DB, EFER_LMA, EFER_LME, GP, TR, UD,
+    CR4_PCIDE, CR4_PGE, CR4_PSE, CR4_SMAP, CR4_SMEP, CR4_TSD, CR4_UMIP, CS, DB, EFER_LMA, EFER_LME, GP, TR,
 )  # fmt: skip
 
 CR0_KNOWN = 0xE005003F
@@ -120,15 +120,3 @@ def ferr(cpu: Processor) -> None:
     """An x87 exception without CR0.NE: the wire FERR#, on a PC interrupt 13 (SDM vol. 1, 8.7.2)."""
     cpu.numeric_error()
 
-
-@rare
-def undefined(cpu: Processor) -> None:
-    """Bytes that are no instruction here: logged, and #UD."""
-    code = bytearray()
-    try:
-        for i in range(15):
-            code.append(cpu.read(cpu.here + i, 1))
-    except Fault:
-        pass  # what lies beyond cannot be part of it
-    cpu.unknown(f"undefined instruction {code.hex(' ')}")
-    raise Fault(UD)
