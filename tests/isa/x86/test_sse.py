@@ -10,8 +10,11 @@ from random import Random
 
 import pytest
 
+from exuvia.dsl.trace import FUNCTIONS
 from exuvia.isa.x86 import load
 from exuvia.isa.x86.forms import ROWS, Row
+from exuvia.vcpu.evaluate import call
+from tests.dsl.compiled import compiled
 from tests.isa.x86.cases import APPROXIMATE, difference, run_reference, suitable
 from tests.oracle.case import Case
 from tests.oracle.generate import Generated, Generator
@@ -117,3 +120,20 @@ def test_approximations_are_close(name: str) -> None:
         error = abs(got * got / exact - 1) / 2 if row.opcode == 0x52 else abs(got / exact - 1)
         assert error <= Fraction(3, 2) / 4096
         assert result.fxsave[MXCSR_AT : MXCSR_AT + 4] == image[MXCSR_AT : MXCSR_AT + 4]
+
+
+def test_functions_compiled() -> None:
+    """Native code and the reference engine give the same results."""
+    names = """pick_bytes_128 pick_bytes_64 sums_of_differences crc32c string_length compare_strings aes_substitute aes_substitute_back
+        multiply_without_carry sha1_rounds sha256_rounds f32_predicate f64_predicate f32_dot_product f64_dot_product""".split()
+    native = compiled([FUNCTIONS[name] for name in names])
+    random = Random(26)
+    for name in names:
+        f = FUNCTIONS[name]
+        for _ in range(20):
+            args = [random.getrandbits(w) for w in f.widths]
+            if name == "crc32c":
+                args[2] = random.choice((8, 16, 32, 64))
+            elif name == "compare_strings":
+                args[2:4] = random.randrange(17), random.randrange(17)
+            assert native[name](*args) == call(f.trace, None, args), (name, args)  # type: ignore[arg-type]
