@@ -78,11 +78,13 @@ def comparison(name: str, quiet: bool) -> Function:
 
 
 def store(f: Format) -> Callable[[Number, Value], Result]:
-    """FST: the number in a shorter format. A denormal is no exception here (SDM vol. 2, FST)."""
+    """FST: the number in a shorter format. A denormal is no exception here (SDM vol. 2, FST), nor is an unmasked overflow inexact."""
 
     def operation(a: Number, fcw: Value) -> Result:
         r = floating.convert(f, a, controlled(fcw, precision=False))
         r.flags.set(r.flags & ~floating.DE)
+        with rarely((r.flags.zext(64) & ~fcw & (floating.OE | floating.UE)) != 0):
+            r.flags.set(r.flags & (floating.OE | floating.UE))
         return r
 
     return operation

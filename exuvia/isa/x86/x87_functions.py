@@ -58,13 +58,14 @@ of_two("D9 =FD", "fscale",  extended.f80_scale)
 
 
 def remainder(row: str, name: str, f: Function) -> None:
-    """FPREM and FPREM1; where the result is a NaN C0 and C3 stay."""
+    """FPREM and FPREM1; where there is no number as a result C0 and C3 stay."""
 
     def text(cpu: Cpu) -> None:
         (a, a_empty), (b, b_empty) = read(cpu, 0), read(cpu, 1)
         value, flags = unless_empty(a_empty | b_empty, f(a, b, cpu.fcw))
-        old = cpu.fsw.low(16) & (CODES & ~C2)
-        put(cpu, 0, value, settle(cpu, (value.bits(78, 64) == 0x7FFF).choose(flags | old, flags), clears=C1 | CODES))
+        none = (value.bits(78, 64) == 0x7FFF) | ((flags.zext(64) & ~cpu.fcw & 7) != 0)
+        flags = none.choose((flags & 0x47) | (cpu.fsw.low(16) & (CODES & ~C2)), flags)
+        put(cpu, 0, value, settle(cpu, flags, clears=C1 | CODES))
 
     x87(row, name)(text)
 
