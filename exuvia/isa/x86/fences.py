@@ -1,0 +1,25 @@
+"""Fences and cache lines (SDM vol. 2, LFENCE, MFENCE, SFENCE, CLFLUSH)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from exuvia.isa.x86.cpu import Cpu
+from exuvia.isa.x86.forms import op
+
+
+def fence(rows: str, name: str, feature: str) -> None:
+    @op(rows, name, feature=feature)
+    def run(cpu: Cpu) -> None:
+        """One processor sees its own accesses in order; stores of others become visible in order too."""
+
+
+fence("NP 0F AE =E8+i", "lfence", "sse2")
+fence("NP 0F AE =F0+i", "mfence", "sse2")
+fence("NP 0F AE =F8+i", "sfence", "sse")
+
+
+@op("NP 0F AE/7 Mb", feature="clflush")
+def clflush(cpu: Cpu, line: Any) -> None:
+    """There is no cache to flush; an address that may not be read faults."""
+    line.read()
