@@ -130,7 +130,7 @@ pure("66 0F 73/3 Ux,Ib", by_bytes(False), "psrldq", **SSE2)
 pure("66 0F 73/7 Ux,Ib", by_bytes(True),  "pslldq", **SSE2)
 
 
-@op("NP 0F AE/2 Md", ends=False, **SSE)
+@op("NP 0F AE/2 Md", **SSE)
 def ldmxcsr(cpu: Cpu, a: Any) -> None:
     v = a.zext(64)
     with when((v & ~MXCSR_MASK) != 0):

@@ -76,12 +76,14 @@ def to_integers(cpu: Cpu, lanes: Lanes, w: int, truncate: bool) -> Value:
 
 # -- from integers and between formats
 def from_integers(cpu: Cpu, lanes: Lanes, w: int) -> Value:
-    """Floats of w bits from integers; 32 bits always fit a double."""
+    """Floats of w bits from integers; 32 bits always fit a double, and what fits the significand is exact under any MXCSR."""
     fast = joined([converted("sitofp", x, w) for x in lanes])
     if (lanes[0].w, w) == (32, 64):
         return fast
     convert = getattr(ieee754, f"i{lanes[0].w}_to_f{w}")
-    return guarded(cpu, fast, calm(cpu), w, lambda control: [convert(x, control) for x in lanes])
+    most = 1 << FRACTION[w]
+    exact = all_of([(x + most).u <= 2 * most for x in lanes])
+    return guarded(cpu, fast, calm(cpu) | exact, w, lambda control: [convert(x, control) for x in lanes])
 
 
 def widened(cpu: Cpu, lanes: Lanes) -> Value:
