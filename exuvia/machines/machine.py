@@ -241,6 +241,8 @@ class Machine:
             self.reset()
         self.clock.resume()
         self.status = "running"
+        with self._wake:  # the watcher sleeps while the clock stands
+            self._wake.notify_all()
 
     # The loop.
 

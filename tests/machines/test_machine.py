@@ -171,6 +171,23 @@ def test_pause_stops_processor_and_clock() -> None:
     assert times[0] == times[1] < times[2]
 
 
+def test_a_timer_goes_on_after_a_pause() -> None:
+    machine = Bare(MachineConfig(), forever("spin"))
+    timer = machine.clock.timer(lambda: machine.exit(6))
+    timer.set(60_000_000)
+
+    def outside() -> None:
+        time.sleep(0.02)
+        machine.pause()
+        time.sleep(0.1)
+        machine.resume()
+
+    other = threading.Thread(target=outside)
+    other.start()
+    assert machine.run() == 6
+    other.join()
+
+
 def test_paused_at_the_start() -> None:
     machine = Bare(MachineConfig(paused=True), forever("hlt"))
     other = threading.Timer(0.02, lambda: machine.exit(0))
