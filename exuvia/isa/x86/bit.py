@@ -190,7 +190,9 @@ def adox(cpu: Cpu, a: Any, b: Any) -> None:
     a.set(wide.low(a.w))
 
 
-op("0F 1F/0 Ev | 0F 18/0 M | 0F 18/1 M | 0F 18/2 M | 0F 18/3 M | 0F 0D/0 M | 0F 0D/1 M | 0F 0D/2 M", "nop")(lambda cpu, a: None)
+op("0F 1F/0 Ev", "nop")(lambda cpu, a: None)
+for _code, _name in (("18/0", "nta"), ("18/1", "t0"), ("18/2", "t1"), ("18/3", "t2"), ("0D/0", ""), ("0D/1", "w"), ("0D/2", "wt1")):
+    op(f"0F {_code} M", "prefetch" + _name)(lambda cpu, a: None)
 for _code in ("19", "1A", "1B", "1C", "1D"):
     op(f"0F {_code} Ev,Gv", "nop")(lambda cpu, a, b: None)
 op("NP 0F 1E Ev,Gv | 66 0F 1E Ev,Gv | F3 0F 1E Ev,Gv", "nop")(lambda cpu, a, b: None)
