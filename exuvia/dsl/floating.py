@@ -26,7 +26,7 @@ FAR = 0x10000  # below every exponent
 
 @dataclass(frozen=True)
 class Format:
-    """`width` bits: sign, `exponent` bits of biased exponent, significand of `precision` bits, its leading bit stored only if `explicit`."""
+    """`width` bits: sign, `exponent` bits of biased exponent, significand of `precision` bits whose first is stored only if `explicit`."""
 
     name: str
     width: int
@@ -142,7 +142,7 @@ class Result:
 
     def packed(self, w: int) -> Value:
         """value | flags << width, as w bits."""
-        return self.value.zext(w) | (self.flags.zext(w) << self.value.w)
+        return self.value.read().zext(w) | (self.flags.read().zext(w) << self.value.read().w)
 
 
 NanRule = Callable[[Number, Number], Value]

@@ -2,11 +2,12 @@
 
 Names: `f32_add`, `f64_sqrt`, `f32_to_i64` and so on. Every function's last argument is the 32-bit `control`: rounding mode in bits 14:13,
 FTZ in bit 15, DAZ in bit 6, exception masks in bits 12:7 (an unmasked underflow is one even where the result is exact). Every result is
-value | exceptions << width of the value, in 64 bits where the value has 32 and in 128 where it has 64; the exceptions are IE DE ZE OE UE PE
-in bits 0 to 5, new ones only. NaN results follow SSE: the first operand's if it is one, else the second's, made quiet (SDM vol. 1, table 4-7).
+value | exceptions << width of the value, in 64 bits where the value has 32 and in 128 where it has 64; the exceptions are IE DE ZE OE UE
+PE in bits 0 to 5, new ones only. NaN results follow SSE: the first operand's if it is one, else the second's, made quiet (SDM vol. 1,
+table 4-7).
 
     fN_add sub mul div min max (a, b, control)        fN_sqrt (a, control)
-    fN_compare, fN_compare_quiet (a, b, control)      relation: 0 greater, 1 less, 2 equal, 3 unordered; quiet: only a signalling NaN is invalid
+    fN_compare, fN_compare_quiet (a, b, control)      0 greater, 1 less, 2 equal, 3 unordered; quiet: only a signalling NaN is invalid
     fN_round (a, imm, control)                        ROUNDSS: imm (8 bits) 1:0 mode, 2 take the mode from control, 3 no PE
     fN_to_i32, fN_to_i64, fN_to_iM_truncate (a, control)
     iM_to_fN (a, control), f32_to_f64, f64_to_f32 (a, control)
@@ -18,7 +19,7 @@ from collections.abc import Callable
 from typing import Any
 
 from exuvia.dsl import floating
-from exuvia.dsl.floating import BINARY32, BINARY64, DE, IE, PE, TRUNCATE, Control, Format, NanRule, Number, Result, flag, result
+from exuvia.dsl.floating import BINARY32, BINARY64, PE, TRUNCATE, Control, Format, Number, Result, result
 from exuvia.dsl.trace import Function, function, when
 from exuvia.dsl.values import Value, lift
 

@@ -1,7 +1,7 @@
 """The x87's arithmetic on 80-bit values as functions, under a control word (SDM vol. 1, 8.1.5, 8.4, 8.5).
 
-The last argument `fcw` is the x87 control word in 64 bits. With bit 16 (or 17) of it set the first (or second) operand counts as denormal: it
-was, before it was widened. Every result is value | exceptions << width of the value, where the exceptions are bits of the
+The last argument `fcw` is the x87 control word in 64 bits. With bit 16 (or 17) of it set the first (or second) operand counts as
+denormal: it was, before it was widened. Every result is value | exceptions << width of the value, where the exceptions are bits of the
 status word: IE DE ZE OE UE PE, and C1 (bit 9) where the magnitude was rounded up. A result whose unmasked overflow or underflow goes to a
 register has its exponent wrapped by 24576 (SDM vol. 1, 8.5.4, 8.5.5).
 """
@@ -12,9 +12,25 @@ from collections.abc import Callable
 from typing import Any
 
 from exuvia.dsl import floating
-from exuvia.dsl.floating import BINARY32, BINARY64, EXTENDED, FAR, IE, TRUNCATE, ZE, Control, Format, Number, Result, flag, pack, rarely, result, rounded
+from exuvia.dsl.floating import (
+    BINARY32,
+    BINARY64,
+    EXTENDED,
+    FAR,
+    IE,
+    TRUNCATE,
+    ZE,
+    Control,
+    Format,
+    Number,
+    Result,
+    flag,
+    pack,
+    result,
+    rounded,
+)
 from exuvia.dsl.ieee754 import define
-from exuvia.dsl.trace import Function, Var, loop, when
+from exuvia.dsl.trace import Function, Var, loop, rarely, when
 from exuvia.dsl.values import Value, lift
 
 INDEFINITE = EXTENDED.indefinite
@@ -120,20 +136,15 @@ def scale(f: Format, a: Number, b: Number, c: Control, nan: floating.NanRule) ->
         with when((exponent.s < 0) & ~c.underflow_masked):
             r.set(floating.zero(f, a.sign), floating.UE | floating.PE)
     r.flags.set(r.flags | denormal)
-    with rarely(a.zero | a.odd | b.odd | b.zero):
-        with when(b.zero | a.zero | a.infinite):
-            r.set(canonical(a), denormal)
+    with rarely(a.zero | a.odd | b.odd):
+        with when(a.zero | a.infinite):
+            r.set(a.raw, denormal)
         with when(b.infinite):
             bad = b.sign.choose(a.infinite, a.zero)
             value = b.sign.choose(floating.zero(f, a.sign), floating.infinity(f, a.sign))
             r.set(bad.choose(INDEFINITE, value), bad.choose(IE, denormal))
         floating.nans(f, a, b, nan, r)
     return r
-
-
-def canonical(a: Number) -> Value:
-    """The operand itself; a pseudo-denormal as the normal number that it equals."""
-    return a.raw | ((a.tiny & a.raw.bit(63)).zext(80) << 64)
 
 
 def integral(a: Number, fcw: Value) -> Result:
@@ -178,11 +189,11 @@ def remainder(f: Format, a: Number, b: Number, c: Control, nan: floating.NanRule
     scaled = (distance.s < 0).choose(rest << 1, rest)
     unit = (distance.s < 0).choose(a.exponent, a.exponent - steps + 1)
     sign = Var(a.sign)
-    left = Var(scaled)
+    left = Var(lift(scaled))
     if nearest:
         divisor = b.significand.zext(128) << 1
         close = ((distance + 1) == 0).choose(b.significand.zext(128) << 2, divisor)
-        below = (distance + 1).s < 0
+        below = ((distance + 1).s < 0) | b.infinite
         more = ~partial & ~below & ((left << 1).u > close)
         tie = ~partial & ~below & ((left << 1) == close) & quotient.bit(0)
         with when(more | tie):
@@ -190,7 +201,7 @@ def remainder(f: Format, a: Number, b: Number, c: Control, nan: floating.NanRule
             sign.set(~sign)
             quotient.set(quotient + 1)
     zeros = left.leading
-    r = rounded(f, sign, unit + 63 - zeros.low(32), left << (zeros & 127), c)
+    r = rounded(f, sign.read(), unit + 63 - zeros.low(32), left << (zeros & 127), c)
     low = quotient.low(16)
     codes = ((low & 4) << 6) | ((low & 2) << 13) | ((low & 1) << 9)
     codes = partial.choose(lift(C2, 16), codes)
@@ -199,8 +210,6 @@ def remainder(f: Format, a: Number, b: Number, c: Control, nan: floating.NanRule
     with rarely((left == 0) | a.odd | b.odd | b.zero | a.zero):
         with when((left == 0) | a.zero):
             r.set(floating.zero(f, a.sign), denormal | a.zero.choose(0, codes))
-        with when(b.infinite):
-            r.set(canonical(a), denormal)
         with when(a.infinite | b.zero):
             r.set(INDEFINITE, IE)
         floating.nans(f, a, b, nan, r)
@@ -258,7 +267,7 @@ f80_scale = define(
 )  # fmt: skip
 f32_to_f80, f32_operand = widening(BINARY32)
 f64_to_f80, f64_operand = widening(BINARY64)
-i64_to_f80 = define("i64_to_f80", (64,), 128, lambda a: finish(floating.from_integer(EXTENDED, a, controlled(lift(0x37F, 64), precision=False))))
+i64_to_f80 = define("i64_to_f80", (64,), 128, lambda a: finish(floating.from_integer(EXTENDED, a, controlled(lift(0x37F, 64), False))))
 
 
 def integers(name: str, truncate: bool) -> dict[int, Function]:

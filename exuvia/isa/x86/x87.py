@@ -166,7 +166,7 @@ def memory_operand(cpu: Cpu, m: Any, integer: bool, mark: int = SECOND_DENORMAL)
 
 
 def arithmetic(number: int, name: str, f: Function, swap: bool) -> None:
-    """The five encodings of an operation: ST(0) with memory, with integers in memory, with ST(i), and ST(i) with ST(0) without and with a pop."""
+    """An operation's encodings: ST(0) with a number or an integer in memory, with ST(i), and ST(i) with ST(0), also with a pop."""
 
     def with_memory(integer: bool) -> Callable[..., None]:
         def text(cpu: Cpu, m: Any) -> None:

@@ -71,7 +71,7 @@ def waiting(rows: str, name: str = "", **facts: Any) -> Callable[[Callable[..., 
 
 def physical(cpu: Cpu, i: Any) -> Value:
     """The number of the physical register that is ST(i)."""
-    return (cpu.top + lift(i, 64)) & 7
+    return (lift(i, 64) + cpu.top) & 7
 
 
 def read(cpu: Cpu, i: Any) -> tuple[Value, Value]:
@@ -108,7 +108,7 @@ def pop(cpu: Cpu, done: Value) -> None:
 
 
 def push(cpu: Cpu, value: Value, flags: Value | int = 0, empty: Value | int = 0) -> Value:
-    """Push; onto a full register only the indefinite NaN, and a stack overflow is reported unless the source is `empty`. Returns whether it was done."""
+    """Push; onto a full register only the indefinite NaN, with a stack overflow unless the source is `empty`. Whether it was done."""
     p = physical(cpu, -1)
     full = ((cpu.ftw.u >> p).low(1) == 0) & ~lift(empty, 1)
     done = settle(cpu, full.choose(lift(OVERFLOW, 16), flags), keeps=C1 | 0x47)
