@@ -24,7 +24,8 @@ ALWAYS = frozenset(("len", "off", "slot"))
 class Walk:
     """One pass over a trace's effects in order."""
 
-    def __init__(self) -> None:
+    def __init__(self, keeps: bool = False) -> None:
+        self.stores = {op: text for op, text in STORES.items() if not (keeps and op == "poke")}
         self.found: list[str] = []
         self.fields: set[str] = set()
         self.seen: set[int] = set()
@@ -94,7 +95,7 @@ class Walk:
                 self.checked.add(k)
             elif n.op == "raise" and stored not in ("", KEPT):
                 self.say(f"a {FAULTS[n.op]} after {stored}: raise it first")
-            elif n.op in STORES:
+            elif n.op in self.stores:
                 stored = KEPT if n.op == "poke" and not stored and effects[-1].op == "raise" else STORES[n.op]
             if n.op in ENDS and i + 1 < len(effects):
                 self.say(f"nothing can follow {n.op}")
@@ -142,13 +143,14 @@ class Walk:
             self.use(flags.args, scope)
 
 
-def problems(trace: Trace, has: Iterable[str], operands: Mapping[str, Iterable[str]]) -> list[str]:
+def problems(trace: Trace, has: Iterable[str], operands: Mapping[str, Iterable[str]], keeps: bool = False) -> list[str]:
     """What is wrong with one text.
 
-    `has`: the record fields that the encoding fills. `operands`: for each operand the fields of which the text must use one. A text
+    `has`: the record fields that the encoding fills. `operands`: for each operand the fields of which the text must use one. `keeps`:
+    what is written to register files at once is meant to stay where a fault follows. A text
     without any effect or write is a hint (NOP), one that ends in a fault is undefined (UD2): they may leave their operands alone.
     """
-    w = Walk()
+    w = Walk(keeps)
     scope: set[int] = set()
     w.body(trace.body, scope, "")
     if not trace.body or trace.body[-1].op not in ("raise", "retry"):

@@ -57,7 +57,7 @@ def check_row(row: Row, variant: int, mode: int) -> list[str]:
         cpu = row.trace(variant, int(facts["code"]), int(facts["stack"]), bool(facts["flat"]))
     except Exception as mistake:
         return [f"cannot be read: {type(mistake).__name__}: {mistake}"]
-    found = problems(cpu, fields(row), operand_fields(row, cpu))
+    found = problems(cpu, fields(row), operand_fields(row, cpu), bool(row.facts.get("keeps")))
     if any(place[0] == "pc" for place in cpu.env) and not (row.facts.get("ends") or row.facts.get("branch")):
         found.append("the text sets the pc, but the row has neither the fact `ends` nor `branch`")
     return found

@@ -35,7 +35,7 @@ class Row:
     block), conditional (a branch that may fall through), string (a repeatable string instruction), repne (both REPs mean something),
     locks ("may" LOCK, or "always" for XCHG), modifies (memory operand is written), shadow (the next instruction runs before interrupts),
     feature (name of the CPUID feature), unaligned, byte, asize / segment (depends on address size / segment override without ModRM),
-    mmx / sse / x87 (which unit must be available).
+    mmx / sse / x87 (which unit must be available), keeps (registers that the text writes at once stay written where a fault follows).
     """
 
     def __init__(self, text: str, run: Callable[..., Any], facts: dict[str, Any]) -> None:

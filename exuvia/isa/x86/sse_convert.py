@@ -133,7 +133,7 @@ def mmx_conversion(rows: str, name: str, source: int, how: Conversion, feature: 
                 cpu.put_at(word, lift(0, 64), lift(0, 64))
         a.set(how(cpu, lanes))
 
-    op(rows, name, sse=True, feature=feature)(text)
+    op(rows, name, sse=True, feature=feature, keeps=True)(text)
 
 
 # fmt: off
