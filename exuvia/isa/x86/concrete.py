@@ -22,11 +22,12 @@ if TYPE_CHECKING:
 
 
 class Fault(Exception):
-    """An exception of the processor (SDM vol. 3, 6.15). `address` is what CR2 gets where it is a page fault."""
+    """An exception of the processor (SDM vol. 3, 6.15). `address` is what CR2 gets where it is a page fault, `debug` what DR6 gets where
+    it is a debug exception."""
 
-    def __init__(self, vector: int, error: int | None = None, address: int | None = None) -> None:
+    def __init__(self, vector: int, error: int | None = None, address: int | None = None, debug: int = 0) -> None:
         super().__init__(f"exception {vector}" + (f", error {error:#x}" if error is not None else ""))
-        self.vector, self.error, self.address = vector, error, address
+        self.vector, self.error, self.address, self.debug = vector, error, address, debug
 
 
 RARE: dict[str, Callable[..., None]] = {}
@@ -146,6 +147,7 @@ class Processor:
         """Deliver a fault of the instruction at linear address `here`."""
         if fault.address is not None:
             self.cr2 = fault.address
+        self.dr6 |= fault.debug
         self.vector, self.event, self.error = fault.vector, 0, fault.error or 0
         self.event_has_error = int(fault.error is not None)
         self.event_ip = self.offset(here)

@@ -63,9 +63,10 @@ def update_tlb(cpu: Cpu) -> None:
     cpu.effect("switch_tlb", 0, index)
 
 
-def update_mode(cpu: Cpu) -> None:
-    """After a change of CS, SS, CPL, CR0, EFER, EFLAGS.VM or AC: the mode word and the TLB in force."""
-    cs, ss = cpu.get(("seg_attributes", CS, 64)), cpu.get(("seg_attributes", SS, 64))
+def update_mode(cpu: Cpu, ss: Value | None = None) -> None:
+    """After a change of CS, SS, CPL, CR0, EFER, EFLAGS.VM or AC: the mode word and the TLB in force. `ss`: SS's attributes."""
+    cs = cpu.get(("seg_attributes", CS, 64))
+    ss = cpu.get(("seg_attributes", SS, 64)) if ss is None else ss
     long = ((cpu.efer & EFER_LMA) != 0) & ((cs & ATTRIBUTE_L) != 0)
     curved = ((cpu.unflat & 15) != 0).zext(64) << 2
     other = (((cs & ATTRIBUTE_DB) != 0).zext(64) | (((ss & ATTRIBUTE_DB) != 0).zext(64) << 1) | curved) + 1

@@ -119,8 +119,10 @@ def load_segment(cpu: Cpu, slot: Slot, selector: Value) -> None:
         base.set(b)
         limit.set(n)
         attributes.set(a | 1)
-    set_segment(cpu, slot, selector, base.read(), limit.read(), attributes.read())
-    update_mode(cpu)
+    loaded = attributes.read()
+    set_segment(cpu, slot, selector, base.read(), limit.read(), loaded)
+    # a slot that is a record's field may be SS, which a read of SS's words would not see
+    update_mode(cpu, stack.choose(loaded, cpu.get(("seg_attributes", SS, 64))))
 
 
 def hold_interrupts(cpu: Cpu, stack: Value) -> None:
@@ -354,12 +356,12 @@ def far(cpu: Cpu, selector: Value, ip: Value, call: bool) -> None:
 
 
 def far_direct(code: str, name: str, call: bool) -> None:
-    """The pointer stands in the instruction: `imm` holds offset, then selector above it."""
+    """The pointer stands in the instruction: `imm` holds the offset in its lower half, the selector in its upper."""
 
     @op(f"{code} A", name, only=32, osize=True, ends=True)
     def run(cpu: Cpu, target: Any) -> None:
         imm = cpu.field("imm")
-        far(cpu, imm.bits(cpu.osize + 15, cpu.osize), imm.low(cpu.osize), call)
+        far(cpu, imm.bits(47, 32), imm.low(cpu.osize), call)
 
 
 def far_indirect(code: str, name: str, call: bool) -> None:

@@ -105,8 +105,7 @@ def write_debug(cpu: Processor, number: int, value: int) -> None:
 @rare
 def general_detect(cpu: Processor) -> None:
     """DR7.GD: the debug registers are watched."""
-    cpu.dr6 |= 1 << 13
-    raise Fault(DB)
+    raise Fault(DB, debug=1 << 13)
 
 
 @rare

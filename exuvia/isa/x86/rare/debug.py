@@ -1,7 +1,4 @@
-"""Debug exceptions: single step, breakpoints (SDM vol. 3, chapter 17). An engine that single-steps asks here.
-
-DR6 bits that a fault gathers survive its delivery: `Fault` takes register writes back, so DR6 is set by these functions outside of `perform`.
-"""
+"""Debug exceptions: single step, breakpoints (SDM vol. 3, chapter 17). An engine that single-steps asks here."""
 
 from __future__ import annotations
 
@@ -37,8 +34,7 @@ def matches(cpu: Processor, linear: int, size: int, kinds: tuple[int, ...]) -> i
 def before_instruction(cpu: Processor, linear: int) -> None:
     """An instruction breakpoint is a fault, unless RF is set; DR6 tells which."""
     if not cpu.eflags & RF and (found := matches(cpu, linear, 1, (EXECUTE,))):
-        cpu.dr6 |= found
-        raise Fault(DB)
+        raise Fault(DB, debug=found)
 
 
 def after_instruction(cpu: Processor, stepped: bool, accesses: list[tuple[int, int, bool]]) -> bool:
