@@ -21,7 +21,8 @@ RESET_CONTROL = 0x37F
 
 def status(cpu: Cpu) -> Value:
     """The status word as software sees it (16 bits)."""
-    return (cpu.fsw | (cpu.top << 11)).low(16)
+    word: Value = (cpu.fsw | (cpu.top << 11)).low(16)
+    return word
 
 
 def set_status(cpu: Cpu, word: Value, control: Value) -> None:
@@ -344,7 +345,8 @@ def components(cpu: Cpu, boundary: Memory) -> Value:
     with when((cpu.cr0 & CR0_TS) != 0):
         raise_(NM)
     aligned(cpu, boundary, 64)
-    return (cpu.reg(0, 32).zext(64) | (cpu.reg(16, 32).zext(64) << 32)) & cpu.xcr0
+    wanted: Value = (cpu.reg(0, 32).zext(64) | (cpu.reg(16, 32).zext(64) << 32)) & cpu.xcr0
+    return wanted
 
 
 def save(cpu: Cpu, m: Any) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 from exuvia.dsl.trace import Function, when
 from exuvia.dsl.values import Value, lift
-from exuvia.isa.x86 import extended
+from exuvia.isa.x86 import extended, transcendental
 from exuvia.isa.x86.cpu import Cpu
 from exuvia.isa.x86.extended import C1, C2, INDEFINITE
 from exuvia.isa.x86.x87_stack import CODES, OVERFLOW, UNDERFLOW, physical, pop, put, read, settle, unless_empty, x87
@@ -74,19 +74,17 @@ remainder("D9 =F8", "fprem",  extended.f80_prem)
 remainder("D9 =F5", "fprem1", extended.f80_prem1)
 
 
-def push_second(cpu: Cpu, empty: Value, first: Value, second: Value, flags: Value, wanted: Value | None = None) -> None:
-    """Replace ST(0) and push another; `wanted`: whether there is a result to push, else ST(0) stays."""
-    p = physical(cpu, -1)
-    full = (cpu.ftw.u >> p).low(1) == 0
-    wanted = lift(1, 1) if wanted is None else wanted
-    fault = full & ~empty & wanted
-    flags = fault.choose(lift(OVERFLOW, 16), empty.choose(lift(UNDERFLOW, 16), flags))
-    done = settle(cpu, flags, C1 | CODES if wanted.constant is None else C1, keeps=0x4747 if wanted.constant is None else 0x247) & wanted
-    bad = empty | fault
-    old = physical(cpu, 0)
+def push_second(cpu: Cpu, empty: Value, first: Value, second: Value, flags: Value, clears: int = C1, wanted: Value | None = None) -> None:
+    """Replace ST(0) and push another. Where there is no result, `wanted` is 0 and only the flags are recorded."""
+    p, old = physical(cpu, -1), physical(cpu, 0)
+    fault = empty | ((cpu.ftw.u >> p).low(1) == 0)
+    flags = fault.choose(empty.choose(lift(UNDERFLOW, 16), OVERFLOW), flags)
+    done = settle(cpu, flags, clears, keeps=C1 | C2 | 0x47)
+    if wanted is not None:
+        done = done & (fault | wanted)
     with when(done):
-        cpu.put_at("st", old, bad.choose(lift(INDEFINITE, 80), first))
-        cpu.put_at("st", p, bad.choose(lift(INDEFINITE, 80), second))
+        cpu.put_at("st", old, fault.choose(lift(INDEFINITE, 80), first))
+        cpu.put_at("st", p, fault.choose(lift(INDEFINITE, 80), second))
         cpu.ftw = cpu.ftw & ~(lift(1, 64) << p) & ~(lift(1, 64) << old)
         cpu.top = p
 
@@ -97,3 +95,29 @@ def fxtract(cpu: Cpu) -> None:
     a, empty = read(cpu, 0)
     r = extended.f80_significand(a, cpu.fcw)
     push_second(cpu, empty, extended.f80_exponent(a, cpu.fcw).low(80), r.low(80), r.bits(95, 80))
+
+
+of_one("D9 =F0", "f2xm1", transcendental.f80_2xm1)
+of_one("D9 =FE", "fsin",  transcendental.f80_sin, clears=C1 | C2)
+of_one("D9 =FF", "fcos",  transcendental.f80_cos, clears=C1 | C2)
+of_two("D9 =F1", "fyl2x",   transcendental.f80_yl2x,   pops=True)
+of_two("D9 =F9", "fyl2xp1", transcendental.f80_yl2xp1, pops=True)
+of_two("D9 =F3", "fpatan",  transcendental.f80_atan,   pops=True)
+
+
+@x87("D9 =FB")
+def fsincos(cpu: Cpu) -> None:
+    a, empty = read(cpu, 0)
+    s, c = transcendental.f80_sin(a, cpu.fcw), transcendental.f80_cos(a, cpu.fcw)
+    flags = s.bits(95, 80) | c.bits(95, 80)
+    push_second(cpu, empty, s.low(80), c.low(80), flags, C1 | C2, wanted=flags.bit(10) == 0)
+
+
+@x87("D9 =F2")
+def fptan(cpu: Cpu) -> None:
+    """ST(0) becomes the tangent, and 1 is pushed; a NaN is both."""
+    a, empty = read(cpu, 0)
+    r = transcendental.f80_tan(a, cpu.fcw)
+    value, flags = r.low(80), r.bits(95, 80)
+    second = (value.bits(78, 64) == 0x7FFF).choose(value, transcendental.ONE)
+    push_second(cpu, empty, value, second, flags, C1 | C2, wanted=flags.bit(10) == 0)

@@ -71,7 +71,8 @@ def waiting(rows: str, name: str = "", **facts: Any) -> Callable[[Callable[..., 
 
 def physical(cpu: Cpu, i: Any) -> Value:
     """The number of the physical register that is ST(i)."""
-    return (lift(i, 64) + cpu.top) & 7
+    p: Value = (lift(i, 64) + cpu.top) & 7
+    return p
 
 
 def read(cpu: Cpu, i: Any) -> tuple[Value, Value]:
@@ -86,7 +87,7 @@ def settle(cpu: Cpu, flags: Value, clears: int = C1, keeps: int = CODES | 0x47) 
     An unmasked IE, DE or ZE ends the instruction before it computes, so that of its exceptions only those that `keeps` has stay.
     """
     f = flags.zext(64)
-    early = (f & ~cpu.fcw & 7) != 0
+    early: Value = (f & ~cpu.fcw & 7) != 0
     f = early.choose(f & keeps, f)
     reported = ((f & ~cpu.fcw & 0x3F) != 0).choose(lift(ES | B, 64), 0)
     cpu.fsw = (cpu.fsw & ~clears) | f | reported
