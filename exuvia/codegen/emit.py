@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from exuvia.codegen.instructions import host_instruction
 from exuvia.dsl.trace import Function, Trace
 from exuvia.dsl.values import Node, signed
 
@@ -28,6 +29,8 @@ def vector(n: Node) -> bool:
         return True
     if n.op == "get":
         return True
+    if n.op == "call":
+        return host_instruction(n.attr.name) is not None
     if n.op in ("and", "or", "xor"):
         return any(map(vector, n.args))
     if n.op in ("select", "merge"):
@@ -219,7 +222,18 @@ class Emitter:
             return self.call_intrinsic(f"llvm.fptosi.sat.i{n.w}.f{x.w}", f"i{n.w}", (FLOATS[x.w], self.scalar(x, i)))
         return self.let(f"bitcast {FLOATS[n.w]} {self.float(n, i)} to i{n.w}")
 
+    def host_call(self, n: Node, i: Instruction) -> tuple[str, Any] | None:
+        """The host's own instruction for a function, and the type it gives."""
+        if (h := host_instruction(n.attr.name)) is None:
+            return None
+        args = [f"{t} {self.lanes(x, t, i) if x.w == 128 else self.value(x, i)}" for t, x in zip(h.types, n.args, strict=True)]
+        extra = [x.split()[0] + " immarg" for x in h.extra]
+        self.declares.add(f"declare {h.result} @{h.intrinsic}({', '.join([*h.types, *extra])})")
+        return h.result, self.let(f"call {h.result} @{h.intrinsic}({', '.join([*args, *h.extra])})")
+
     def value_call(self, n: Node, i: Instruction) -> Any:
+        if (host := self.host_call(n, i)) is not None:
+            return host[1]
         f: Function = n.attr
         args = [(f"i{x.w}", self.value(x, i)) for x in n.args]
         return self.let(f"call i{n.w} {self.function(f)}({', '.join(f'{t} {v}' for t, v in args)})")
@@ -344,6 +358,8 @@ class Emitter:
         if n.op in ("lanes", "lanes1"):
             t, r = self.lane_operation(n, i)
             return r if t == "<2 x i64>" else self.let(f"bitcast {t} {r} to <2 x i64>")
+        if n.op == "call" and (host := self.host_call(n, i)) is not None:
+            return host[1] if host[0] == "<2 x i64>" else self.let(f"bitcast {host[0]} {host[1]} to <2 x i64>")
         if n.op == "shuffle":
             t, r = self.choose_lanes(n, i)
             return r if t == "<2 x i64>" else self.let(f"bitcast {t} {r} to <2 x i64>")

@@ -128,6 +128,8 @@ class InState(Emitter):
         return self.load("ptr", self.let(f"getelementptr ptr, ptr {table}, i64 {function_number(f)}"))
 
     def value_call(self, n: Node, i: Instruction) -> Any:
+        if (host := self.host_call(n, i)) is not None:
+            return host[1]
         args = ["ptr %st", *(f"i{x.w} {self.value(x, i)}" for x in n.args)]
         return self.let(f"call i{n.w} {self.function(n.attr)}({', '.join(args)})")
 

@@ -49,7 +49,9 @@ def compiled(functions: list[Function], level: int = 1) -> dict[str, Callable[..
     llvm.initialize_native_asmprinter()
     module = llvm.parse_assembly(Plain(functions).module())
     module.verify()
-    machine = llvm.Target.from_default_triple().create_target_machine(opt=level)
+    machine = llvm.Target.from_default_triple().create_target_machine(
+        opt=level, cpu=llvm.get_host_cpu_name(), features=llvm.get_host_cpu_features().flatten()
+    )
     engine: Any = llvm.create_mcjit_compiler(module, machine)
     engine.finalize_object()
     return {f.name: caller(engine, f) for f in functions}

@@ -35,7 +35,8 @@ def inverse(v: Value) -> Value:
     """Bytes to their inverses: the power 254; zero stays (FIPS 197, 5.1.1)."""
     x2 = product(v, v)
     x3 = product(x2, v)
-    x12 = product(product(x3, x3), product(x3, x3))
+    x6 = product(x3, x3)
+    x12 = product(x6, x6)
     x15, x14 = product(x12, x3), product(x12, x2)
     x240 = x15
     for _ in range(4):
@@ -82,12 +83,32 @@ def unmixed(v: Value) -> Value:
     return mixed(v ^ four)
 
 
+@function(128, 128, returns=128)
+def aes_encrypt(state: Value, key: Value) -> Value:
+    return mixed(shifted_rows(aes_substitute(state), 1)) ^ key
+
+
+@function(128, 128, returns=128)
+def aes_encrypt_last(state: Value, key: Value) -> Value:
+    return shifted_rows(aes_substitute(state), 1) ^ key
+
+
+@function(128, 128, returns=128)
+def aes_decrypt(state: Value, key: Value) -> Value:
+    return unmixed(shifted_rows(aes_substitute_back(state), -1)) ^ key
+
+
+@function(128, 128, returns=128)
+def aes_decrypt_last(state: Value, key: Value) -> Value:
+    return shifted_rows(aes_substitute_back(state), -1) ^ key
+
+
 # fmt: off
-pure("66 0F38 DB Vx,Wx", lambda a, b: unmixed(b.read()),                                        "aesimc",     **AES)
-pure("66 0F38 DC Vx,Wx", lambda a, b: mixed(shifted_rows(aes_substitute(a), 1)) ^ b,            "aesenc",     **AES)
-pure("66 0F38 DD Vx,Wx", lambda a, b: shifted_rows(aes_substitute(a), 1) ^ b,                   "aesenclast", **AES)
-pure("66 0F38 DE Vx,Wx", lambda a, b: unmixed(shifted_rows(aes_substitute_back(a), -1)) ^ b,    "aesdec",     **AES)
-pure("66 0F38 DF Vx,Wx", lambda a, b: shifted_rows(aes_substitute_back(a), -1) ^ b,             "aesdeclast", **AES)
+pure("66 0F38 DB Vx,Wx", lambda a, b: unmixed(b.read()), "aesimc",     **AES)
+pure("66 0F38 DC Vx,Wx", aes_encrypt,                    "aesenc",     **AES)
+pure("66 0F38 DD Vx,Wx", aes_encrypt_last,               "aesenclast", **AES)
+pure("66 0F38 DE Vx,Wx", aes_decrypt,                    "aesdec",     **AES)
+pure("66 0F38 DF Vx,Wx", aes_decrypt_last,               "aesdeclast", **AES)
 # fmt: on
 
 
@@ -105,11 +126,11 @@ def rotated(v: Value, n: int) -> Value:
 
 
 # -- carry-less multiplication
-@function(64, 64, returns=128)
+@function(128, 128, returns=128)
 def multiply_without_carry(a: Value, b: Value) -> Value:
-    """The product of polynomials over GF(2)."""
-    wide = a.zext(128)
-    r, rest = Var(lift(0, 128)), Var(b)
+    """The product of the low halves as polynomials over GF(2)."""
+    wide = a.low(64).zext(128)
+    r, rest = Var(lift(0, 128)), Var(b.low(64))
     with loop(lift(64, 64), r, rest):
         r.set((r << 1) ^ (rest.top.sext(128) & wide))
         rest.set(rest << 1)
@@ -118,7 +139,7 @@ def multiply_without_carry(a: Value, b: Value) -> Value:
 
 @op("66 0F3A 44 Vx,Wx,Ib", sse=True, feature="pclmulqdq")
 def pclmulqdq(cpu: Cpu, a: Any, b: Any, i: Any) -> None:
-    a.set(multiply_without_carry(a.lane_at(i.bit(0).zext(64), 64), b.lane_at(i.bit(4).zext(64), 64)))
+    a.set(multiply_without_carry(*(x.lane_at(i.bit(k).zext(64), 64).zext(128) for x, k in ((a, 0), (b, 4)))))
 
 
 # -- SHA (FIPS 180-4, 4.1, 6.1, 6.2)

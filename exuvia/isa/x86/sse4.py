@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from exuvia.dsl.trace import Var, function, loop
+from exuvia.dsl.trace import Function, Var, function, loop
 from exuvia.dsl.values import Value, concat, lift
 from exuvia.isa.x86.cpu import Cpu
 from exuvia.isa.x86.forms import op, pure
@@ -166,19 +166,26 @@ pure("66 0F3A 42 Vx,Wx,Ib", sums_of_differences, "mpsadbw", **SSE41)
 
 
 # CRC32 with the polynomial 11EDC6F41 (iSCSI), bits reversed
-@function(32, 64, 64, returns=32)
-def crc32c(crc: Value, data: Value, bits: Value) -> Value:
-    """The checksum carried over the low `bits` of data."""
-    mask = (lift(1, 64) << bits) - 1
-    low = Var((crc.zext(64) ^ data) & mask)
-    high = crc.zext(64).u >> bits
-    with loop(bits, low):
-        low.set((low.u >> 1) ^ (low.low(1).sext(64) & 0x82F63B78))
-    return (low ^ high).low(32)
+def crc32c(w: int) -> Function:
+    """The checksum carried over w bits; a checksum of 32 bits, in 64 where data are."""
+    total = max(w, 32)
+
+    def text(crc: Value, data: Value) -> Value:
+        crc = crc.low(32).zext(total)
+        rest = Var((crc.low(w) ^ data).zext(total))
+        with loop(lift(w, 64), rest):
+            rest.set((rest.u >> 1) ^ (rest.low(1).sext(total) & 0x82F63B78))
+        return rest ^ (crc.u >> w)
+
+    text.__name__ = f"crc32c_{w}"
+    return function(total, w, returns=total)(text)
+
+
+CRC32C = {w: crc32c(w) for w in (8, 16, 32, 64)}
 
 
 def crc32(cpu: Cpu, a: Register, b: Any) -> None:
-    a.set(crc32c(a.read(), b.zext(64), lift(b.w, 64)))
+    a.set(CRC32C[b.w](a.zext(max(b.w, 32)), b).low(32))
 
 
 op("F2 0F38 F0 Gd,Eb | F2 0F38 F1 Gd,Ev", "crc32", feature="sse4_2")(crc32)
