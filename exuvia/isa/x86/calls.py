@@ -49,7 +49,7 @@ def syscall(cpu: Cpu) -> None:
     flat(cpu, CS, selector, long.choose(lift(CODE64, 64), lift(CODE32, 64)))
     flat(cpu, SS, selector + 8, DATA)
     cpu.cpl = 0
-    cpu.pc = target
+    cpu.put(("pc", 0, 64), target)
     update_mode(cpu)
 
 
@@ -73,7 +73,7 @@ def sysret(cpu: Cpu) -> None:
     else:
         cpu.eflags = cpu.eflags | IF
     cpu.cpl = 3
-    cpu.pc = target
+    cpu.put(("pc", 0, 64), target)
     update_mode(cpu)
 
 
@@ -88,7 +88,7 @@ def sysenter(cpu: Cpu) -> None:
     flat(cpu, SS, selector + 8, DATA)
     cpu.put(("r", SP, 64), long.choose(cpu.sysenter_esp, cpu.sysenter_esp & 0xFFFFFFFF))
     cpu.cpl = 0
-    cpu.pc = long.choose(cpu.sysenter_eip, cpu.sysenter_eip & 0xFFFFFFFF)
+    cpu.put(("pc", 0, 64), long.choose(cpu.sysenter_eip, cpu.sysenter_eip & 0xFFFFFFFF))
     update_mode(cpu)
 
 
@@ -108,7 +108,7 @@ def sysexit(cpu: Cpu) -> None:
         flat(cpu, SS, cpu.sysenter_cs + 24 | 3, DATA | USER)
     cpu.put(("r", SP, 64), sp)
     cpu.cpl = 3
-    cpu.pc = ip
+    cpu.put(("pc", 0, 64), ip)
     update_mode(cpu)
 
 

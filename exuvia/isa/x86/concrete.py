@@ -13,8 +13,23 @@ from typing import TYPE_CHECKING, Any
 
 from exuvia.dsl.state import ISA_AT
 from exuvia.isa.x86.state import (
-    AC, ATTRIBUTE_DB, ATTRIBUTE_G, ATTRIBUTE_L, ATTRIBUTE_P, ATTRIBUTE_S, CR0_PE, CR4_SMAP, CS, EFER_LMA, LDTR, SEGMENTS, SS,
-    SYSTEM_FLAGS, TR, VM, layout,
+    AC,
+    ATTRIBUTE_DB,
+    ATTRIBUTE_G,
+    ATTRIBUTE_L,
+    ATTRIBUTE_P,
+    ATTRIBUTE_S,
+    CR0_PE,
+    CR4_SMAP,
+    CS,
+    EFER_LMA,
+    LDTR,
+    SEGMENTS,
+    SS,
+    SYSTEM_FLAGS,
+    TR,
+    VM,
+    layout,
 )  # fmt: skip
 
 if TYPE_CHECKING:
@@ -102,6 +117,8 @@ class Processor:
         d["numeric_error"] = lambda: None
 
     state: memoryview
+    unflat: int
+    dr6: int
     model: CpuModel
     gpr: Registers
     seg_selector: Registers

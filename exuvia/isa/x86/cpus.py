@@ -1,7 +1,7 @@
 """Processor models: what CPUID announces (SDM vol. 2, CPUID; AMD64 manual vol. 3, appendix E).
 
-`model("qemu64", ["+avx", "-sse3"])` -> CpuModel. A feature's name is the one in /proc/cpuinfo or QEMU's, and the one in the `feature` fact of
-an instruction's row. Only what works here has a name: a model announces nothing else.
+`model("qemu64", ["+popcnt", "-pni"])` -> CpuModel. A feature's name is the one in /proc/cpuinfo or QEMU's, and the one in the `feature`
+fact of an instruction's row. Only what works here has a name: a model announces nothing else.
 """
 
 from __future__ import annotations
@@ -15,34 +15,32 @@ class UnknownName(ValueError):
     """A processor model or feature that does not exist; the message names the nearest."""
 
 
-# feature -> leaf, register, bit
-_BITS = {
-    (1, "d"): "fpu vme:- de pse tsc msr pae mce cx8 apic -:- sep mtrr pge mca cmov pat pse36 -:- clflush -:- -:- -:- mmx fxsr sse sse2",
-    (1, "c"): "sse3 pclmulqdq -:- -:- -:- -:- -:- -:- -:- ssse3 -:- -:- -:- cx16 -:- -:- -:- pcid -:- sse4_1 sse4_2 -:- movbe popcnt -:- aes xsave "
-              "-:- -:- -:- rdrand hypervisor",
-    (7, "b"): "fsgsbase -:- -:- bmi1 -:- -:- -:- smep bmi2 erms invpcid -:- -:- -:- -:- -:- -:- -:- rdseed adx smap -:- -:- -:- -:- -:- -:- -:- -:- "
-              "sha_ni",
-    (7, "c"): "-:- -:- umip -:- -:- -:- -:- -:- -:- -:- -:- -:- -:- -:- -:- -:- -:- -:- -:- -:- -:- -:- rdpid",
-    (0x80000001, "d"): "-:- " * 11 + "syscall " + "-:- " * 8 + "nx -:- -:- -:- -:- -:- pdpe1gb rdtscp -:- lm",
-    (0x80000001, "c"): "lahf_lm -:- cr8legacy:- -:- -:- abm -:- -:- 3dnowprefetch",
-    (0xD, "a"): "xsaveopt",
-    (6, "a"): "-:- -:- arat",
-    (0x80000007, "d"): "-:- " * 8 + "constant_tsc",
-}  # fmt: skip
+# feature -> CPUID leaf, register, bit
 FEATURES: dict[str, tuple[int, str, int]] = {
-    name: (leaf, register, bit)
-    for (leaf, register), names in _BITS.items()
-    for bit, name in enumerate(names.split())
-    if not name.endswith(":-") and name != "-"
+    name: (leaf, register, int(bit))
+    for leaf, register, names in [
+        (1, "d", "fpu 0 de 2 pse 3 tsc 4 msr 5 pae 6 mce 7 cx8 8 apic 9 sep 11 mtrr 12 pge 13 mca 14 cmov 15 pat 16 pse36 17 clflush 19"),
+        (1, "d", "mmx 23 fxsr 24 sse 25 sse2 26"),
+        (1, "c", "pni 0 pclmulqdq 1 ssse3 9 cx16 13 pcid 17 sse4_1 19 sse4_2 20 movbe 22 popcnt 23 aes 25 xsave 26 rdrand 30"),
+        (1, "c", "hypervisor 31"),
+        (6, "a", "arat 2"),
+        (7, "b", "fsgsbase 0 bmi1 3 smep 7 bmi2 8 erms 9 invpcid 10 rdseed 18 adx 19 smap 20 sha_ni 29"),
+        (7, "c", "umip 2 rdpid 22"),
+        (0xD, "a", "xsaveopt 0"),
+        (0x80000001, "c", "lahf_lm 0 abm 5 3dnowprefetch 8"),
+        (0x80000001, "d", "syscall 11 nx 20 pdpe1gb 26 rdtscp 27 lm 29"),
+        (0x80000007, "d", "constant_tsc 8"),
+    ]
+    for name, bit in zip(names.split()[::2], names.split()[1::2])
 }
 ALIASES = {
-    "pni": "sse3", "sse4.1": "sse4_1", "sse4.2": "sse4_2", "sse4-1": "sse4_1", "sse4-2": "sse4_2", "sha-ni": "sha_ni", "lahf-lm": "lahf_lm",
+    "sse3": "pni", "sse4.1": "sse4_1", "sse4.2": "sse4_2", "sse4-1": "sse4_1", "sse4-2": "sse4_2", "sha-ni": "sha_ni", "lahf-lm": "lahf_lm",
     "lzcnt": "abm", "i64": "lm", "xd": "nx", "invtsc": "constant_tsc", "clfsh": "clflush", "ffxsr": "fxsr",
 }  # fmt: skip
 
-_BASE = "fpu de pse tsc msr pae mce cx8 apic sep mtrr pge mca cmov pat pse36 clflush mmx fxsr sse sse2 sse3 hypervisor"
+_BASE = "fpu de pse tsc msr pae mce cx8 apic sep mtrr pge mca cmov pat pse36 clflush mmx fxsr sse sse2 pni hypervisor"
 _LONG = "syscall nx lm lahf_lm"
-_ALL = " ".join(FEATURES)
+_BRAND = "Exuvia Virtual CPU version 1.0"
 
 
 @dataclass(frozen=True)
@@ -59,13 +57,13 @@ class Kind:
 
 
 MODELS = {
-    "qemu64": Kind(15, 107, 1, "AuthenticAMD", "Exuvia Virtual CPU version 1.0", f"{_BASE} {_LONG} cx16", "64-bit baseline, as QEMU's model of that name"),
-    "qemu32": Kind(6, 6, 3, "GenuineIntel", "Exuvia Virtual CPU version 1.0", f"{_BASE}".replace("mce ", ""), "32-bit baseline"),
-    "max": Kind(15, 107, 1, "AuthenticAMD", "Exuvia Virtual CPU version 1.0", _ALL, "everything this processor can do"),
-}  # fmt: skip
+    "qemu64": Kind(15, 107, 1, "AuthenticAMD", _BRAND, f"{_BASE} {_LONG} cx16", "64-bit baseline, as QEMU's model of that name"),
+    "qemu32": Kind(6, 6, 3, "GenuineIntel", _BRAND, _BASE, "32-bit baseline, as QEMU's model of that name"),
+    "max": Kind(15, 107, 1, "AuthenticAMD", _BRAND, " ".join(FEATURES), "everything that this processor can do"),
+}
 # what a feature rests on: taking the latter away takes the former too
 NEEDS = {
-    "lm": "pae", "pdpe1gb": "lm", "sse": "fxsr", "sse2": "sse", "sse3": "sse2", "ssse3": "sse3", "sse4_1": "ssse3", "sse4_2": "sse4_1",
+    "lm": "pae", "pdpe1gb": "lm", "sse": "fxsr", "sse2": "sse", "pni": "sse2", "ssse3": "pni", "sse4_1": "ssse3", "sse4_2": "sse4_1",
     "aes": "sse2", "pclmulqdq": "sse2", "sha_ni": "sse2", "xsaveopt": "xsave", "bmi1": "lm", "bmi2": "lm", "pcid": "lm", "invpcid": "lm",
     "fsgsbase": "lm", "lahf_lm": "lm", "cx16": "lm",
 }  # fmt: skip
@@ -115,8 +113,8 @@ class CpuModel:
         """The highest standard leaf."""
         return 0xD if "xsave" in self or self.word(7, "b") else 5
 
-    def cpuid(self, leaf: int, subleaf: int, *, osxsave: bool = False, apic: bool = True, xcr0: int = 1) -> tuple[int, int, int, int]:
-        """EAX, EBX, ECX, EDX. A leaf beyond the highest answers as that one does; `osxsave`, `apic` and `xcr0` are the processor's state."""
+    def cpuid(self, leaf: int, subleaf: int, *, osxsave: bool = False, apic: bool = True) -> tuple[int, int, int, int]:
+        """EAX, EBX, ECX, EDX. A leaf beyond the highest answers as that one does; `osxsave` and `apic` are the processor's state."""
         if leaf >> 31 and leaf <= 0x80000008 or leaf in (0x40000000, 0x40000001):
             pass
         elif leaf > self.basic:
@@ -126,8 +124,6 @@ class CpuModel:
         if leaf == 1:
             c |= osxsave << 27
             d &= ~(0 if apic else 1 << 9)
-        if leaf == 0xD and subleaf == 0 and "xsave" in self:
-            b = 576
         return a, b, c, d
 
     def leaf_0(self, subleaf: int) -> tuple[int, int, int, int]:

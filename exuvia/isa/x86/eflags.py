@@ -10,7 +10,25 @@ from exuvia.isa.x86.cpu import Cpu, raise_
 from exuvia.isa.x86.flags import AF, CF, OF, PF, SF, ZF
 from exuvia.isa.x86.forms import op
 from exuvia.isa.x86.state import (
-    AC, ATTRIBUTE_DB, ATTRIBUTE_L, CR0_PE, CR0_TS, CR4_SMAP, CS, EFER_LMA, GP, ID, IF, IOPL, NT, RF, SS, SYSTEM_FLAGS, TF, UD, VM,
+    AC,
+    ATTRIBUTE_DB,
+    ATTRIBUTE_L,
+    CR0_PE,
+    CR0_TS,
+    CR4_SMAP,
+    CS,
+    EFER_LMA,
+    GP,
+    ID,
+    IF,
+    IOPL,
+    NT,
+    RF,
+    SS,
+    SYSTEM_FLAGS,
+    TF,
+    UD,
+    VM,
 )  # fmt: skip
 
 STATUS = 0x8D5
@@ -22,7 +40,7 @@ def flags_image(cpu: Cpu) -> Value:
     image = cpu.eflags & SYSTEM_FLAGS | 2
     for flag, at in (CF, 0), (PF, 2), (AF, 4), (ZF, 6), (SF, 7), (OF, 11):
         image = image | flag.read().zext(64) << at
-    return image | (cpu.df.top.zext(64) << 10)
+    return lift(image | (cpu.df.top.zext(64) << 10))
 
 
 def load_flags(cpu: Cpu, value: Value, system: Any) -> None:
@@ -37,7 +55,7 @@ def protected(cpu: Cpu) -> Value:
     """Are segments descriptors? Always, in 64-bit code."""
     if cpu.code == 64:
         return lift(1, 1)
-    return ((cpu.cr0 & CR0_PE) != 0) & ((cpu.eflags & VM) == 0)
+    return lift(((cpu.cr0 & CR0_PE) != 0) & ((cpu.eflags & VM) == 0))
 
 
 def privileged(cpu: Cpu) -> None:
@@ -48,7 +66,7 @@ def privileged(cpu: Cpu) -> None:
 
 def iopl_allows(cpu: Cpu) -> Value:
     """CPL <= IOPL; in virtual-8086 mode the CPL is 3."""
-    return cpu.cpl.u <= (cpu.eflags.u >> 12) & 3
+    return lift(cpu.cpl.u <= (cpu.eflags.u >> 12) & 3)
 
 
 def virtual8086(cpu: Cpu) -> Value:

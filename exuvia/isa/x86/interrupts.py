@@ -18,8 +18,33 @@ from exuvia.isa.x86.flags import OF
 from exuvia.isa.x86.forms import op
 from exuvia.isa.x86.segments import null_segment, set_segment, table_entry, unpack
 from exuvia.isa.x86.state import (
-    AC, ATTRIBUTE_DB, ATTRIBUTE_L, ATTRIBUTE_P, ATTRIBUTE_S, BR, CR0_PE, CS, DB, DS, EFER_LMA, ES, EXCEPTION, FS, GP, GS, ID, IF, IOPL, NT, RF,
-    SOFTWARE, SS, TF, TR, UD, VM,
+    AC,
+    ATTRIBUTE_DB,
+    ATTRIBUTE_L,
+    ATTRIBUTE_P,
+    ATTRIBUTE_S,
+    BR,
+    CR0_PE,
+    CS,
+    DB,
+    DS,
+    EFER_LMA,
+    ES,
+    EXCEPTION,
+    FS,
+    GP,
+    GS,
+    ID,
+    IF,
+    IOPL,
+    NT,
+    RF,
+    SOFTWARE,
+    SS,
+    TF,
+    TR,
+    UD,
+    VM,
 )  # fmt: skip
 
 SP = 32  # slot of rSP
@@ -109,7 +134,7 @@ def deliver(cpu: Cpu) -> None:
     set_segment(cpu, CS, selector & 0xFFFC | level, base, limit, attributes)
     cpu.cpl = level
     flags_in_handler(cpu, gate)
-    cpu.pc = offset
+    cpu.put(("pc", 0, 64), offset)
     update_mode(cpu)
 
 
@@ -174,7 +199,7 @@ def deliver_protected(cpu: Cpu) -> None:
     set_segment(cpu, CS, selector & 0xFFFC | level, base, limit, attributes)
     cpu.cpl = level
     flags_in_handler(cpu, gate)
-    cpu.pc = (base + offset).low(32).zext(64)
+    cpu.put(("pc", 0, 64), (base + offset).low(32).zext(64))
     update_mode(cpu)
 
 
@@ -289,7 +314,7 @@ def iret_long(cpu: Cpu) -> None:
     set_segment(cpu, CS, selector, base, limit, attributes)
     cpu.put(("r", SP, 64), wide.choose(new_sp, new_sp & 0xFFFFFFFF))
     cpu.cpl = level
-    cpu.pc = wide.choose(ip, (base + ip).low(32).zext(64))
+    cpu.put(("pc", 0, 64), wide.choose(ip, (base + ip).low(32).zext(64)))
     update_mode(cpu)
 
 
@@ -324,7 +349,7 @@ def iret_protected(cpu: Cpu) -> None:
     set_segment(cpu, CS, selector, base, limit, attributes)
     cpu.put(("r", SP, 64), new_sp.read())
     cpu.cpl = level
-    cpu.pc = (base + ip).low(32).zext(64)
+    cpu.put(("pc", 0, 64), (base + ip).low(32).zext(64))
     update_mode(cpu)
 
 

@@ -4,8 +4,8 @@
 
     walk_error   -1: no fault; -2: another processor changed the tables, walk again; else the error code of #PF
     walk_page    physical address of the 4 KiB page
-    walk_rights  what a TLB entry may allow without another walk: 1 write (it is dirty), 2 user page, 4 execute, 8 global, 16 part of a large
-                 page, 32 read
+    walk_rights  what a TLB entry may allow without another walk: 1 write (it is dirty), 2 user page, 4 execute, 8 global, 16 part of a
+                 large page, 32 read
 
 `access`: WRITE, FETCH; `index` is the TLB to be filled: 0 user, 1 supervisor, 2 supervisor while SMAP keeps it from user pages.
 """
@@ -94,7 +94,7 @@ class Walk:
 
     def reserved(self, e: Value, bits: int) -> Value:
         """Is a reserved bit set? NX is one without EFER.NXE."""
-        return ((e & bits) != 0) | (((e & NX) != 0) & ~self.nxe)
+        return lift(((e & bits) != 0) | (((e & NX) != 0) & ~self.nxe))
 
     def level(self, table: Value, shift: int) -> None:
         """4-level and PAE: the entry for bits `shift` and up, and what lies below."""

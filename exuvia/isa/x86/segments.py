@@ -10,7 +10,25 @@ from exuvia.isa.x86.cpu import Cpu, leave, raise_
 from exuvia.isa.x86.eflags import privileged, protected, update_mode, virtual8086
 from exuvia.isa.x86.forms import op
 from exuvia.isa.x86.state import (
-    ATTRIBUTE_DB, ATTRIBUTE_G, ATTRIBUTE_P, ATTRIBUTE_S, CR4_UMIP, CS, DS, ES, FS, GP, GS, LDTR, NP, SEGMENTS, SS, SS_FAULT, TR, UD, VM,
+    ATTRIBUTE_DB,
+    ATTRIBUTE_G,
+    ATTRIBUTE_P,
+    ATTRIBUTE_S,
+    CR4_UMIP,
+    CS,
+    DS,
+    ES,
+    FS,
+    GP,
+    GS,
+    LDTR,
+    NP,
+    SEGMENTS,
+    SS,
+    SS_FAULT,
+    TR,
+    UD,
+    VM,
 )  # fmt: skip
 
 Slot = int | str
@@ -331,7 +349,7 @@ def real_target(cpu: Cpu, selector: Value, ip: Value) -> None:
     vm = (cpu.eflags & VM) != 0
     set_segment(cpu, CS, selector, base, limit, vm.choose(lift(0xF3, 64), kept))
     update_mode(cpu)
-    cpu.pc = (base + ip).low(32).zext(64)
+    cpu.put(("pc", 0, 64), (base + ip).low(32).zext(64))
 
 
 def far(cpu: Cpu, selector: Value, ip: Value, call: bool) -> None:

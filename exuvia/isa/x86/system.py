@@ -1,4 +1,4 @@
-"""System instructions: control and debug registers, MSRs, CPUID, the time-stamp counter, caches and TLBs (SDM vol. 3, chapter 2; vol. 2)."""
+"""System instructions: control and debug registers, MSRs, CPUID, the time-stamp counter, TLBs (SDM vol. 3, chapter 2; vol. 2)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,21 @@ from exuvia.isa.x86.eflags import privileged
 from exuvia.isa.x86.forms import op
 from exuvia.isa.x86.segments import user_mode_prevented
 from exuvia.isa.x86.state import (
-    CR0_MP, CR0_PG, CR0_TS, CR4_DE, CR4_FSGSBASE, CR4_OSXSAVE, CR4_PAE, CR4_PCIDE, CR4_TSD, EFER_LMA, FS, GP, GS, NM, UD,
+    CR0_MP,
+    CR0_PG,
+    CR0_TS,
+    CR4_DE,
+    CR4_FSGSBASE,
+    CR4_OSXSAVE,
+    CR4_PAE,
+    CR4_PCIDE,
+    CR4_TSD,
+    EFER_LMA,
+    FS,
+    GP,
+    GS,
+    NM,
+    UD,
 )  # fmt: skip
 from exuvia.isa.x86.x87_stack import pending
 
@@ -152,7 +166,7 @@ def timestamp(cpu: Cpu) -> Value:
     if cpu.row is not None:
         with when(((cpu.cr4 & CR4_TSD) != 0) & (cpu.cpl != 0)):
             raise_(GP, 0)
-    return Value(Node("counter", 64)) + cpu.tsc_offset
+    return lift(Value(Node("counter", 64)) + cpu.tsc_offset)
 
 
 def put_pair(cpu: Cpu, v: Value) -> None:

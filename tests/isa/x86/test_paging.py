@@ -36,7 +36,8 @@ def test_read_then_write_sets_accessed_then_dirty(m: Machine) -> None:
 @pytest.mark.parametrize(
     ("bits", "access", "index", "error"),
     [
-        (0, 0, 1, 0), (0, WRITE, 0, 6), (5, WRITE, 0, 7), (3, 0, 0, 5), (3, FETCH, 0, 0x15), (7 | NX, FETCH, 0, 0x15), (7 | NX, FETCH, 1, 0x11),
+        (0, 0, 1, 0), (0, WRITE, 0, 6), (5, WRITE, 0, 7), (3, 0, 0, 5), (3, FETCH, 0, 0x15), (7 | NX, FETCH, 0, 0x15),
+        (7 | NX, FETCH, 1, 0x11),
         (7, FETCH, 1, 0x11), (7, 0, 2, 1), (7, WRITE, 2, 3), (5, WRITE, 1, 3), (7 | 1 << 45, 0, 1, 9), (7 | 1 << 45, WRITE, 0, 0xF),
     ],
 )  # fmt: skip

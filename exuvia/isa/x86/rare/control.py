@@ -4,14 +4,39 @@ from __future__ import annotations
 
 from exuvia.isa.x86.concrete import Fault, Processor, rare
 from exuvia.isa.x86.state import (
-    ATTRIBUTE_L, CR0_CD, CR0_ET, CR0_NW, CR0_PE, CR0_PG, CR4_DE, CR4_FSGSBASE, CR4_MCE, CR4_OSFXSR, CR4_OSXMMEXCPT, CR4_OSXSAVE, CR4_PAE, CR4_PCE,
-    CR4_PCIDE, CR4_PGE, CR4_PSE, CR4_SMAP, CR4_SMEP, CR4_TSD, CR4_UMIP, CS, DB, EFER_LMA, EFER_LME, GP, TR,
+    ATTRIBUTE_L,
+    CR0_CD,
+    CR0_ET,
+    CR0_NW,
+    CR0_PE,
+    CR0_PG,
+    CR4_DE,
+    CR4_FSGSBASE,
+    CR4_MCE,
+    CR4_OSFXSR,
+    CR4_OSXMMEXCPT,
+    CR4_OSXSAVE,
+    CR4_PAE,
+    CR4_PCE,
+    CR4_PCIDE,
+    CR4_PGE,
+    CR4_PSE,
+    CR4_SMAP,
+    CR4_SMEP,
+    CR4_TSD,
+    CR4_UMIP,
+    CS,
+    DB,
+    EFER_LMA,
+    EFER_LME,
+    GP,
+    TR,
 )  # fmt: skip
 
 CR0_KNOWN = 0xE005003F
 CR4_BY_FEATURE = {
-    CR4_DE: "de", CR4_PSE: "pse", CR4_PAE: "pae", CR4_MCE: "mce", CR4_PGE: "pge", CR4_OSFXSR: "fxsr", CR4_OSXMMEXCPT: "sse", CR4_UMIP: "umip",
-    CR4_FSGSBASE: "fsgsbase", CR4_PCIDE: "pcid", CR4_OSXSAVE: "xsave", CR4_SMEP: "smep", CR4_SMAP: "smap", CR4_TSD: "tsc",
+    CR4_DE: "de", CR4_PSE: "pse", CR4_PAE: "pae", CR4_MCE: "mce", CR4_PGE: "pge", CR4_OSFXSR: "fxsr", CR4_OSXMMEXCPT: "sse",
+    CR4_UMIP: "umip", CR4_FSGSBASE: "fsgsbase", CR4_PCIDE: "pcid", CR4_OSXSAVE: "xsave", CR4_SMEP: "smep", CR4_SMAP: "smap", CR4_TSD: "tsc",
 }  # fmt: skip
 CR4_FLUSH = CR4_PSE | CR4_PAE | CR4_PGE | CR4_PCIDE | CR4_SMEP
 

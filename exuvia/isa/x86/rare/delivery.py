@@ -7,7 +7,31 @@ from exuvia.isa.x86.concrete import Fault, Processor, canonical, rare
 from exuvia.isa.x86.rare.descriptors import Descriptor, check_stack, fetch, is_64, set_code, set_stack
 from exuvia.isa.x86.rare.tasks import switch_task
 from exuvia.isa.x86.state import (
-    AC, ATTRIBUTE_DB, CR0_PE, CS, DB, DF, DS, ES, EXCEPTION, FS, GP, GS, IF, NP, NT, PF, RF, SOFTWARE, SS, SS_FAULT, TF, TR, TS, VM, layout,
+    AC,
+    ATTRIBUTE_DB,
+    CR0_PE,
+    CS,
+    DB,
+    DF,
+    DS,
+    ES,
+    EXCEPTION,
+    FS,
+    GP,
+    GS,
+    IF,
+    NP,
+    NT,
+    PF,
+    RF,
+    SOFTWARE,
+    SS,
+    SS_FAULT,
+    TF,
+    TR,
+    TS,
+    VM,
+    layout,
 )  # fmt: skip
 
 CONTRIBUTORY = {0, TS, NP, SS_FAULT, GP}
@@ -15,7 +39,7 @@ CONTRIBUTORY = {0, TS, NP, SS_FAULT, GP}
 
 @rare
 def deliver(cpu: Processor) -> None:
-    """The event in the words `vector`, `event`, `error`, `event_has_error`, `event_ip`; a fault on the way is combined with it (table 6-5)."""
+    """The event in the words `vector`, `event`, `error`, `event_has_error`, `event_ip`; a fault on the way joins it (table 6-5)."""
     vector, kind, ip = cpu.vector, cpu.event, cpu.event_ip
     error = cpu.error if cpu.event_has_error else None
     restart = cpu.event_start if kind == SOFTWARE else ip

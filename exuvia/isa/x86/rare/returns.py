@@ -6,7 +6,27 @@ from exuvia.isa.x86.concrete import Fault, Processor, canonical, rare
 from exuvia.isa.x86.rare.descriptors import Descriptor, check_code_size, check_stack, fetch, is_64, set_code, set_stack
 from exuvia.isa.x86.rare.tasks import return_from_task
 from exuvia.isa.x86.state import (
-    AC, ATTRIBUTE_DB, ATTRIBUTE_P, CR0_PE, CS, DS, ES, FS, GP, GS, ID, IF, IOPL, NP, NT, RF, SS, TF, VIF, VIP, VM,
+    AC,
+    ATTRIBUTE_DB,
+    ATTRIBUTE_P,
+    CR0_PE,
+    CS,
+    DS,
+    ES,
+    FS,
+    GP,
+    GS,
+    ID,
+    IF,
+    IOPL,
+    NP,
+    NT,
+    RF,
+    SS,
+    TF,
+    VIF,
+    VIP,
+    VM,
 )  # fmt: skip
 
 STATUS = 0xCD5

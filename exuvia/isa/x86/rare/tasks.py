@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from exuvia.isa.x86.concrete import Fault, Processor
 from exuvia.isa.x86.rare.descriptors import Descriptor, check_stack, fetch, load_data, load_ldt, set_code, set_stack
-from exuvia.isa.x86.state import CR0_PG, CR0_TS, CS, DS, ES, FS, GP, GS, LDTR, NP, NT, SS, TR, TS, VM
+from exuvia.isa.x86.state import CR0_PG, CR0_TS, CS, DS, ES, FS, GP, GS, NP, NT, SS, TR, TS, VM
 
 BUSY = 2
 REGISTERS = range(8)  # EAX ECX EDX EBX ESP EBP ESI EDI, in a TSS's order
@@ -79,7 +79,8 @@ def enter(cpu: Processor, d: Descriptor, new: dict[str, int], wide: bool) -> Non
         cpu.gpr[i] = new[f"r{i}"] if wide else cpu.gpr[i] & 0xFFFF0000 | new[f"r{i}"]
     cpu.set_flags(new["flags"] if wide else cpu.flags & 0xFFFF0000 | new["flags"])
     load_ldt(cpu, new["ldt"] & 0xFFFF, TS)
-    selectors = {i: new[name] & 0xFFFF if name in new else 0 for i, name in ((ES, "es"), (CS, "cs"), (SS, "ss"), (DS, "ds"), (FS, "fs"), (GS, "gs"))}
+    names = {ES: "es", CS: "cs", SS: "ss", DS: "ds", FS: "fs", GS: "gs"}
+    selectors = {i: new.get(name, 0) & 0xFFFF for i, name in names.items()}
     if cpu.eflags & VM:
         cpu.cpl = 3
         for i, s in selectors.items():
