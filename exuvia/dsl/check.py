@@ -117,7 +117,8 @@ class Walk:
         if commit is None:
             return after
         if body[-1].op in ("leave", "enter"):
-            self.commit(*commit, inner)
+            env, flags = commit
+            self.commit(env, flags, inner)
         return stored
 
     def repeat(self, n: Node, scope: set[int], stored: str) -> str:

@@ -8,8 +8,6 @@ slot << 16.
 
 from __future__ import annotations
 
-from typing import Any
-
 from exuvia.dsl.trace import Function, Var, loop, now, when
 from exuvia.dsl.values import Node, Value, lift
 from exuvia.isa.x86 import decode_tables as t
@@ -23,8 +21,7 @@ RESULT_ENDS, RESULT_SLOT = 1 << 8, 16
 
 def host(address: Value, w: int) -> Value:
     """Read the host's memory."""
-    v: Value = now().effect("load", w, Node("ptr", 64, (address.n,)))
-    return v
+    return now().effect("load", w, Node("ptr", 64, (address.n,)))
 
 
 def byte(address: Value) -> Value:
@@ -37,7 +34,7 @@ def write(address: Value, v: Value) -> None:
     now().effect("store", 0, Node("ptr", 64, (address.n,)), v.n)
 
 
-def has(x: Any, bit: int) -> Value:
+def has(x: Value | Var, bit: int) -> Value:
     """Is one of these bits set?"""
     return (x & bit) != 0
 

@@ -91,9 +91,9 @@ def fill(state: bytearray, case: Case) -> None:
     put(state, "df", -1 if case.rflags & 0x400 else 1)
     bits = [Value(const(case.rflags >> at & 1, 1)) for _, at in FLAGS]
     for name, w in (("result", 64), ("aux", 32)):
-        v = derive("six", bits, name).zext(64) if w == 32 else derive("six", bits, name)
-        assert v.constant is not None
-        put(state, name, v.constant)
+        word = derive("six", bits, name).zext(64) if w == 32 else derive("six", bits, name)
+        assert word.constant is not None
+        put(state, name, word.constant)
     fcw, fsw, tags = struct.unpack_from("<HHB", case.fxsave)
     top = fsw >> 11 & 7
     put(state, "fcw", fcw)

@@ -53,7 +53,7 @@ def foreign(cpu: Cpu, a: Any, b: Any) -> None:
 
 def jumps(cpu: Cpu, a: Any, b: Any) -> None:
     a.set(b.read())
-    cpu.pc = b.zext(64)
+    cpu.put(("pc", 0, 64), b.zext(64))
 
 
 def after_the_end(cpu: Cpu, a: Any, b: Any) -> None:
