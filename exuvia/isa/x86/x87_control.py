@@ -122,7 +122,7 @@ def full_tags(cpu: Cpu) -> Value:
     for i in range(8):
         r = cpu.get(("st", i, 80))
         exponent, significand = r.bits(78, 64), r.low(64)
-        special = (exponent == 0x7FFF) | ~significand.top
+        special = (exponent == 0x7FFF) | (exponent == 0) | ~significand.top
         tag = special.choose(lift(2, 16), 0)
         tag = ((exponent == 0) & (significand == 0)).choose(lift(1, 16), tag)
         tag = cpu.ftw.bit(i).choose(lift(3, 16), tag)
