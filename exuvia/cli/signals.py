@@ -10,6 +10,7 @@ import signal
 import socket
 import sys
 import threading
+import traceback
 from types import FrameType, TracebackType
 from typing import Any
 
@@ -51,9 +52,14 @@ class Signals:
         self._read.close()
 
     def _watch(self) -> None:
-        while numbers := self._read.recv(64):
-            for number in numbers:
-                self._act(number)
+        try:
+            while numbers := self._read.recv(64):
+                for number in numbers:
+                    self._act(number)
+        except BaseException:  # without this thread nothing but SIGKILL would end the process
+            terminal.restore()
+            traceback.print_exc()
+            os._exit(70)
 
     def _act(self, number: int) -> None:
         if number == signal.SIGTSTP:
