@@ -25,15 +25,15 @@ main:   descriptor SMALL, 0x200000, 0xFF, 0x92, 4
         try "load small"; movw $SMALL, %ax; movw %ax, %fs; done
         try "read its last dword"; movl %fs:0xFC, %eax; hex %eax; print " "; done
         try "read past its limit"; movl %fs:0xFD, %eax; done
-        try "read far past its limit"; movb %fs:0x1000, %al; done
-        try "write past its limit"; movb %al, %fs:0x100; done
+        try "read far past its limit"; movw $SMALL, %cx; movw %cx, %fs; movb %fs:0x1000, %al; done
+        try "write past its limit"; movw $SMALL, %cx; movw %cx, %fs; movb %al, %fs:0x100; done
         try "load read-only"; movw $READ_ONLY, %ax; movw %ax, %fs; done
         try "read it"; movl %fs:0xFC, %eax; done
         try "write it"; movl %eax, %fs:0xFC; done
         try "load expand-down"; movw $DOWN, %ax; movw %ax, %fs; done
         try "read below its limit"; movl %fs:0xFC, %eax; done
-        try "read at its limit"; movb %fs:0xFFF, %al; done
-        try "read above its limit"; movl %fs:0x1000, %eax; hex %eax; print " "; done
+        try "read at its limit"; movw $DOWN, %cx; movw %cx, %fs; movb %fs:0xFFF, %al; done
+        try "read above its limit"; movw $DOWN, %cx; movw %cx, %fs; movl %fs:0x1000, %eax; hex %eax; print " "; done
         try "load absent"; movw $ABSENT, %ax; movw %ax, %fs; done
         try "load absent stack"; movw $ABSENT, %ax; movw %ax, %ss; done
         try "load null"; xorl %eax, %eax; movw %ax, %fs; done

@@ -34,6 +34,7 @@ main:   movl $low_load, %esi
         hook 0x40, leave
         hook 0x41, frame
         movl $0x89ABCDEF, 0x7000
+        xorl %ebx, %ebx
         virtual "enter and leave", 0x23002; back
         virtual "frame", 0x23002; int $0x41; back
         virtual "int with IOPL 0"; int $0x40; back
@@ -63,16 +64,16 @@ main:   movl $low_load, %esi
         virtual "in 81h by the bitmap", 0x23002; inb $0x81, %al; back
         virtual "divide", 0x23002; xorw %cx, %cx; divw %cx; back
         exit
-leave:  print "left"
-        movl 16(%esp), %eax
-        andl $0x20000, %eax
-        hex %eax
-        movl %ds, %eax                  # null after the switch
-        hex %eax
-        print "\n"
+leave:  movl %ds, %ecx                  # null after the switch
         movw $DATA32, %ax
         movw %ax, %ds
         movw %ax, %es
+        print "left"
+        movl 16(%esp), %eax
+        andl $0x20000, %eax
+        hex %eax
+        hex %ecx
+        print "\n"
         movl resume_esp, %esp
         jmp *resume
 frame:  pushl %eax                      # EAX, vector, error, EIP, CS, EFLAGS, ESP, SS, ES, DS, FS, GS
