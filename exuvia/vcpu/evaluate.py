@@ -128,7 +128,8 @@ def float_operation(op: str, w: int, *bits: int) -> int:
         x, y, z = values
         if all(map(math.isfinite, values)) and (exact := Fraction(x) * Fraction(y) + Fraction(z)):
             return rounded(exact, w)
-        r = x * y + z  # a zero's sign, infinities
+        finite = math.isfinite(x) and math.isfinite(y)
+        r = z if finite and math.isinf(z) else x * y + z  # infinities, a zero's sign
     else:
         r = FLOAT[op](*values)
     return 1 << (w - 1) | EXPONENT[w] | QUIET[w] if math.isnan(r) else to_bits(r, w)
