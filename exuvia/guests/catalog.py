@@ -96,7 +96,7 @@ GUESTS = {
                 "initrd": File(f"{_ALPINE}.initrd", 10_183_995, "c736b0efdbadd5e479b3b5c9f7180f0e51fa0f4a4c6a60d2d06010481c65e31c"),
                 "disk": File(f"{_ALPINE}.qcow2", 64_421_888, "fdf93274ab56cd68dd0436022374e5d8f3e4bbfdcb040b1d9cf254935a59aec9"),
             },
-            shell="setsid cttyhack sh -l",
+            shell="setsid sh -c 'exec sh -l </dev/ttyS0 >/dev/ttyS0 2>&1'",
         ),
         _debian(
             "amd64",
