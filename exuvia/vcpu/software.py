@@ -19,7 +19,6 @@ from exuvia.isa.x86.rare import debug
 from exuvia.support import log
 
 if TYPE_CHECKING:
-    from exuvia.boot.entry import Entry
     from exuvia.isa.x86.cpus import CpuModel
     from exuvia.memory.space import AddressSpace
 
@@ -108,14 +107,15 @@ class SoftwareVcpu(Processor):
         self.resume = 0
         self.icount = self.mmio_done = self.io_ready = 0
         self.tsc_offset = -self.engine.counter()
+        self.apic_base = self.apic.base
         d = self.__dict__
         d["intr"] = d["nmi_pending"] = False
         d["waiting"] = d["halted"] = self.index != 0
         self._show_pending()
         self.engine.drop_blocks()
 
-    def enter(self, entry: Entry) -> None:
-        """Take the state in which a loaded image begins."""
+    def enter(self, entry: Any) -> None:
+        """Take the state in which a loaded image begins (boot/entry.py)."""
         self.cr3, self.cr4, self.efer, self.cr0 = entry.cr3, entry.cr4, entry.efer, entry.cr0
         self.gdt_base, self.gdt_limit = entry.gdt
         for name, s in entry.segments.items():

@@ -12,6 +12,7 @@ from exuvia.codegen.native import ARGS, Native
 from exuvia.dsl.state import BOUNCES, BOUNCES_AT, BOUNCE_BYTES, JUMPS, JUMPS_AT, MMIO_RESULTS, MMIO_RESULTS_AT, Layout
 
 PAGE = ~0xFFF
+LARGE = 4 << 20  # the largest page that is looked up piece by piece
 
 
 def function(name: str, *args: str) -> Native:
@@ -96,6 +97,8 @@ def translate(at: dict[str, int]) -> str:
             lst = b.get(at["tlb_base"]) + LOCAL_LIST
             b.store(lst + (n << 2), (entry - b.get(at["tlb_base"])) >> 5, 32)
         b.put(at["local_count"], n + 1)
+    with b.if_((rights & 64) != 0):
+        b.put(at["huge_pages"], 1)
     with b.if_((rights & 16) != 0):  # a piece of a large page: dropping any of it drops all
         for half, low, high in ((0, "large_low", "large_high"), (1, "large_low2", "large_high2")):
             with b.if_((linear >> 63) == half):
@@ -296,6 +299,7 @@ def flush(at: dict[str, int]) -> str:
         for low, high in (("large_low", "large_high"), ("large_low2", "large_high2")):
             b.put(at[low], -1)
             b.put(at[high], 0)
+        b.put(at["huge_pages"], 0)
     with b.if_(~whole):
         i = b.var(0)
         with b.loop():
@@ -324,19 +328,27 @@ def flush_page(at: dict[str, int]) -> str:
     """Forget what is known of one linear page."""
     b = Native("define dso_local i64 @flush_page(ptr %st, i64 %linear) nounwind noinline")
     vpage = b.arg("linear") & PAGE
+    with b.if_(b.get(at["huge_pages"]) != 0):
+        b.let("call i64 @flush(ptr %st, i64 1)")
+        b.ret(0)
+    # a page that may have been part of a large one goes with all entries of its 4 MiB
+    first, count = b.var(vpage), b.var(1)
     for half, low, high in ((0, "large_low", "large_high"), (1, "large_low2", "large_high2")):
         with b.if_((vpage >> 63) == half):
-            gib = 1 << 30  # the largest page there is
-            inside = (vpage + gib >= b.get(at[low])) & (vpage <= b.get(at[high]) + gib) & (b.get(at[low]) != -1)
-            with b.if_(inside):
-                b.let("call i64 @flush(ptr %st, i64 1)")
-                b.ret(0)
+            with b.if_((vpage + LARGE >= b.get(at[low])) & (vpage <= b.get(at[high]) + LARGE)):
+                first.v = vpage & -LARGE
+                count.v = LARGE >> 12
     tlb = b.get(at["tlb_base"])
-    for k in range(TLBS):
-        entry = tlb + k * TLB_SIZE + (((vpage >> 12) & (TLB_ENTRIES - 1)) << 5)
-        for tag in (READ, WRITE, EXECUTE):
-            with b.if_(b.load(entry + tag) == vpage):
-                b.store(entry + tag, -1)
+    with b.loop():
+        b.break_if(count.v == 0)
+        page = first.v
+        for k in range(TLBS):
+            entry = tlb + k * TLB_SIZE + (((page >> 12) & (TLB_ENTRIES - 1)) << 5)
+            for tag in (READ, WRITE, EXECUTE):
+                with b.if_(b.load(entry + tag) == page):
+                    b.store(entry + tag, -1)
+        first.v = page + 4096
+        count.v = count.v - 1
     b.ret(b.call("flush_jumps"))
     return b.text()
 

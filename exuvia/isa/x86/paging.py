@@ -20,7 +20,7 @@ from exuvia.isa.x86.cpu import Cpu
 from exuvia.isa.x86.state import CR0_PG, CR0_WP, CR4_PAE, CR4_PGE, CR4_PSE, CR4_SMEP, EFER_LMA, EFER_NXE
 
 WRITE, FETCH = 1, 4
-MAY_WRITE, USER_PAGE, MAY_EXECUTE, GLOBAL, LARGE, MAY_READ = 1, 2, 4, 8, 16, 32
+MAY_WRITE, USER_PAGE, MAY_EXECUTE, GLOBAL, LARGE, MAY_READ, HUGE = 1, 2, 4, 8, 16, 32, 64
 NO_FAULT, AGAIN = (1 << 64) - 1, (1 << 64) - 2
 
 # page table entries
@@ -84,7 +84,7 @@ class Walk:
                     offset = self.linear & ((1 << shift) - 0x1000)
                     self.page.set(base | offset)
                     dirty = self.write | ((e & D) != 0)
-                    rights = lift(LARGE if shift > 12 else 0, 64)
+                    rights = lift(0 if shift == 12 else HUGE if shift == 30 else LARGE, 64)
                     for c, bit in [
                         (may_write & dirty, MAY_WRITE), (user, USER_PAGE), (may_execute, MAY_EXECUTE),
                         (((e & G) != 0) & ((cpu.cr4 & CR4_PGE) != 0), GLOBAL), (may_read, MAY_READ),
