@@ -7,11 +7,12 @@ from typing import Any
 
 from exuvia.dsl import ieee754
 from exuvia.dsl.trace import Var, function
-from exuvia.dsl.values import Value, concat, lift
+from exuvia.dsl.values import Value, concat, lift, node
 from exuvia.isa.x86.cpu import Cpu
 from exuvia.isa.x86.forms import enter_mmx, op
 from exuvia.isa.x86.sse_float import (
     FRACTION,
+    ONE,
     ROUND_MAGIC,
     SCALAR,
     Lanes,
@@ -165,9 +166,28 @@ packed_conversion("66 0F E6 Vx,Wx", "cvttpd2dq", 64, 2, lambda cpu, x: to_intege
 
 
 # -- SSE4.1
+def less(a: Value, b: Value) -> Value:
+    return Value(node("fcmp", 1, a.n, b.n, attr="olt"))
+
+
+def integral(x: Value, mode: Value) -> Value:
+    """The host's way to round a number below 2**51: to nearest, then one up or down, under the sign of the number."""
+    w, one, magic = x.w, lift(ONE[64], 64), lift(ROUND_MAGIC, 64)
+    d = converted("fpext", x, 64) if w == 32 else x
+    n = f("fsub", f("fadd", d, magic), magic)
+    down, up = (mode == 1) | (mode == 3) & (x.top == 0), (mode == 2) | (mode == 3) & (x.top != 0)
+    n = (down & less(d, n)).choose(f("fsub", n, one), (up & less(n, d)).choose(f("fadd", n, one), n))
+    return (converted("fptrunc", n, 32) if w == 32 else n) | (x & (1 << w - 1))
+
+
 def round_(cpu: Cpu, a: Any, b: Any, i: Any, w: int) -> None:
     """To an integral value, in the mode of the immediate or of MXCSR."""
     x, imm = b.read(), i.read()
+    if x.w == w:
+        quiet = (imm.bit(3) != 0) | ((cpu.mxcsr & INEXACT_KNOWN) == INEXACT_KNOWN)
+        safe = quiet & (imm.bit(2) == 0) & below(x, 50) & ~Tests(w, w).denormal(x)
+        a.set(guarded(cpu, integral(x, imm.low(2)), safe, w, lambda control: [function_of(w, "round")(x, imm, control)]))
+        return
     total = [function_of(w, "round")(p, imm, cpu.mxcsr.low(32)) for p, _ in pairs(x, x, w)]
     collect(cpu, a, total, w)
 

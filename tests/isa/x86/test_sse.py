@@ -125,7 +125,8 @@ def test_approximations_are_close(name: str) -> None:
 def test_functions_compiled() -> None:
     """Native code and the reference engine give the same results."""
     names = """pick_bytes_128 pick_bytes_64 sums_of_differences crc32c_8 crc32c_64 string_length compare_strings
-        aes_substitute aes_substitute_back multiply_without_carry sha1_rounds sha256_rounds f32_predicate f64_predicate f32_dot_product f64_dot_product""".split()
+        aes_substitute aes_substitute_back multiply_without_carry sha1_rounds sha256_rounds
+        f32_predicate f64_predicate f32_dot_product f64_dot_product""".split()
     native = compiled([FUNCTIONS[name] for name in names])
     random = Random(26)
     for name in names:
