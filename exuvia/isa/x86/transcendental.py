@@ -11,7 +11,7 @@ from collections.abc import Callable
 from fractions import Fraction
 from math import factorial
 
-from exuvia.dsl.floating import DE, EXTENDED, IE, PE, ZE, Number, Result, flag, infinity, nans, pack, rounded, zero
+from exuvia.dsl.floating import DE, EXTENDED, IE, PE, UE, ZE, Number, Result, flag, infinity, nans, pack, rounded, zero
 from exuvia.dsl.ieee754 import define
 from exuvia.dsl.trace import Function, Var, loop, rarely, when
 from exuvia.dsl.values import Value, const, lift
@@ -266,8 +266,9 @@ def logarithm(s: Positive) -> Positive:
 def scaled(b: Number, negative: Value, x: Positive, exact: Value, fcw: Value) -> Result:
     """b times a logarithm; inexact to processors even where it is not."""
     p = normal(times(b.significand.zext(128) << 64, x[0]), x[1] + b.exponent - EXTENDED.bias + 1)
-    r = rounded(EXTENDED, negative ^ b.sign, p[1] + EXTENDED.bias, p[0] | (~exact).zext(128), controlled(fcw, precision=False))
-    r.flags.set(r.flags | PE)
+    exponent = p[1] + EXTENDED.bias
+    r = rounded(EXTENDED, negative ^ b.sign, exponent, p[0] | (~exact).zext(128), controlled(fcw, precision=False))
+    r.flags.set(r.flags | PE | flag(exact & (exponent.s < 1), UE))
     return r
 
 
