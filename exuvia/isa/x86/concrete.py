@@ -129,6 +129,7 @@ class Processor:
     seg_high: Registers
     seg_write_low: Registers
     seg_write_high: Registers
+    pdpte: Registers
     x: Registers
     st: Registers
     numeric_error: Callable[[], None]  # the wire FERR#; a machine that has one connects it

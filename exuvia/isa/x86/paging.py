@@ -127,14 +127,12 @@ class Walk:
         self.level(self.cpu.cr3 & ADDRESS, 39)
 
     def pae(self) -> None:
-        """PAE: four pointers without rights, then as below a gigabyte of 4-level paging. They are read from memory at each walk."""
-        e, _ = self.entry((self.cpu.cr3 & 0xFFFFFFE0) + ((self.linear.u >> 30) & 3) * 8, 64)
+        """PAE: four registers without rights, then as below a gigabyte of 4-level paging."""
+        e = self.cpu.get(("pdpte", 0, 64))
+        for i in 1, 2, 3:
+            e = (((self.linear.u >> 30) & 3) == i).choose(self.cpu.get(("pdpte", i, 64)), e)
         with when((e & P) != 0):
-            wrong = (e & (RESERVED | NX | 0x1E6)) != 0
-            with when(wrong):
-                self.error.set(self.code | (E_PRESENT | E_RESERVED))
-            with when(~wrong):
-                self.level(e & ADDRESS, 21)
+            self.level(e & ADDRESS, 21)
 
     def legacy(self) -> None:
         """32-bit paging, 4 MiB pages with PSE-36."""

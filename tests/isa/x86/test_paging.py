@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from exuvia.isa.x86.concrete import Fault
 from exuvia.isa.x86.paging import FETCH, GLOBAL, LARGE, MAY_EXECUTE, MAY_READ, MAY_WRITE, NO_FAULT, USER_PAGE, WRITE
+from exuvia.isa.x86.rare.control import load_pointers
 from exuvia.isa.x86.state import CR4_SMEP, EFER_NXE
 from tests.isa.x86.machine import Machine
 from tests.isa.x86.settings import TABLES, identity, long_mode
@@ -116,11 +118,14 @@ def test_pae() -> None:
     m.poke(TABLES + 0x20 + 24, TABLES + 0x1000 | 1)
     m.poke(TABLES + 0x1000 + 8 * 2, TABLES + 0x2000 | 7)
     m.poke(TABLES + 0x2000 + 8 * 3, 0x9007 | NX)
+    load_pointers(m, m.cr3)
+    m.poke(TABLES + 0x20 + 24, 0)  # the pointers count as they were when CR3 was loaded
     assert m.walk(0xC0403ABC, WRITE, 0) == (NO_FAULT, 0x9000, MAY_READ | USER_PAGE | MAY_WRITE)
     assert m.walk(0xC0403ABC, FETCH, 0)[0] == 0x15
     assert m.walk(0x00403ABC, 0, 0)[0] == 4
     m.poke(TABLES + 0x20 + 24, TABLES + 0x1000 | 3)  # rights are reserved in a directory pointer
-    assert m.walk(0xC0403ABC, 0, 0)[0] == 0xD
+    with pytest.raises(Fault):
+        load_pointers(m, m.cr3)
 
 
 def test_without_paging_everything_is_allowed() -> None:

@@ -98,12 +98,13 @@ def write_cr4(cpu: Processor, value: int) -> None:
 
 
 def load_pointers(cpu: Processor, cr3: int) -> None:
-    """PAE: a present directory pointer with reserved bits is #GP(0) when CR3 is loaded (4.4.1)."""
+    """PAE: the four directory pointers; a present one with reserved bits is #GP(0) (4.4.1)."""
     reserved = ~((1 << cpu.model.address_bits) - 1) | 0x1E6
-    for i in range(4):
-        e = cpu.read_physical((cr3 & 0xFFFFFFE0) + 8 * i, 8)
-        if e & 1 and e & reserved:
-            raise Fault(GP, 0)
+    pointers = [cpu.read_physical((cr3 & 0xFFFFFFE0) + 8 * i, 8) for i in range(4)]
+    if any(e & 1 and e & reserved for e in pointers):
+        raise Fault(GP, 0)
+    for i, e in enumerate(pointers):
+        cpu.pdpte[i] = e
 
 
 @rare

@@ -17,6 +17,11 @@ def watching(cpu: Processor) -> bool:
     return bool(cpu.eflags & TF) or bool(cpu.dr7 & 0xFF)
 
 
+def watching_data(cpu: Processor) -> bool:
+    """Is a breakpoint on data enabled? Then an engine must tell what instructions touch."""
+    return any(cpu.dr7 >> 2 * i & 3 and cpu.dr7 >> 16 + 4 * i & 1 for i in range(4))
+
+
 def matches(cpu: Processor, linear: int, size: int, kinds: tuple[int, ...]) -> int:
     """DR6 bits of the breakpoints that `size` bytes at `linear` touch, enabled or not, as long as one enabled is among them."""
     found = enabled = 0
@@ -52,19 +57,17 @@ NOTHING = 0xFF  # in the word `event`: no event was delivered since
 
 
 def stepped(cpu: Processor, step: Callable[[], None], accesses: Callable[[], list[tuple[int, int, bool]]] | None = None) -> None:
-    """Do one instruction by `step` and deliver the debug exception that it earns. `accesses` tells what the next instruction touches."""
+    """Do one instruction by `step` and deliver the debug exception that it earns. `accesses` tells what the instruction touched."""
     try:
         before_instruction(cpu, cpu.pc)
     except Fault as fault:
         cpu.fault(fault, cpu.pc)
         return
     tf, rf = bool(cpu.eflags & TF), cpu.eflags & RF
-    watched = any(cpu.dr7 >> 2 * i & 3 and cpu.dr7 >> 16 + 4 * i & 1 for i in range(4))
-    touched = accesses() if watched and accesses is not None else []
     cpu.event = NOTHING
     step()
     if cpu.event != NOTHING:
         return
     cpu.eflags &= ~rf
-    if after_instruction(cpu, tf and not cpu.inhibit, touched):
+    if after_instruction(cpu, tf and not cpu.inhibit, accesses() if accesses is not None else []):
         cpu.fault(Fault(DB), cpu.pc)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from exuvia.isa.x86.concrete import Fault, Processor
+from exuvia.isa.x86.rare.control import load_pointers
 from exuvia.isa.x86.rare.descriptors import Descriptor, check_stack, fetch, load_data, load_ldt, set_code, set_stack
-from exuvia.isa.x86.state import CR0_PG, CR0_TS, CS, DS, ES, FS, GP, GS, NP, NT, SS, TR, TS, VM
+from exuvia.isa.x86.state import CR0_PG, CR0_TS, CR4_PAE, CS, DS, ES, FS, GP, GS, NP, NT, SS, TR, TS, VM
 
 BUSY = 2
 REGISTERS = range(8)  # EAX ECX EDX EBX ESP EBP ESI EDI, in a TSS's order
@@ -70,6 +71,8 @@ def save(cpu: Processor, flags: int) -> None:
 def enter(cpu: Processor, d: Descriptor, new: dict[str, int], wide: bool) -> None:
     """The new task's registers; faults from here on are the new task's, #TS mostly."""
     if wide and cpu.cr0 & CR0_PG:
+        if cpu.cr4 & CR4_PAE:
+            load_pointers(cpu, new["cr3"])
         cpu.cr3 = new["cr3"]
         cpu.flush_tlb(False)
     cpu.set_segment(TR, d.selector, d.base, d.limit, d.attributes | BUSY)
