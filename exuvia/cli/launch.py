@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from exuvia.backends.chardev.chardev import Chardev
 from exuvia.cli.lines import Lines
 from exuvia.cli.signals import Signals
+from exuvia.isa.x86.translate import translate
 from exuvia.machines.config import MachineConfig
 from exuvia.machines.machine import Machine, machines
 from exuvia.monitor.monitor import Monitor
@@ -25,7 +26,7 @@ def launch(
         if config.monitor not in lines:
             raise UserError(f"-monitor: there is no chardev '{config.monitor}'")
         line = lines[config.monitor]
-        monitor = Monitor(machine, line)
+        monitor = Monitor(machine, line, translate)
         if lines.shared(config.monitor) is None:
             machine.post(monitor.start)
         else:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import Any
 
-from exuvia.monitor.target import Processor, Target
+from exuvia.monitor.target import Processor, Target, Translate
 from exuvia.support.errors import UserError, unknown
 from exuvia.support.registry import modules
 
@@ -27,8 +27,8 @@ def commands() -> dict[str, Callable[..., None]]:
 class Monitor:
     """A monitor on `chardev` for `machine`. Everything happens in the machine thread, where the backend delivers its input."""
 
-    def __init__(self, machine: Target, chardev: Any) -> None:
-        self.machine, self.chardev = machine, chardev
+    def __init__(self, machine: Target, chardev: Any, translate: Translate) -> None:
+        self.machine, self.chardev, self.translate = machine, chardev, translate
         self.commands = commands()
         self.cpu = 0
         self._line = ""
@@ -135,7 +135,5 @@ class Monitor:
 
 def usage(name: str, function: Callable[..., None]) -> str:
     """How a command is typed, from its parameters."""
-    words = [name]
-    for parameter in list(inspect.signature(function).parameters.values())[1:]:
-        words.append(parameter.name if parameter.default is parameter.empty else f"[{parameter.name}]")
-    return " ".join(words)
+    parameters = list(inspect.signature(function).parameters.values())[1:]
+    return " ".join([name, *(p.name if p.default is p.empty else f"[{p.name}]" for p in parameters)])

@@ -1,7 +1,10 @@
 """What the monitor needs of a machine and of its processors."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
+
+# the physical address behind a virtual one on a processor, None where nothing is mapped; the last argument reads physical memory
+Translate = Callable[[Any, int, Callable[[int, int], int]], int | None]
 
 
 class Processor(Protocol):
@@ -10,11 +13,8 @@ class Processor(Protocol):
     index: int
     halted: bool
 
-    def registers(self) -> str:
+    def describe(self) -> str:
         """The registers as lines of text."""
-
-    def translate(self, address: int) -> int | None:
-        """The guest-physical address behind a virtual one, None where nothing is mapped. Changes nothing in the guest."""
 
 
 class Space(Protocol):
@@ -23,6 +23,9 @@ class Space(Protocol):
     @property
     def slots(self) -> Sequence[Any]:
         """The RAM in it."""
+
+    def read(self, address: int, size: int) -> int:
+        """A number of `size` bytes."""
 
     def read_bytes(self, address: int, length: int) -> bytes:
         """Bytes; where nothing is mapped they are 0xFF."""

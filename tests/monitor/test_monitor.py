@@ -20,6 +20,10 @@ class Screen(Chardev):
         self.shown += data.decode("latin-1")
 
 
+def high_half(cpu: Any, address: int, read: Any) -> int | None:
+    return address - 0xFFFF_8000_0000_0000 if address >> 63 else None
+
+
 class Machine:
     """Remembers what it was asked."""
 
@@ -31,16 +35,11 @@ class Machine:
         ram = Ram(1 << 16)
         self.memory.map_ram(0, 1 << 16, ram)
         self.memory.write_bytes(0x1000, bytes(range(64)) + b"Hi\n\x80")
-        self.vcpus = [
-            SimpleNamespace(index=n, halted=n == 1, registers=lambda n=n: f"RIP={n:016x}\n", translate=self.translate) for n in range(2)
-        ]
+        self.vcpus = [SimpleNamespace(index=n, halted=n == 1, describe=lambda n=n: f"RIP={n:016x}\n") for n in range(2)]
         self.devices = {
             "rtc": SimpleNamespace(name="mc146818"),
             "pm": SimpleNamespace(name="piix4", press_power_button=lambda: self.asked.append("button")),
         }
-
-    def translate(self, address: int) -> int | None:
-        return address - 0xFFFF_8000_0000_0000 if address >> 63 else None
 
     def pause(self) -> None:
         self.asked.append("pause")
@@ -67,7 +66,7 @@ def screen() -> Screen:
 
 @pytest.fixture
 def monitor(machine: Machine, screen: Screen) -> Monitor:
-    made = Monitor(machine, screen)
+    made = Monitor(machine, screen, high_half)
     made.start()
     screen.shown = ""
     return made

@@ -37,7 +37,7 @@ def _qtree(monitor: Monitor) -> None:
 
 def _registers(monitor: Monitor) -> None:
     """the registers of the chosen processor"""
-    monitor.print(monitor.processor.registers().rstrip("\n"))
+    monitor.print(monitor.processor.describe().rstrip("\n"))
 
 
 def _status(monitor: Monitor) -> None:

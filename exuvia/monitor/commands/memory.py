@@ -18,16 +18,16 @@ _MAX = 65536  # bytes of one dump
 
 def do_x(monitor: Monitor, format: str, address: str = "") -> None:
     """show memory at a virtual address: x /8xg ADDRESS (count, one of x d u o c, size b h w g)"""
-    translate = monitor.processor.translate
+    memory = monitor.machine.memory
 
     def fetch(start: int, length: int) -> bytes:
         data = b""
         while length:
-            physical = translate(start)
+            physical = monitor.translate(monitor.processor, start, memory.read)
             if physical is None:
                 raise UserError(f"nothing is mapped at {start:#x}")
             part = min(length, 4096 - start % 4096)
-            data += monitor.machine.memory.read_bytes(physical, part)
+            data += memory.read_bytes(physical, part)
             start, length = (start + part) & (1 << 64) - 1, length - part
         return data
 
