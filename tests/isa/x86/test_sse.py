@@ -55,14 +55,6 @@ def rows(host: HostCpu, among: list[Row]) -> list[Row]:
 
 
 @on_x86
-def test_every_form(host: HostCpu) -> None:
-    maker = Generator(21)
-    cases = [g for row in rows(host, MINE) for g in maker.cases(row, 1)]
-    assert len(cases) > 1000
-    assert disagreements(host, cases) == []
-
-
-@on_x86
 def test_unmasked_exceptions(host: HostCpu) -> None:
     """#XM leaves all but MXCSR's flags as they were."""
     random, maker = Random(22), Generator(22)
@@ -80,7 +72,8 @@ def test_unmasked_exceptions(host: HostCpu) -> None:
 def test_fast_path(host: HostCpu) -> None:
     """PE set, rounding to nearest, everything masked: the host's operations, and zeros, denormals and specials beside them."""
     maker = Generator(23)
-    cases = [with_mxcsr(g, 0x1FA0) for row in rows(host, FLOAT) for g in maker.cases(row, 5, modes=(64,))]
+    words = (0x1FA0, 0x1FA0, 0x9FE0, 0x1FE0, 0x9FA0)
+    cases = [with_mxcsr(g, words[i % 5]) for row in rows(host, FLOAT) for i, g in enumerate(maker.cases(row, 5, modes=(64,)))]
     assert disagreements(host, cases) == []
 
 
