@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 from exuvia.codegen.engine import Engine
 from exuvia.codegen.interpreter import leave_number
-from exuvia.codegen.layout import ACCESS_SYSTEM, ACCESS_WRITE, BOUNCE, REASONS, routine_at
+from exuvia.codegen.layout import ACCESS_SYSTEM, ACCESS_WRITE, REASONS, routine_at
 from exuvia.dsl.state import BOUNCES_AT, JUMPS, JUMPS_AT, MMIO_RESULTS, MMIO_RESULTS_AT
 from exuvia.isa.x86.concrete import RARE, Fault, Processor
-from exuvia.isa.x86.state import DB, EXTERNAL, IF, NMI, RF, TF, layout
+from exuvia.isa.x86.state import EXTERNAL, IF, NMI, TF, layout
 from exuvia.isa.x86.rare import debug
 from exuvia.support import log
 
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
 FOREVER = (1 << 63) - 1
 WORD_MASK = (1 << 64) - 1
-NOTHING = WORD_MASK  # no exception's vector
 LEAVES: dict[int, str] = {}
 SEGMENT_NAMES = {"es": 0, "cs": 1, "ss": 2, "ds": 3, "fs": 4, "gs": 5, "ldtr": 6, "tr": 7}
 GPR64 = "rax rcx rdx rbx rsp rbp rsi rdi r8 r9 r10 r11 r12 r13 r14 r15".split()
@@ -196,19 +195,13 @@ class SoftwareVcpu(Processor):
 
     def step_and_trap(self) -> None:
         """An instruction under TF or with breakpoints armed (SDM vol. 3, 17.3.1)."""
-        stepped, start = bool(self.eflags & TF), self.pc
-        try:
-            debug.before_instruction(self, start)
-        except Fault as fault:
-            self.fault(fault, start)
-            return
-        self.vector = NOTHING
-        self.single_step()
-        if self.vector != NOTHING:  # it faulted or was an INT: TF is the handler's now
-            return
-        self.eflags &= ~RF
-        if debug.after_instruction(self, stepped, []):
-            self.fault(Fault(DB), self.pc)
+        if debug.watching_data(self):
+            from exuvia.vcpu.watch import Watched
+
+            watched = Watched(self, self.ports)
+            debug.stepped(self, watched.step, lambda: watched.accesses)
+        else:
+            debug.stepped(self, self.single_step)
 
     # -- exits
     def on_budget(self) -> None:
@@ -238,33 +231,36 @@ class SoftwareVcpu(Processor):
             return self.pc
         return self.page + ctypes.c_uint16.from_address(op + 20).value
 
+    # these four run thousands of times a second: words by index, not by name
+
     def on_pio_in(self) -> None:
         """IN and INS."""
-        self.io_data = self.ports.read(self.io_port & 0xFFFF, self.io_size)
-        self.io_ready = 1
+        words, at = self.words, self.at
+        words[at["io_data"]] = self.ports.read(words[at["io_port"]] & 0xFFFF, words[at["io_size"]])
+        words[at["io_ready"]] = 1
 
     def on_pio_out(self) -> None:
         """OUT and OUTS."""
-        self.ports.write(self.io_port & 0xFFFF, self.io_size, self.io_data)
+        words, at = self.words, self.at
+        self.ports.write(words[at["io_port"]] & 0xFFFF, words[at["io_size"]], words[at["io_data"]])
 
     def on_mmio_read(self) -> None:
         """A device's answer, for the instruction that is done again."""
-        done = self.mmio_done
-        self.words[MMIO_RESULTS_AT // 8 + done % MMIO_RESULTS] = self.memory.read(self.mmio_address, self.mmio_size)
-        self.mmio_done = done + 1
+        words, at = self.words, self.at
+        done = words[at["mmio_done"]]
+        words[MMIO_RESULTS_AT // 8 + done % MMIO_RESULTS] = self.memory.read(words[at["mmio_address"]], words[at["mmio_size"]])
+        words[at["mmio_done"]] = done + 1
 
     def on_mmio_write(self) -> None:
         """What a careful handler wrote to devices."""
-        base = BOUNCES_AT // 8
-        for k in range(self.bounce_count):
-            entry = self.words[base + 8 * k : base + 8 * k + 8]
-            if not entry[BOUNCE["write"] // 8]:
+        words, start = self.words, BOUNCES_AT // 8
+        for k in range(words[self.at["bounce_count"]]):
+            write, data, *pieces = words[start + 8 * k : start + 8 * k + 8]
+            if not write:
                 continue
-            data = entry[BOUNCE["bytes"] // 8]
-            for a, n, kind in (("a1", "n1", "k1"), ("a2", "n2", "k2")):
-                size = entry[BOUNCE[n] // 8]
-                if entry[BOUNCE[kind] // 8] == 1:
-                    self.write_device(entry[BOUNCE[a] // 8], ctypes.string_at(data, size))
+            for address, size, kind in (pieces[:3], pieces[3:]):
+                if kind == 1:
+                    self.write_device(address, ctypes.string_at(data, size))
                 data += size
 
     def write_device(self, address: int, data: bytes) -> None:
