@@ -208,7 +208,7 @@ class Interpreter(InState):
         self.careful, self.ends, self.targets, self.routine = careful, ends, targets, routine
         i = Instruction(trace)
         if careful:
-            for word in ("mmio_next", "bounce_count", "bounce_used"):
+            for word in ("mmio_next", "bounce_count", "bounce_used", "access_count"):
                 self.set_word(word, 0)
         self.also_read = {id(n.args[0]) for n in walk_body(trace.body) if n.op in ("load", "cas")}
         self.effects(trace.body, i)

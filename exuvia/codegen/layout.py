@@ -33,12 +33,12 @@ SLOT_ENTRY = 32  # guest-physical memory slots: start, size, host address, writa
 ACCESS_WRITE, ACCESS_SYSTEM, ACCESS_FETCH, ACCESS_ALSO_READ = 1, 2, 4, 8  # bits of the access word; the size in bytes from bit 8
 SEGMENT_SHIFT = 24  # the segment, for the architecture's choice of fault
 
-REASONS = "budget request leave pio_in pio_out mmio_read mmio_write lazy careful full mode fetch step hot".split()
+REASONS = "budget request leave pio_in pio_out mmio_read mmio_write lazy careful full mode fetch step watch hot".split()
 REASON = {name: i for i, name in enumerate(REASONS)}
 PENDING_FAULT, PENDING_MMIO = 1, 2
 
 RUNTIME = "miss jump fresh leave leave_out fault finish access careful_leave again io_in flush flush_page".split()  # entry points for code compiled apart
-SPECIAL = "head redecode link far fall lazy guard stop careful_lazy".split()  # handlers that no instruction has
+SPECIAL = "head redecode link far fall lazy guard careful_lazy".split()  # handlers that no instruction has
 
 
 def runtime_at(name: str) -> int:
@@ -51,4 +51,5 @@ def routine_at(layout: Layout, name: str) -> int:
     return ROUTINES_AT + 32 * layout.routines.index(name)
 
 
+# software.on_mmio_write reads these in this order
 BOUNCE = dict(write=0, bytes=8, a1=16, n1=24, k1=32, a2=40, n2=48, k2=56)  # one access in pieces: kinds 0 RAM, 1 MMIO, 2 RAM with code

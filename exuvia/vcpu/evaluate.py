@@ -350,7 +350,8 @@ class Evaluator:
     def do_apart(self, n: Node) -> None:
         """Only marks its branch for the compiled engines."""
 
-    do_rare = do_recheck = do_switch_tlb = do_flush_tlb = do_invalidate_page = do_apart  # a state that is looked up at every step has nothing to recheck or switch
+    # what is looked up at every step needs no recheck and has no TLB
+    do_rare = do_recheck = do_switch_tlb = do_flush_tlb = do_invalidate_page = do_apart
 
     def do_translate(self, n: Node) -> int:
         access, size, seg = n.attr

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 from exuvia.codegen.engine import Engine
 from exuvia.codegen.interpreter import leave_number
-from exuvia.codegen.layout import ACCESS_SYSTEM, ACCESS_WRITE, REASONS, routine_at
-from exuvia.dsl.state import BOUNCES_AT, JUMPS, JUMPS_AT, MMIO_RESULTS, MMIO_RESULTS_AT
-from exuvia.isa.x86.concrete import RARE, Fault, Processor
-from exuvia.isa.x86.state import EXTERNAL, IF, NMI, TF, layout
+from exuvia.codegen.layout import ACCESS_SYSTEM, ACCESS_WRITE, REASON, REASONS, routine_at
+from exuvia.dsl.state import ACCESSES, ACCESSES_AT, BOUNCES_AT, JUMPS, JUMPS_AT, MMIO_RESULTS, MMIO_RESULTS_AT, WATCHES, WATCHES_AT
+from exuvia.isa.x86.concrete import RARE, Fault, Processor, canonical
 from exuvia.isa.x86.rare import debug
+from exuvia.isa.x86.state import EXTERNAL, GP, IF, NMI, PF, RF, TF, UD, layout
 from exuvia.support import log
 
 if TYPE_CHECKING:
@@ -53,6 +53,7 @@ class SoftwareVcpu(Processor):
         a = native.index
         d["exit_handlers"] = [getattr(self, f"on_{name}") for name in REASONS]
         d["_pending"], d["_resume"], d["_request"], d["_deadline"] = (a[w] for w in ("interrupt_pending", "resume", "request", "deadline"))
+        d["_eflags"], d["_traps"] = a["eflags"], a["pending_db"]
         self.budget_end = FOREVER
 
     native: Any
@@ -137,12 +138,14 @@ class SoftwareVcpu(Processor):
                     d["kicked"] = False
                     words[self._request] = 0
                     return
+                if words[self._traps]:
+                    debug.trap(self)
                 if (d["intr"] or d["nmi_pending"]) and not self.take_interrupt():
                     continue
                 if d["halted"]:
                     return
-                if self.eflags & TF or self.dr7 & 0xFF:
-                    self.step_and_trap()
+                if not words[resume] and words[self._eflags] & (TF | RF):
+                    debug.stepped(self, self.single_step)
                     continue
             reason = native_run(address)
             handlers[reason]()
@@ -152,11 +155,10 @@ class SoftwareVcpu(Processor):
         """Begin the delivery of what is pending, if it is welcome; False if an instruction has to run before."""
         if not self.nmi_pending and not self.eflags & IF:
             return True
-        if self.inhibit:
-            self.inhibit = 0
-            if not self.halted:
-                self.single_step()
-                return False
+        if self.inhibit and not self.halted:
+            debug.stepped(self, self.single_step)
+            return False
+        self.inhibit = 0
         d = self.__dict__
         d["halted"] = False
         if self.nmi_pending:
@@ -174,16 +176,15 @@ class SoftwareVcpu(Processor):
 
     # -- single steps
     def single_step(self) -> None:
-        """One instruction, whatever it takes."""
+        """One instruction, or one element of a repeated string instruction, whatever it takes."""
         before = self.icount
-        while True:
-            why = self.engine.step(self.native.address)
-            if why == 0:
-                break
+        while why := self.engine.step(self.native.address):
             if why == 2:
-                self.walk_fault(self.address, self.pc, fetch=True)
+                self.fault(self.page_fault(self.address), self.pc)
                 return
             self.exit_handlers[self.reason]()
+            if self.reason == REASON["fetch"]:
+                return
         while True:
             reason = self.engine.run(self.native.address)
             self.exit_handlers[reason]()
@@ -193,15 +194,16 @@ class SoftwareVcpu(Processor):
         if self.icount == before:
             self.icount = before + 1
 
-    def step_and_trap(self) -> None:
-        """An instruction under TF or with breakpoints armed (SDM vol. 3, 17.3.1)."""
-        if debug.watching_data(self):
-            from exuvia.vcpu.watch import Watched
-
-            watched = Watched(self, self.ports)
-            debug.stepped(self, watched.step, lambda: watched.accesses)
-        else:
-            debug.stepped(self, self.single_step)
+    def watch(self) -> None:
+        """Pages with breakpoints are kept from the fast paths: their code is stepped through, accesses to their data are reported."""
+        pages: tuple[list[int], list[int]] = [], []
+        for kind, linear in debug.breakpoints(self):
+            pages[kind == debug.EXECUTE].append(linear & ~0xFFF)
+        for group, first in zip(pages, (0, WATCHES), strict=True):
+            for i in range(WATCHES):
+                self.words[WATCHES_AT // 8 + first + i] = group[i] if i < len(group) else WORD_MASK
+        self.watching = int(any(pages))
+        self.flush_tlb(True)
 
     # -- exits
     def on_budget(self) -> None:
@@ -262,6 +264,8 @@ class SoftwareVcpu(Processor):
                 if kind == 1:
                     self.write_device(address, ctypes.string_at(data, size))
                 data += size
+        if words[self.at["access_count"]]:
+            self.on_watch()
 
     def write_device(self, address: int, data: bytes) -> None:
         """Bytes to a device, in the largest pieces."""
@@ -300,24 +304,35 @@ class SoftwareVcpu(Processor):
     def on_fetch(self) -> None:
         """Code where no RAM is: what devices and nothing answer is no instruction."""
         log.guest_errors(f"cpu {self.index}: execution at {self.pc:#x}, which is neither RAM nor ROM")
-        self.fault(Fault(6), self.pc)
+        self.fault(Fault(UD), self.pc)
 
     def on_step(self) -> None:
-        """One instruction is done."""
+        """Code on a page with a breakpoint."""
+        debug.stepped(self, self.single_step)
+
+    def on_watch(self) -> None:
+        """An instruction is done that touched pages with breakpoints."""
+        words, at = self.words, ACCESSES_AT // 8
+        for k in range(min(self.access_count, ACCESSES)):
+            linear, access = words[at + 2 * k : at + 2 * k + 2]
+            debug.accessed(self, linear, access >> 8 & 0xFFFF, bool(access & ACCESS_WRITE))
+        self.access_count = 0
 
     def on_hot(self) -> None:
         """A block ran often."""
 
     # -- what Processor asks of an engine
-    def walk_fault(self, linear: int, here: int, fetch: bool = False) -> None:
-        """The page fault that a walk found."""
-        self.fault(Fault(14, self.walk_error, linear), here)
+    def page_fault(self, linear: int) -> Fault:
+        """Why there was no translation."""
+        if self.long64 and not canonical(linear):
+            return Fault(GP, 0)
+        return Fault(PF, self.walk_error, linear)
 
     def host(self, linear: int, access: int) -> int:
         """Host address of guest memory, 1 for a device; Fault(14)."""
         host: int = self.engine.translate(self.native.address, linear, access)
         if host == 0:
-            raise Fault(14, self.walk_error, linear)
+            raise self.page_fault(linear)
         return host
 
     def read(self, linear: int, size: int, system: bool = False) -> int:

@@ -7,13 +7,29 @@ whose 128-byte lines it touches. A dropped block's head decodes again when it is
 from __future__ import annotations
 
 from exuvia.codegen.layout import (
-    ACCESS_FETCH, ADDEND, BUCKETS, CACHE, EXECUTE, HEAD, HEAD_SIZE, HOT, LINK_STUB, MODE, MODE_ENTRY, REASON, SPECIAL, TLB_AREA,
-    TLB_ENTRIES, TLB_ENTRY, TLBS, WRITE,
+    ACCESS_FETCH,
+    ADDEND,
+    BUCKETS,
+    CACHE,
+    EXECUTE,
+    HEAD,
+    HEAD_SIZE,
+    HOT,
+    LINK_STUB,
+    MODE,
+    MODE_ENTRY,
+    REASON,
+    SPECIAL,
+    TLB_AREA,
+    TLB_ENTRIES,
+    TLB_ENTRY,
+    TLBS,
+    WRITE,
 )  # fmt: skip
 from exuvia.codegen.native import Native, V
 from exuvia.codegen.runtime.memory import PAGE, function, handler, words
 from exuvia.dsl.record import FIELDS, LINK, RECORD
-from exuvia.dsl.state import JUMPS, JUMPS_AT, Layout
+from exuvia.dsl.state import JUMPS, JUMPS_AT, WATCHES, Layout
 
 LONGEST_BLOCK = 64  # instructions
 WANTED = 1024
@@ -24,7 +40,7 @@ ENDS, TARGET, CONDITIONAL = 1 << 8, 1 << 9, 1 << 10  # what the architecture's d
 def source(layout: Layout, longest_instruction: int) -> str:
     """LLVM text of this part."""
     at = words(layout)
-    return "".join((cover(at), invalidate(at), find(at), decode(at, longest_instruction), guard(at), jump_hash()))
+    return "".join((cover(at), invalidate(at), find(at), decode(at, longest_instruction), guard(at)))
 
 
 def special(b: Native, at: dict[str, int], name: str) -> V:
@@ -32,11 +48,9 @@ def special(b: Native, at: dict[str, int], name: str) -> V:
     return b.load(b.load(b.get(at["cache"]) + CACHE["special"]) + 8 * SPECIAL.index(name))
 
 
-def jump_hash() -> str:
-    b = Native("define internal i64 @jump_slot(i64 %pc) alwaysinline nounwind")
-    pc = b.arg("pc")
-    b.ret(((pc ^ (pc >> 12)) & (JUMPS - 1)) << 4)
-    return b.text()
+def jump_entry(b: Native, pc: V) -> V:
+    """Where the jump cache has this linear address, if it has it."""
+    return b.arg("st", True) + JUMPS_AT + (((pc ^ (pc >> 12)) & (JUMPS - 1)) << 4)
 
 
 def cover(at: dict[str, int]) -> str:
@@ -121,6 +135,10 @@ def find(at: dict[str, int]) -> str:
     with b.if_(b.load(b.get(at["modes"]) + mode * MODE_ENTRY) == 0):
         b.put(at["reason"], REASON["mode"])
         b.ret(0)
+    with b.if_(b.get(at["watching"]) != 0, False):
+        with b.if_(b.call("watched", pc & PAGE, WATCHES) != 0):
+            b.put(at["reason"], REASON["step"])
+            b.ret(0)
     host = fetch(b, at, pc)
     with b.if_(host <= 1):
         b.put(at["address"], pc)
@@ -139,8 +157,7 @@ def find(at: dict[str, int]) -> str:
             b.ret(0)
         b.store(bucket, new)
         head.v = new
-    slot = V(b, b.let(f"call i64 @jump_slot(i64 {pc.name})"))
-    entry = b.arg("st", True) + JUMPS_AT + slot
+    entry = jump_entry(b, pc)
     b.store(entry + 8, head.v)
     b.store(entry, (pc << 16) | b.get(at["generation"]) | mode)
     b.ret(head.v)
@@ -165,7 +182,10 @@ def find(at: dict[str, int]) -> str:
 
 
 def step(at: dict[str, int]) -> str:
-    """Make `resume` a block of one instruction at `pc`, which comes back to Python behind it. 0, 1 with `reason`, 2 for a fault."""
+    """Make `resume` a careful block of one instruction at `pc`, which comes back to Python behind it. 0, 1 with `reason`, 2 for a fault.
+
+    The block stands where the next one will be made: nothing is until its instruction is done.
+    """
     b = Native("define dso_local i64 @step(ptr %st) nounwind")
     pc, mode = b.get(at["pc"]), b.get(at["mode"])
     with b.if_(b.load(b.get(at["modes"]) + mode * MODE_ENTRY) == 0):
@@ -176,6 +196,7 @@ def step(at: dict[str, int]) -> str:
         b.put(at["address"], pc)
         b.put(at["reason"], REASON["fetch"])
         b.ret(b.choose(host == 0, 2, 1))
+    arena = b.load(b.get(at["cache"]) + CACHE["arena"])
     head = b.call("new_head", pc, host, mode, 0)
     with b.if_(head == 0):
         b.ret(1)
@@ -183,6 +204,7 @@ def step(at: dict[str, int]) -> str:
     b.put(at["stepping"], 1)
     done = b.call("decode", head)
     b.put(at["stepping"], 0)
+    b.store(b.get(at["cache"]) + CACHE["arena"], arena)
     with b.if_(done == 0):
         b.put(at["current"], head)
         b.put(at["resume"], b.load(head + HEAD["body"]))
@@ -202,7 +224,8 @@ def decode(at: dict[str, int], longest: int) -> str:
         b.put(at["reason"], REASON["full"])
         b.ret(1)
     mode = b.load(b.get(at["modes"]) + b.get(at["mode"]) * MODE_ENTRY + MODE["decode"])
-    table = b.load(b.get(at["modes"]) + b.get(at["mode"]) * MODE_ENTRY)
+    stepping = b.get(at["stepping"]) != 0
+    table = b.load(b.get(at["modes"]) + b.get(at["mode"]) * MODE_ENTRY + b.choose(stepping, MODE["careful"], MODE["table"]))
     lazy = special(b, at, "lazy")
     key = b.load(head + HEAD["key"])
     page = key & PAGE
@@ -259,7 +282,7 @@ def decode(at: dict[str, int], longest: int) -> str:
         b.break_if((what.v & (ENDS | TARGET)) != 0)
         b.break_if(stop.v != 0)
         b.break_if(n.v >= LONGEST_BLOCK)
-        b.break_if(b.get(at["stepping"]) != 0)
+        b.break_if(stepping)
         b.break_if(off.v >= 4096)
     link = special(b, at, "link")
     far = special(b, at, "far")
@@ -277,9 +300,7 @@ def decode(at: dict[str, int], longest: int) -> str:
     follows = ((what.v & ENDS) == 0) | ((what.v & CONDITIONAL) != 0)
     with b.if_(follows):
         with b.if_((what.v & ENDS) == 0):
-            b.store(out.v, b.choose(b.get(at["stepping"]) != 0, special(b, at, "stop"), special(b, at, "fall")))
-            b.store(out.v + OFF, off.v, 16)
-            b.store(out.v + LEN, 0, 8)
+            b.store(out.v, special(b, at, "fall"))
             out.v = out.v + RECORD
         put_link(off.v)
     b.store(cache + CACHE["arena"], out.v)
@@ -290,10 +311,11 @@ def decode(at: dict[str, int], longest: int) -> str:
     low = start >> 7
     mask = (((b.const(2) << last) - 1) >> low) << low
     b.store(head + HEAD["mask"], mask, 32)
-    b.call("cover", key, mask)
-    entry = b.call("page_of", key)
-    b.store(head + HEAD["sibling"], b.load(entry + 8))
-    b.store(entry + 8, head)
+    with b.if_(~stepping):
+        b.call("cover", key, mask)
+        entry = b.call("page_of", key)
+        b.store(head + HEAD["sibling"], b.load(entry + 8))
+        b.store(entry + 8, head)
     b.put(at["decoded"], b.get(at["decoded"]) + n.v)
     b.store(head, special(b, at, "head"))
     b.ret(0)

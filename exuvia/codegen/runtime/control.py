@@ -6,17 +6,20 @@ answers both "is the budget spent" and "does somebody want something" (a request
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from exuvia.codegen.layout import ACCESS_FETCH, HEAD, LINK_STUB, MODE, MODE_ENTRY, REASON, RUNTIME, SPECIAL, routine_at
 from exuvia.codegen.native import Native, V
-from exuvia.codegen.runtime.blocks import OFF, SLOT, special
+from exuvia.codegen.runtime.blocks import OFF, SLOT, jump_entry, special
 from exuvia.codegen.runtime.memory import PAGE, handler, words
-from exuvia.dsl.state import JUMPS_AT, Layout
+from exuvia.dsl.state import Layout
 
 
 def source(layout: Layout) -> str:
     """LLVM text of this part."""
     at = words(layout)
-    return "".join(f(at) for f in (head, redecode, link, lazy, jump, again, leaves, out, run)) + faults(at, layout)
+    looks = attention(at, layout)
+    return "".join(f(at) for f in (head, redecode, link, lazy, again, leaves, run)) + jump(at, looks) + out(at, looks) + faults(at, layout)
 
 
 def load_atomic(b: Native, offset: int) -> V:
@@ -25,6 +28,18 @@ def load_atomic(b: Native, offset: int) -> V:
 
 def put_atomic(b: Native, offset: int, x: object) -> None:
     b.do(f"store atomic i64 {x}, ptr {b.field(offset)} monotonic, align 8")
+
+
+def attention(at: dict[str, int], layout: Layout) -> Callable[[Native], V]:
+    """Not zero if Python has to look: an event is pending, or the architecture's words say so."""
+
+    def look(b: Native) -> V:
+        v = load_atomic(b, at["interrupt_pending"])
+        for word, mask in layout.attention.items():
+            v = v | (b.get(at[word]) & mask)
+        return v
+
+    return look
 
 
 def head(at: dict[str, int]) -> str:
@@ -84,37 +99,29 @@ def link(at: dict[str, int]) -> str:
 
 
 def lazy(at: dict[str, int]) -> str:
-    """In the place of a handler that is not compiled: if the table has it by now, the record takes it; else Python compiles."""
+    """In the place of a handler that is not compiled: if the table has it by now, it runs; else Python compiles."""
     text = ""
     for name, table, reason in (("h_lazy", "table", "lazy"), ("h_careful_lazy", "careful", "careful")):
         b = handler(name)
         op = b.arg("op", True)
         slot = b.load(op + SLOT, 16)
         have = b.load(b.load(b.get(at["modes"]) + b.get(at["mode"]) * MODE_ENTRY + MODE[table]) + (slot << 3))
-        if name == "h_lazy":
-            with b.if_(have != special(b, at, "lazy")):
-                b.store(op, have)
-                b.go(op)
+        with b.if_(have != special(b, at, name[2:])):
+            b.store(op, have)
+            b.go(op)
         b.put(at["slot"], slot)
         b.put(at["resume"], op)
         b.put(at["icount"], b.arg("ic"))
         b.ret(REASON[reason])
         text += b.text()
-    b = handler("h_stop")
-    op = b.arg("op", True)
-    b.put(at["pc"], b.get(at["page"]) + b.load(op + OFF, 16))
-    b.put(at["resume"], 0)
-    b.put(at["icount"], b.arg("ic"))
-    b.ret(REASON["step"])
-    return text + b.text()
+    return text
 
 
-def jump(at: dict[str, int]) -> str:
+def jump(at: dict[str, int], looks: Callable[[Native], V]) -> str:
     """Go on at `pc`: `jump` with the TLB at hand, `fresh` after the mode or the rights may have changed."""
     b = handler("jump")
     pc = b.get(at["pc"])
-    slot = V(b, b.let(f"call i64 @jump_slot(i64 {pc.name})"))
-    entry = b.arg("st", True) + JUMPS_AT + slot
+    entry = jump_entry(b, pc)
     tag = (pc << 16) | b.get(at["generation"]) | b.get(at["mode"])
     with b.if_(b.load(entry) == tag, True):
         b.put(at["page"], pc & PAGE)
@@ -126,7 +133,7 @@ def jump(at: dict[str, int]) -> str:
     b.go(found)
     text = b.text()
     b = handler("fresh")
-    with b.if_(load_atomic(b, at["interrupt_pending"]) != 0, False):  # perhaps it is welcome now
+    with b.if_(looks(b) != 0, False):  # perhaps an event is welcome now
         put_atomic(b, at["deadline"], 0)
     b.tail("@jump", tlb=b.pointer(b.get(at["tlb"])))
     text += b.text()
@@ -180,7 +187,7 @@ def faults(at: dict[str, int], layout: Layout) -> str:
         routine_op = st + routine_at(layout, routine)
         b.put(at["mmio_done"], 0)
         if name == "fetch_fault":  # `pc` is right already, nothing of a block ran
-            b.put(at["access"], ACCESS_FETCH)
+            b.put(at["access"], ACCESS_FETCH | 1 << 8)
             b.put(at["op"], 0)
             b.go(routine_op, ic)
         else:
@@ -199,7 +206,7 @@ def faults(at: dict[str, int], layout: Layout) -> str:
     return text
 
 
-def out(at: dict[str, int]) -> str:
+def out(at: dict[str, int], looks: Callable[[Native], V]) -> str:
     """The deadline passed: the budget, a request, or only a look whether an interrupt can come in now."""
     b = handler("out")
     ic = b.arg("ic")
@@ -208,7 +215,7 @@ def out(at: dict[str, int]) -> str:
     b.do("fence seq_cst")
     b.put(at["resume"], 0)
     b.put(at["icount"], ic)
-    with b.if_((load_atomic(b, at["request"]) | load_atomic(b, at["interrupt_pending"])) != 0):
+    with b.if_((load_atomic(b, at["request"]) | looks(b)) != 0):
         b.ret(REASON["request"])
     with b.if_(ic >= end):
         b.ret(REASON["budget"])

@@ -5,11 +5,44 @@ from __future__ import annotations
 from typing import Any
 
 from exuvia.codegen.layout import (
-    ACCESS_ALSO_READ, ACCESS_FETCH, ACCESS_SYSTEM, ACCESS_WRITE, ADDEND, BOUNCE, CACHE, EXECUTE, LIST_ENTRIES, LOCAL_LIST, MODE, MODE_ENTRY,
-    PENDING_FAULT, PENDING_MMIO, READ, REASON, SLOT_ENTRY, TLB_ENTRIES, TLB_ENTRY, TLB_SIZE, TLBS, WRITE,
+    ACCESS_ALSO_READ,
+    ACCESS_FETCH,
+    ACCESS_SYSTEM,
+    ACCESS_WRITE,
+    ADDEND,
+    BOUNCE,
+    CACHE,
+    EXECUTE,
+    LIST_ENTRIES,
+    LOCAL_LIST,
+    MODE,
+    MODE_ENTRY,
+    PENDING_FAULT,
+    PENDING_MMIO,
+    READ,
+    REASON,
+    SLOT_ENTRY,
+    TLB_ENTRIES,
+    TLB_ENTRY,
+    TLB_SIZE,
+    TLBS,
+    WRITE,
 )  # fmt: skip
 from exuvia.codegen.native import ARGS, Native
-from exuvia.dsl.state import BOUNCES, BOUNCES_AT, BOUNCE_BYTES, JUMPS, JUMPS_AT, MMIO_RESULTS, MMIO_RESULTS_AT, Layout
+from exuvia.dsl.state import (
+    ACCESSES,
+    ACCESSES_AT,
+    BOUNCE_BYTES,
+    BOUNCES,
+    BOUNCES_AT,
+    JUMPS,
+    JUMPS_AT,
+    MMIO_RESULTS,
+    MMIO_RESULTS_AT,
+    WATCHES,
+    WATCHES_AT,
+    Layout,
+)  # fmt: skip
 
 PAGE = ~0xFFF
 LARGE = 4 << 20  # the largest page that is looked up piece by piece
@@ -31,7 +64,7 @@ def words(layout: Layout) -> dict[str, int]:
 def source(layout: Layout) -> str:
     """LLVM text of this part."""
     at = words(layout)
-    return "".join(f(at) for f in (phys, translate, miss, access, exact, finish, flush, flush_page, hit_or_zero)) + counter()
+    return "".join(f(at) for f in (phys, translate, watched, miss, access, exact, finish, flush, flush_page, hit_or_zero)) + counter()
 
 
 def phys(at: dict[str, int]) -> str:
@@ -82,9 +115,12 @@ def translate(at: dict[str, int]) -> str:
     rights = b.get(at["walk_rights"])
     host = ppage - b.load(slot) + b.load(slot + 16)
     writable = b.load(slot + 24)
-    with b.if_(((acc & ACCESS_WRITE) != 0)):
+    with b.if_((acc & ACCESS_WRITE) != 0):
         with b.if_(writable == 0):
             b.ret(1)  # a write to ROM goes where the device would be, and is ignored there
+    with b.if_(b.get(at["watching"]) != 0, False):
+        with b.if_(b.call("watched", vpage, 0) != 0):
+            b.ret(host + (linear & 0xFFF))
     b.store(entry + READ, b.choose((rights & 32) != 0, vpage, -1))
     code = b.load(b.call("page_of", host), 32)
     may_write = b.choose(((rights & 1) & writable) != 0, b.choose(code == 0, vpage, -1), -1)
@@ -110,6 +146,17 @@ def translate(at: dict[str, int]) -> str:
     return b.text()
 
 
+def watched(at: dict[str, int]) -> str:
+    """(page, first) -> is the linear page one of the four watched for data (first = 0) or code (first = 4)?"""
+    b = function("watched", "page", "first")
+    entry = b.arg("st", True) + WATCHES_AT + (b.arg("first") << 3)
+    found = b.const(0)
+    for k in range(WATCHES):
+        found = b.choose(b.load(entry + 8 * k) == b.arg("page"), 1, found)
+    b.ret(found)
+    return b.text()
+
+
 def miss(at: dict[str, int]) -> str:
     """A fast access did not hit: fill the TLB and do the instruction again, or do it with the careful handler, or fault."""
     b = handler("miss")
@@ -119,6 +166,9 @@ def miss(at: dict[str, int]) -> str:
     op = b.arg("op", True)
     with b.if_(((linear & 0xFFF) + size) > 4096):
         b.tail("@careful")
+    with b.if_(b.get(at["watching"]) != 0, False):
+        with b.if_(b.call("watched", linear & PAGE, 0) != 0):
+            b.tail("@careful")
     # two accesses of one instruction can want the same entry: after a few rounds it is done piece by piece
     same = b.choose((b.get(at["miss_op"]) == op) & (b.get(at["miss_icount"]) == b.arg("ic")), b.get(at["miss_count"]) + 1, 0)
     b.put(at["miss_op"], op)
@@ -157,6 +207,14 @@ def access(at: dict[str, int]) -> str:
     size = (acc >> 8) & 0xFFFF
     writes = acc & ACCESS_WRITE
     reads = (writes ^ 1) | (acc & ACCESS_ALSO_READ)
+    b.put(at["access"], acc)
+    with b.if_(b.get(at["watching"]) != 0, False):
+        with b.if_((b.call("watched", linear & PAGE, 0) | b.call("watched", (linear + size - 1) & PAGE, 0)) != 0):
+            n = b.get(at["access_count"])
+            entry = b.arg("st", True) + ACCESSES_AT + ((n & (ACCESSES - 1)) << 4)
+            b.store(entry, linear)
+            b.store(entry + 8, acc)
+            b.put(at["access_count"], n + 1)
     room = b.const(4096) - (linear & 0xFFF)
     n1 = b.choose(size <= room, size, room)
     n2 = size - n1
@@ -279,6 +337,9 @@ def finish(at: dict[str, int]) -> str:
     with b.if_(devices.v != 0):
         b.put(at["resume"], 0)
         b.ret(REASON["mmio_write"])
+    with b.if_(b.get(at["access_count"]) != 0, False):
+        b.put(at["resume"], 0)
+        b.ret(REASON["watch"])
     b.tail("@fresh", None, ic)
     return b.text()
 
