@@ -9,16 +9,25 @@ from exuvia.codegen.instructions import host_instruction
 from exuvia.dsl.trace import Function, Trace
 from exuvia.dsl.values import Node, signed
 
-ARITHMETIC = dict(add="add", sub="sub", mul="mul", xor="xor", udiv="udiv", urem="urem", sdiv="sdiv", srem="srem") | {"and": "and", "or": "or"}
+ARITHMETIC = dict(add="add", sub="sub", mul="mul", xor="xor", udiv="udiv", urem="urem", sdiv="sdiv", srem="srem") | {
+    "and": "and",
+    "or": "or",
+}
 SHIFTS = dict(shl="shl", shr="lshr", sar="ashr")
 COMPARE = dict(eq="eq", ult="ult", slt="slt")
 FLOATS = {32: "float", 64: "double"}
 LIKELY, UNLIKELY = ", !prof !0", ", !prof !1"
 PROFILE = '!0 = !{!"branch_weights", i32 2000, i32 1}\n!1 = !{!"branch_weights", i32 1, i32 2000}\n'
-LANE_INTRINSICS = {
-    op: f"llvm.{op}" for op in ("umin", "umax", "smin", "smax", "uadd.sat", "sadd.sat", "usub.sat", "ssub.sat")
+LANE_INTRINSICS = {op: f"llvm.{op}" for op in ("umin", "umax", "smin", "smax", "uadd.sat", "sadd.sat", "usub.sat", "ssub.sat")}
+LANE_COMPARE = {
+    "eq": "icmp eq",
+    "sgt": "icmp sgt",
+    "ugt": "icmp ugt",
+    "foeq": "fcmp oeq",
+    "folt": "fcmp olt",
+    "fole": "fcmp ole",
+    "funo": "fcmp uno",
 }
-LANE_COMPARE = {"eq": "icmp eq", "sgt": "icmp sgt", "ugt": "icmp ugt", "foeq": "fcmp oeq", "folt": "fcmp olt", "fole": "fcmp ole", "funo": "fcmp uno"}
 
 
 def vector(n: Node) -> bool:

@@ -11,7 +11,16 @@ from pathlib import Path
 
 from exuvia.codegen.interpreter import Interpreter, NativeText, function_number
 from exuvia.codegen.layout import (
-    BUCKETS, CACHE, MODE, MODE_ENTRY, PAGE_ENTRY, SLOT_ENTRY, SPECIAL, TLB_AREA, TLB_SIZE, routine_at,
+    BUCKETS,
+    CACHE,
+    MODE,
+    MODE_ENTRY,
+    PAGE_ENTRY,
+    SLOT_ENTRY,
+    SPECIAL,
+    TLB_AREA,
+    TLB_SIZE,
+    routine_at,
 )  # fmt: skip
 from exuvia.codegen.store import Store
 from exuvia.dsl.architecture import Architecture, Tables
@@ -296,5 +305,3 @@ class State:
     def put(self, offset: int, value: int) -> None:
         """A word by offset."""
         self.words[offset // 8] = value
-
-

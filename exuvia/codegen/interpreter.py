@@ -12,11 +12,21 @@ from typing import Any
 
 from exuvia.codegen.emit import UNLIKELY, Emitter, Instruction
 from exuvia.codegen.layout import (
-    ACCESS_ALSO_READ, ACCESS_SYSTEM, ACCESS_WRITE, ADDEND, READ, SEGMENT_SHIFT, TLB_ENTRIES, TLB_SIZE, WRITE, routine_at, runtime_at,
+    ACCESS_ALSO_READ,
+    ACCESS_SYSTEM,
+    ACCESS_WRITE,
+    ADDEND,
+    READ,
+    SEGMENT_SHIFT,
+    TLB_ENTRIES,
+    TLB_SIZE,
+    WRITE,
+    routine_at,
+    runtime_at,
 )  # fmt: skip
 from exuvia.codegen.native import ARGS
 from exuvia.dsl.record import FIELDS, LINK, RECORD
-from exuvia.dsl.state import Layout, PAGE_AT
+from exuvia.dsl.state import PAGE_AT, Layout
 from exuvia.dsl.trace import FUNCTIONS, Function, Place, Trace
 from exuvia.dsl.values import Node
 
@@ -330,7 +340,9 @@ class Interpreter(InState):
             self.block_copy(pointers[0], pointers[1], length)
         else:
             w = n.args[1].w
-            self.each(most, lambda k: self.do(f"store i{w} {source}, ptr {self.let(f'getelementptr i{w}, ptr {pointers[0]}, i64 {k}')}, align 1"))
+            self.each(
+                most, lambda k: self.do(f"store i{w} {source}, ptr {self.let(f'getelementptr i{w}, ptr {pointers[0]}, i64 {k}')}, align 1")
+            )
         last = self.label
         self.do(f"br label %{end}")
         self.start(end)

@@ -37,7 +37,9 @@ REASONS = "budget request leave pio_in pio_out mmio_read mmio_write lazy careful
 REASON = {name: i for i, name in enumerate(REASONS)}
 PENDING_FAULT, PENDING_MMIO = 1, 2
 
-RUNTIME = "miss jump fresh leave leave_out fault finish access careful_leave again io_in flush flush_page".split()  # entry points for code compiled apart
+RUNTIME = (
+    "miss jump fresh leave leave_out fault finish access careful_leave again io_in flush flush_page".split()
+)  # entry points for code compiled apart
 SPECIAL = "head redecode link far fall lazy guard careful_lazy".split()  # handlers that no instruction has
 
 

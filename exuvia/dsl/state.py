@@ -13,7 +13,7 @@ ENGINE = """deadline budget_end request interrupt_pending icount pc op resume re
     vector error fault_vector fault_error address access pending miss_op miss_icount miss_count
     io_port io_size io_data io_ready mmio_address mmio_size mmio_done mmio_next bounce_count bounce_used
     walk_page walk_rights walk_error local_count global_count large_low large_high large_low2 large_high2 huge_pages
-    slot wanted_count stepping tlb_base decoded invalidated""".split()
+    slot wanted_count stepping watching access_count tlb_base decoded invalidated""".split()
 ENGINE_AT = 256
 ISA_AT = 2048  # where the architecture's declarations start
 PAGE_AT = 136  # the linear address of the running block's page
@@ -25,7 +25,13 @@ JUMPS_AT = 16384  # the jump cache: 4096 x {tag, head}
 JUMPS = 4096
 BOUNCES_AT = JUMPS_AT + 16 * JUMPS  # what the careful handlers access in pieces: 16 descriptions of 64 bytes, then the bytes
 BOUNCES, BOUNCE_BYTES = 16, 8192
-STATE_SIZE = BOUNCES_AT + 64 * BOUNCES + BOUNCE_BYTES
+WATCHES_AT = (
+    BOUNCES_AT + 64 * BOUNCES + BOUNCE_BYTES
+)  # linear pages whose accesses Python wants to see: 4 of data, 4 of code; all ones: none
+WATCHES = 4
+ACCESSES_AT = WATCHES_AT + 8 * 2 * WATCHES  # what an instruction did there: {linear address, access word}
+ACCESSES = 64
+STATE_SIZE = ACCESSES_AT + 16 * ACCESSES
 
 
 @dataclass(frozen=True)
@@ -53,6 +59,7 @@ class Layout:
         self.declared: list[str] = []
         # parts of the processor that are texts of their own, each with a record in the state; these two every architecture has
         self.routines = ["fault", "access_fault"]
+        self.attention: dict[str, int] = {}  # bits of words: where an instruction that may change them leaves one set, Python looks
 
     def file(self, name: str, count: int, width: int, *, stride: int | None = None, at: int | None = None, reset: int = 0) -> File:
         """Declare a register file; without `at` it is placed behind the last one, aligned to 16 bytes where it is wider than 64 bits."""

@@ -138,7 +138,7 @@ def tracing(trace: Trace) -> Iterator[Trace]:
 ENDS = ("raise", "retry", "leave", "enter")  # effects after which nothing follows
 
 
-class when:  # noqa: N801 - a word of the language
+class when:
     """`with when(c): ...`: what the text writes inside becomes a choice after it; memory and faults inside become a branch."""
 
     def __init__(self, condition: Any) -> None:
@@ -189,7 +189,7 @@ class when:  # noqa: N801 - a word of the language
             t.flags = Flags("words", tuple(pick(a, b).n for a, b in zip(then, t.words(), strict=True)))
 
 
-class rarely(when):  # noqa: N801 - a word of the language
+class rarely(when):
     """`with rarely(c): ...`: as `when`, but what is written inside costs nothing unless it happens, not even a call."""
 
     def __enter__(self) -> None:
@@ -199,7 +199,12 @@ class rarely(when):  # noqa: N801 - a word of the language
 
 def branch_to(c: Value, n: Node, old: Value, pick: Callable[[Value, Value], Value]) -> Value:
     """Where to go stays a choice between places outside the branch, so that an engine can see the places."""
-    if n.op in ("select", "merge") and n.args[2].op == "get" and n.args[2].attr[0] == "pc" and n.args[1].op in ("this_pc", "field", "target"):
+    if (
+        n.op in ("select", "merge")
+        and n.args[2].op == "get"
+        and n.args[2].attr[0] == "pc"
+        and n.args[1].op in ("this_pc", "field", "target")
+    ):
         return pick(Value(n.args[0]), Value(const(0, 1))).choose(Value(n.args[1]), old)
     if n.op in ("this_pc", "target"):
         return c.choose(Value(n), old)
@@ -223,7 +228,7 @@ class Var(Readable):
         now().put(self.place, lift(value, self.place[2]))
 
 
-class loop:  # noqa: N801 - a word of the language
+class loop:
     """`with loop(n, a, b): ...`: the body n times; a, b are the variables that it changes."""
 
     def __init__(self, times: Any, *carried: Var) -> None:

@@ -375,8 +375,6 @@ def _through(name: str) -> Callable[..., Any]:
     return lambda self, *x: getattr(self.read(), name)(*x)
 
 
-for _name in (
-    "add sub mul and or xor lshift rsub radd rand ror rxor rmul rlshift invert neg eq ne lt le gt ge floordiv mod rshift".split()
-):
+for _name in "add sub mul and or xor lshift rsub radd rand ror rxor rmul rlshift invert neg eq ne lt le gt ge floordiv mod rshift".split():
     setattr(Readable, f"__{_name}__", _through(f"__{_name}__"))
 Readable.__hash__ = object.__hash__  # type: ignore[method-assign]

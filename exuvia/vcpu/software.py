@@ -39,7 +39,9 @@ def leaves() -> dict[int, str]:
 class SoftwareVcpu(Processor):
     """One x86 processor in software; see `Vcpu` in machines/machine.py for what a machine may ask of it."""
 
-    def __init__(self, engine: Engine, model: CpuModel, index: int, memory: AddressSpace, ports: AddressSpace, apic: Any, machine: Any) -> None:
+    def __init__(
+        self, engine: Engine, model: CpuModel, index: int, memory: AddressSpace, ports: AddressSpace, apic: Any, machine: Any
+    ) -> None:
         d = self.__dict__
         native = engine.new_state()
         super().__init__(native.view[: len(native.view)], model)
@@ -418,7 +420,9 @@ class SoftwareVcpu(Processor):
             lines.append(" ".join(f"{GPR64[i].upper():3}={self.gpr[i]:016x}" for i in range(4 * row, 4 * row + 4)))
         lines.append(f"RIP={self.offset(self.pc):016x} RFL={self.flags:08x} CPL={self.cpl} HLT={int(self.halted)}")
         for name, i in SEGMENT_NAMES.items():
-            lines.append(f"{name.upper():4}={self.seg_selector[i]:04x} {self.seg_base[i]:016x} {self.seg_limit[i]:08x} {self.seg_attributes[i]:04x}")
+            lines.append(
+                f"{name.upper():4}={self.seg_selector[i]:04x} {self.seg_base[i]:016x} {self.seg_limit[i]:08x} {self.seg_attributes[i]:04x}"
+            )
         lines.append(f"GDT= {self.gdt_base:016x} {self.gdt_limit:08x}  IDT= {self.idt_base:016x} {self.idt_limit:08x}")
         lines.append(f"CR0={self.cr0:08x} CR2={self.cr2:016x} CR3={self.cr3:016x} CR4={self.cr4:08x} EFER={self.efer:016x}")
         return "\n".join(lines)
@@ -427,5 +431,3 @@ class SoftwareVcpu(Processor):
 def arguments(name: str) -> int:
     """How many values a plain-Python function takes."""
     return RARE[name].__code__.co_argcount - 1
-
-

@@ -233,7 +233,9 @@ def decode(at: dict[str, int], longest: int) -> str:
     out, off, n = b.var(first), b.var(start), b.var(0)
     stop, what = b.var(0), b.var(0)
     with b.loop():
-        what.v = V(b, b.let(f"call i64 @decode_one(ptr %st, i64 {(page + off.v).name}, i64 {out.v.name}, i64 {mode.name}, i64 {off.v.name})"))
+        what.v = V(
+            b, b.let(f"call i64 @decode_one(ptr %st, i64 {(page + off.v).name}, i64 {out.v.name}, i64 {mode.name}, i64 {off.v.name})")
+        )
         length = what.v & 0xFF
         with b.if_(off.v + length > 4096):
             with b.if_(n.v != 0):  # leave it to a block of its own
@@ -346,5 +348,3 @@ def guard(at: dict[str, int]) -> str:
         b.tail("@fresh", None, b.arg("ic") - 1)
     b.go(op + 2 * RECORD)
     return b.text()
-
-

@@ -251,5 +251,3 @@ def run(at: dict[str, int]) -> str:
         b.do(f"store ptr @h_{name}, ptr {b.pointer(b.arg('special') + 8 * i)}")
     b.ret(0)
     return text + b.text()
-
-
