@@ -19,6 +19,7 @@ from exuvia.isa.x86.state import (
     CR4_OSXSAVE,
     CR4_PAE,
     CR4_PCIDE,
+    CR4_PGE,
     CR4_TSD,
     EFER_LMA,
     FS,
@@ -54,14 +55,19 @@ def mov_from_control(cpu: Cpu, destination: Any, source: Any) -> None:
 
 @op("0F 22 Rd,Cd", "mov", ends=True)
 def mov_to_control(cpu: Cpu, source: Any, destination: Any) -> None:
-    """CR2 and CR3 here; the others change what other things mean and are rare."""
+    """CR2, CR3 and CR4.PGE here; the rest changes what other things mean and is rare."""
     privileged(cpu)
     number = cpu.field("reg")
     value = cpu.reg("rm", width(cpu)).zext(64)
     with when((number == 1) | ((number.u > 4) & (number != 8))):
         raise_(UD)
-    with when((number != 2) & (number != 3)):
+    # a kernel drops global translations by turning CR4.PGE off and on
+    global_flush = (number == 4) & (((value ^ cpu.cr4) & ~CR4_PGE) == 0) if cpu.code == 64 else lift(0, 1)
+    with when(~global_flush & (number != 2) & (number != 3)):
         leave("write_control", number, value)
+    with when(global_flush):
+        cpu.effect("flush_tlb", 0, lift(1, 64))
+        cpu.cr4 = value
     with when(number == 2):
         cpu.cr2 = value
     with when(number == 3):
