@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from exuvia.dsl.trace import Function, when
+from exuvia.dsl.floating import IE
+from exuvia.dsl.trace import Function
 from exuvia.dsl.values import Value, lift
 from exuvia.isa.x86 import extended
 from exuvia.isa.x86.cpu import Cpu
 from exuvia.isa.x86.extended import BCD_INDEFINITE, C0, C1, C2, C3, FIRST_DENORMAL, INDEFINITE, SECOND_DENORMAL
 from exuvia.isa.x86.forms import condition
-from exuvia.isa.x86.x87_stack import CODES, UNDERFLOW, pop, push, put, read, settle, unless_empty, x87
+from exuvia.isa.x86.x87_stack import CODES, UNDERFLOW, pop, push, put, read, settle, store, unless_empty, x87
 
 
 # --- loads and constants
@@ -19,7 +20,7 @@ from exuvia.isa.x86.x87_stack import CODES, UNDERFLOW, pop, push, put, read, set
 def load(cpu: Cpu, m: Any) -> None:
     f = extended.f32_to_f80 if m.w == 32 else extended.f64_to_f80
     r = f(m.read(), cpu.fcw)
-    push(cpu, r.low(80), r.bits(95, 80))
+    push(cpu, r.low(80), r.bits(95, 80), unless=IE)
 
 
 @x87("DB/5 Mt", "fld")
@@ -75,12 +76,10 @@ def storing(rows: str, name: str, function: dict[int, Function], pops: bool, ind
     """Convert ST(0) and store it; nothing is stored at an unmasked invalid operation, overflow or underflow."""
 
     def text(cpu: Cpu, m: Any) -> None:
-        m.writable()
         a, empty = read(cpu, 0)
         value, flags = unless_empty(empty, function[m.w](a, cpu.fcw), indefinite[m.w], m.w)
         done = settle(cpu, flags) & ((flags.zext(64) & ~cpu.fcw & 0x18) == 0)
-        with when(done):
-            m.set(value)
+        store(cpu, m, value, done)
         if pops:
             pop(cpu, done)
 
@@ -99,11 +98,9 @@ storing("DF/6 Mt", "fbstp", {80: extended.f80_to_bcd}, True, {80: BCD_INDEFINITE
 
 @x87("DB/7 Mt", "fstp")
 def store_extended(cpu: Cpu, m: Any) -> None:
-    m.writable()
     a, empty = read(cpu, 0)
     done = settle(cpu, empty.choose(lift(UNDERFLOW, 16), 0))
-    with when(done):
-        m.set(empty.choose(lift(INDEFINITE, 80), a))
+    store(cpu, m, empty.choose(lift(INDEFINITE, 80), a), done)
     pop(cpu, done)
 
 

@@ -286,22 +286,16 @@ class Area:
         """All of it."""
         return [*self.head, self.mxcsr, *self.st, *self.xmm]
 
-    def store_x87(self) -> None:
-        """The x87's part."""
+    def x87(self) -> list[tuple[Memory, Value]]:
+        """The x87's part, and what belongs there."""
         cpu = self.cpu
-        for p, v in zip(self.head, legacy_head(cpu), strict=True):
-            p.set(v)
-        for i, p in enumerate(self.st):
-            p.set(cpu.get_at("st", (cpu.top + i) & 7, 80).zext(128))
+        registers = [cpu.get_at("st", (cpu.top + i) & 7, 80).zext(128) for i in range(8)]
+        return [*zip(self.head, legacy_head(cpu), strict=True), *zip(self.st, registers, strict=True)]
 
-    def store_mxcsr(self) -> None:
-        """MXCSR and the mask of its bits."""
-        self.mxcsr.set((self.cpu.mxcsr & 0xFFFF_FFFF) | MXCSR_MASK << 32)
-
-    def store_xmm(self) -> None:
-        """The vector registers."""
-        for i, p in enumerate(self.xmm):
-            p.set(self.cpu.get(("x", i, 128)))
+    def sse(self) -> list[tuple[Memory, Value]]:
+        """MXCSR, the mask of its bits and the vector registers."""
+        control: Value = (self.cpu.mxcsr & 0xFFFF_FFFF) | MXCSR_MASK << 32
+        return [(self.mxcsr, control), *((p, self.cpu.get(("x", i, 128))) for i, p in enumerate(self.xmm))]
 
     def load_mxcsr(self) -> Value:
         """MXCSR; #GP(0) for a bit that does not exist."""
@@ -317,9 +311,8 @@ def fxsave(cpu: Cpu, m: Any) -> None:
     aligned(cpu, m, 16)
     area = Area(cpu, m)
     writable(area.every())
-    area.store_x87()
-    area.store_mxcsr()
-    area.store_xmm()
+    for p, v in area.x87() + area.sse():
+        p.set(v)
 
 
 @op("NP 0F AE/1 M", osize=True, feature="fxsr", unaligned=True)
@@ -354,13 +347,11 @@ def save(cpu: Cpu, m: Any) -> None:
     wanted = components(cpu, m)
     area, header = Area(cpu, m), part(cpu, m, 512, 64)
     writable([*area.every(), header])
-    old = header.read()
-    with when(wanted.bit(0)):
-        area.store_x87()
-    with when(wanted.bit(1)):
-        area.store_mxcsr()
-        area.store_xmm()
-    header.set(old | wanted)
+    parts = [(p, v, wanted.bit(0)) for p, v in area.x87()] + [(p, v, wanted.bit(1)) for p, v in area.sse()]
+    values = [(p, c.choose(v, p.read())) for p, v, c in parts]  # what is not asked for stays
+    values.append((header, header.read() | wanted))
+    for p, v in values:
+        p.set(v)
 
 
 op("NP 0F AE/4 M", "xsave", osize=True, modifies=True, feature="xsave", unaligned=True)(save)

@@ -10,9 +10,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from exuvia.dsl.trace import when
+from exuvia.dsl.floating import DE, IE, ZE
+from exuvia.dsl.trace import rarely, when
 from exuvia.dsl.values import Value, lift
-from exuvia.isa.x86.cpu import Cpu, leave, raise_
+from exuvia.isa.x86.cpu import Cpu, Memory, leave, raise_
 from exuvia.isa.x86.extended import C0, C1, C2, C3, INDEFINITE
 from exuvia.isa.x86.forms import op
 from exuvia.isa.x86.state import CR0_NE, CS, DS, MF
@@ -81,13 +82,13 @@ def read(cpu: Cpu, i: Any) -> tuple[Value, Value]:
     return cpu.get_at("st", p, 80), (cpu.ftw.u >> p).low(1)
 
 
-def settle(cpu: Cpu, flags: Value, clears: int = C1, keeps: int = CODES | 0x47) -> Value:
+def settle(cpu: Cpu, flags: Value, clears: int = C1, keeps: int = CODES | 0x47, unless: int = IE | DE | ZE) -> Value:
     """Record exceptions (16 bits of status word); whether the result may be written.
 
-    An unmasked IE, DE or ZE ends the instruction before it computes, so that of its exceptions only those that `keeps` has stay.
+    One of `unless` that is not masked ends the instruction before it computes, so that of its exceptions only those that `keeps` has stay.
     """
     f = flags.zext(64)
-    early: Value = (f & ~cpu.fcw & 7) != 0
+    early: Value = (f & ~cpu.fcw & unless) != 0
     f = early.choose(f & keeps, f)
     reported = ((f & ~cpu.fcw & 0x3F) != 0).choose(lift(ES | B, 64), 0)
     cpu.fsw = (cpu.fsw & ~clears) | f | reported
@@ -102,17 +103,28 @@ def put(cpu: Cpu, i: Any, value: Value, done: Value) -> None:
         cpu.ftw = cpu.ftw & ~(lift(1, 64) << p)
 
 
+def store(cpu: Cpu, m: Memory, value: Value, done: Value) -> None:
+    """Store where that may be; where not, memory that cannot be written still faults."""
+    with rarely(~done):
+        cpu.memory(m.address, m.w, m.seg).writable().read()  # read, so that a buffered access puts back what was there
+    with when(done):
+        m.set(value)
+
+
 def pop(cpu: Cpu, done: Value) -> None:
     """Empty ST(0) and move TOP, where that may be."""
     cpu.ftw = cpu.ftw | (done.zext(64) << cpu.top)
     cpu.top = (cpu.top + done.zext(64)) & 7
 
 
-def push(cpu: Cpu, value: Value, flags: Value | int = 0, empty: Value | int = 0) -> Value:
-    """Push; onto a full register only the indefinite NaN, with a stack overflow unless the source is `empty`. Whether it was done."""
+def push(cpu: Cpu, value: Value, flags: Value | int = 0, empty: Value | int = 0, unless: int = IE | DE | ZE) -> Value:
+    """Push; onto a full register only the indefinite NaN, with a stack overflow unless the source is `empty`. Whether it was done.
+
+    A load from memory pushes a denormal though DE is unmasked: its `unless` is IE.
+    """
     p = physical(cpu, -1)
     full = ((cpu.ftw.u >> p).low(1) == 0) & ~lift(empty, 1)
-    done = settle(cpu, full.choose(lift(OVERFLOW, 16), flags), keeps=C1 | 0x47)
+    done = settle(cpu, full.choose(lift(OVERFLOW, 16), flags), keeps=C1 | 0x47, unless=unless)
     with when(done):
         cpu.put_at("st", p, full.choose(lift(INDEFINITE, 80), value))
         cpu.ftw = cpu.ftw & ~(lift(1, 64) << p)
