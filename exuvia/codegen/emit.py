@@ -355,10 +355,10 @@ class Emitter:
             return r if t == "<2 x i64>" else self.let(f"bitcast {t} {r} to <2 x i64>")
         if n.op == "zext" and n.args[0].w <= 64:
             x = n.args[0]
-            v = self.value(x, i)
-            if x.w < 64:
-                v = v if isinstance(v, int) else self.let(f"zext i{x.w} {v} to i64")
-            return self.let(f"insertelement <2 x i64> zeroinitializer, i64 {v}, i64 0")
+            low = self.value(x, i)
+            if x.w < 64 and not isinstance(low, int):
+                low = self.let(f"zext i{x.w} {low} to i64")
+            return self.let(f"insertelement <2 x i64> zeroinitializer, i64 {low}, i64 0")
         if n.op in ("and", "or", "xor"):
             return self.let(f"{n.op} <2 x i64> {self.vec(n.args[0], i)}, {self.vec(n.args[1], i)}")
         if n.op == "select":

@@ -21,7 +21,10 @@ class Form(NamedTuple):
 class Tables(Protocol):
     """The decoder's tables of one mode. Slots number the instruction forms; slot 0 is what is undefined."""
 
-    blob: Any
+    @property
+    def blob(self) -> bytes:
+        """What the decoder's third parameter points to."""
+        ...
 
     @property
     def slots(self) -> int:
@@ -44,6 +47,6 @@ class Architecture:
     decode: Function
     walk: Callable[[], Trace]
     tables: Callable[[int, frozenset[str]], Tables]
-    form: Callable[[int, Tables, int], Form]
+    form: Callable[[int, Any, int], Form]
     routines: dict[str, Callable[[], Trace]]
     address_mask: Callable[[int], int]

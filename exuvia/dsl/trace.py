@@ -51,7 +51,8 @@ def substitute(n: Node, args: tuple[Node, ...]) -> Node:
 
     def go(n: Node) -> Node:
         if n.op == "arg":
-            return args[n.attr]
+            k: int = n.attr
+            return args[k]
         if not n.args:
             return n
         if id(n) not in memo:

@@ -140,10 +140,10 @@ class Value:
         raise TypeError("a guest value has no truth value while it is traced; write `with when(c):` or c.choose(a, b)")
 
     def _of(self, x: Any) -> Node:
-        x = lift(x, self.w)
-        if x.w != self.w:
-            raise TypeError(f"widths differ: {self.w} and {x.w}; write .zext({self.w}) or .sext({self.w}) or .low({self.w})")
-        return x.n
+        v = lift(x, self.w)
+        if v.w != self.w:
+            raise TypeError(f"widths differ: {self.w} and {v.w}; write .zext({self.w}) or .sext({self.w}) or .low({self.w})")
+        return v.n
 
     def two(self, op: str, x: Any, w: int | None = None) -> Value:
         """The operation `op` on this value and x."""
@@ -188,7 +188,7 @@ class Value:
         return self.two("eq", x, 1)
 
     def __ne__(self, x: Any) -> Value:  # type: ignore[override]
-        return ~(self == x)
+        return ~self.two("eq", x, 1)
 
     __lt__, __le__, __gt__, __ge__ = refuse("<"), refuse("<="), refuse(">"), refuse(">=")
     __floordiv__, __mod__, __rshift__ = refuse("//"), refuse("%"), refuse(">>")
@@ -298,13 +298,13 @@ class View:
         return self.v.two("ult" if self.k == "u" else "slt", self._of(x), 1)
 
     def __gt__(self, x: Any) -> Value:
-        return View(self._of(x), self.k) < self
+        return View(lift(self._of(x)), self.k).__lt__(self)
 
     def __ge__(self, x: Any) -> Value:
-        return ~(self < x)
+        return ~self.__lt__(x)
 
     def __le__(self, x: Any) -> Value:
-        return ~(self > x)
+        return ~self.__gt__(x)
 
     def __rshift__(self, x: Any) -> Value:
         return self.v.two("shr" if self.k == "u" else "sar", self._of(x))
@@ -326,7 +326,7 @@ def lift(x: Any, w: int | None = None) -> Value:
         return Value(const(x, w))
     if isinstance(x, View):
         return x.v
-    v = x.read()
+    v: Value = x.read()
     return v.zext(w) if v.w == 1 and w and w > 1 else v
 
 

@@ -61,8 +61,20 @@ class SoftwareVcpu(Processor):
     native: Any
     engine: Engine
     index: int
+    memory: AddressSpace
+    ports: AddressSpace
+    apic: Any
+    machine: Any
+    words: Any  # the state as 64-bit words
+    at: dict[str, int]  # names of words to their indices
     halted: bool
+    waiting: bool
+    kicked: bool
+    intr: bool
+    nmi_pending: bool
     acknowledge: Callable[[], int]
+    exit_handlers: list[Callable[[], None]]
+    wanted_count: int
 
     # -- what a machine asks
     def kick(self) -> None:
@@ -415,9 +427,7 @@ class SoftwareVcpu(Processor):
 
     def describe(self) -> str:
         """The registers, as -d cpu_reset and the monitor show them."""
-        lines = []
-        for row in range(4):
-            lines.append(" ".join(f"{GPR64[i].upper():3}={self.gpr[i]:016x}" for i in range(4 * row, 4 * row + 4)))
+        lines = [" ".join(f"{GPR64[i].upper():3}={self.gpr[i]:016x}" for i in range(row, row + 4)) for row in range(0, 16, 4)]
         lines.append(f"RIP={self.offset(self.pc):016x} RFL={self.flags:08x} CPL={self.cpl} HLT={int(self.halted)}")
         for name, i in SEGMENT_NAMES.items():
             lines.append(

@@ -124,7 +124,8 @@ def fetch(b: Native, at: dict[str, int], linear: V) -> V:
         host.v = linear + b.load(entry + ADDEND)
     with b.if_(~hit):
         host.v = b.call("translate", tlb, linear, ACCESS_FETCH | 1 << 8)
-    return host.v
+    found: V = host.v
+    return found
 
 
 def find(at: dict[str, int]) -> str:

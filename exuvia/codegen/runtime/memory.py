@@ -322,14 +322,14 @@ def finish(at: dict[str, int]) -> str:
         entry = st + BOUNCES_AT + (i.v << 6)
         with b.if_(b.load(entry + BOUNCE["write"]) != 0):
             data, n1 = b.load(entry + BOUNCE["bytes"]), b.load(entry + BOUNCE["n1"])
-            for first, a, n, k in ((b.const(0), "a1", "n1", "k1"), (n1, "a2", "n2", "k2")):
-                kind, place, n = b.load(entry + BOUNCE[k]), b.load(entry + BOUNCE[a]), b.load(entry + BOUNCE[n])
+            for first, suffix in ((b.const(0), "1"), (n1, "2")):
+                kind, place, size = (b.load(entry + BOUNCE[x + suffix]) for x in "kan")
                 with b.if_(kind == 1):
                     devices.v = 1
-                with b.if_((kind != 1) & (n != 0)):
-                    b.call("copy_bytes", place, data + first, n)
+                with b.if_((kind != 1) & (size != 0)):
+                    b.call("copy_bytes", place, data + first, size)
                     with b.if_(kind == 2):
-                        b.call("invalidate", place, n)
+                        b.call("invalidate", place, size)
         i.v = i.v + 1
     b.put(at["mmio_done"], 0)
     ic = b.call("exact", b.arg("op", True), b.arg("ic"), 1)
