@@ -320,6 +320,7 @@ class Processor:
         self.gdt_limit = self.idt_limit = 0xFFFF
         self.dr0 = self.dr1 = self.dr2 = self.dr3 = 0
         self.dr6, self.dr7 = 0xFFFF0FF0, 0x400
+        self.watch()
         for i in range(16):
             self.gpr[i] = 0
         self.gpr[2] = self.model.signature
@@ -357,6 +358,9 @@ class Processor:
     def invalidate_page(self, linear: int) -> None:
         """Forget the translation of one page, in all TLBs."""
         raise NotImplementedError
+
+    def watch(self) -> None:
+        """The breakpoints in DR0 to DR3 and DR7 changed."""
 
     def timestamp(self) -> int:
         """The TSC, with `tsc_offset` added."""

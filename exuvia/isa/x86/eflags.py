@@ -21,6 +21,7 @@ from exuvia.isa.x86.state import (
     GP,
     ID,
     IF,
+    INHIBIT_STI,
     IOPL,
     NT,
     RF,
@@ -123,7 +124,7 @@ def sti(cpu: Cpu) -> None:
     with when(~iopl_allows(cpu)):
         raise_(GP, 0)
     cpu.eflags = cpu.eflags | IF
-    cpu.inhibit = 1
+    cpu.inhibit = INHIBIT_STI
 
 
 @op("0F 06", ends=True)

@@ -6,7 +6,7 @@ from exuvia.dsl.values import Value, lift
 from exuvia.isa.x86.cpu import Cpu, enter
 from exuvia.isa.x86.state import CS, EXCEPTION, GP, PF, SS, SS_FAULT, WITH_ERROR_CODE
 
-SEGMENT_SHIFT = 24  # in the engine's access word
+SIZE_SHIFT, SEGMENT_SHIFT = 8, 24  # in the engine's access word
 
 
 def word(cpu: Cpu, name: str) -> Value:
@@ -34,10 +34,11 @@ def fault(cpu: Cpu) -> None:
 
 
 def access_fault(cpu: Cpu) -> None:
-    """An access found no translation: #PF, or #GP or #SS where the address is not canonical."""
-    linear = word(cpu, "address")
-    outside = (word(cpu, "mode") == 0) & (linear.low(48).sext(64) != linear)
-    stack = ((word(cpu, "access").u >> SEGMENT_SHIFT) & 0xFF) == SS
+    """An access found no translation: #PF, or #GP or #SS where a part of it is not canonical."""
+    linear, access = word(cpu, "address"), word(cpu, "access")
+    last = linear + ((access.u >> SIZE_SHIFT) & 0xFFFF) - 1
+    outside = (word(cpu, "mode") == 0) & ((linear.low(48).sext(64) != linear) | (last.low(48).sext(64) != last))
+    stack = ((access.u >> SEGMENT_SHIFT) & 0xFF) == SS
     other = stack.choose(lift(SS_FAULT, 64), lift(GP, 64))
     cpu.cr2 = outside.choose(cpu.cr2, linear)
     exception(cpu, outside.choose(other, lift(PF, 64)), outside.choose(lift(0, 64), word(cpu, "walk_error")))

@@ -21,6 +21,7 @@ from exuvia.isa.x86.state import (
     FS,
     GP,
     GS,
+    INHIBIT_SS,
     LDTR,
     NP,
     SEGMENTS,
@@ -144,8 +145,8 @@ def load_segment(cpu: Cpu, slot: Slot, selector: Value) -> None:
 
 
 def hold_interrupts(cpu: Cpu, stack: Value) -> None:
-    """After MOV or POP to SS the next instruction runs before an interrupt comes in, so that it can load rSP (SDM vol. 3, 6.8.3)."""
-    cpu.inhibit = stack.choose(lift(1, 64), cpu.inhibit)
+    """After MOV or POP to SS the next instruction runs before an interrupt or a debug trap comes in, so that it can load rSP (SDM vol. 3, 6.8.3)."""
+    cpu.inhibit = stack.choose(lift(INHIBIT_SS, 64), cpu.inhibit)
 
 
 @op("8E Sw,Ew", "mov", ends=True)

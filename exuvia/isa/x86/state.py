@@ -17,6 +17,9 @@ WITH_ERROR_CODE = 1 << DF | 1 << TS | 1 << NP | 1 << SS_FAULT | 1 << GP | 1 << P
 # what kind of event the delivery routine delivers (the state's `event`)
 EXCEPTION, EXTERNAL, SOFTWARE = 0, 1, 2
 
+# what holds events back for one instruction (the state's `inhibit`): STI interrupts, MOV SS debug traps too
+INHIBIT_STI, INHIBIT_SS = 1, 2
+
 # control register bits
 CR0_PE, CR0_MP, CR0_EM, CR0_TS, CR0_ET, CR0_NE, CR0_WP, CR0_AM, CR0_NW, CR0_CD, CR0_PG = (1 << i for i in (0, 1, 2, 3, 4, 5, 16, 18, 29, 30, 31))
 CR4_VME, CR4_PVI, CR4_TSD, CR4_DE, CR4_PSE, CR4_PAE, CR4_MCE, CR4_PGE, CR4_PCE, CR4_OSFXSR, CR4_OSXMMEXCPT, CR4_UMIP = (1 << i for i in range(12))
@@ -40,6 +43,7 @@ layout.file("r", 136, 64, stride=1, at=0)  # slots are byte offsets: AL is 0, AH
 ZERO = 128
 layout.words("result aux df eflags cpl unflat cr0 cr2 cr3 cr4 efer xcr0 gdt_base gdt_limit idt_base idt_limit", df=1)
 layout.file("pdpte", 4, 64)  # PAE: the page directory pointers, as they were when CR3 was loaded
+layout.attention["eflags"] = TF | RF
 layout.words("event event_ip event_start event_has_error inhibit pending_db")
 layout.words("star lstar cstar fmask kernel_gs_base sysenter_cs sysenter_esp sysenter_eip tsc_offset tsc_aux pat apic_base misc_enable")
 layout.words("dr0 dr1 dr2 dr3 dr6 dr7 mxcsr fcw fsw ftw fop fip fdp fcs fds top", dr6=0xFFFF0FF0, dr7=0x400, mxcsr=0x1F80, fcw=0x37F)

@@ -7,7 +7,7 @@ from random import Random
 import pytest
 
 from exuvia.isa.x86.concrete import Fault
-from exuvia.isa.x86.state import CS, DS, ES, FS, GS, LDTR, SS, TR
+from exuvia.isa.x86.state import CS, DS, ES, FS, GS, INHIBIT_SS, LDTR, SS, TR
 from tests.isa.x86.machine import Machine
 from tests.isa.x86.settings import (
     ABSENT,
@@ -111,7 +111,7 @@ def test_stack_load_holds_interrupts() -> None:
     m.step(b"\x8e\xd8")
     assert m.inhibit == 0
     m.step(b"\x8e\xd0")
-    assert m.inhibit == 1
+    assert m.inhibit == INHIBIT_SS
 
 
 def far(selector: int, ip: int) -> bytes:

@@ -6,7 +6,7 @@ import pytest
 
 from exuvia.isa.x86.concrete import RARE, Fault
 from exuvia.isa.x86.cpus import model
-from exuvia.isa.x86.rare.debug import stepped
+from exuvia.isa.x86.rare.debug import accessed, stepped
 from exuvia.isa.x86.state import CR4_SMAP, CS, EFER_LMA, EFER_LME, FS, GP, GS, IF, SS, TR
 from tests.isa.x86.machine import Machine
 from tests.isa.x86.settings import CODE, IDT, K32, K64, KDATA, STACKS, TABLES, TSS, U64, UDATA, identity, long_mode, protected_mode, tables
@@ -71,9 +71,12 @@ def test_control_register_writes_flush() -> None:
     m.gpr[0] = TABLES
     m.text(b"\x0f\x22\xd8")
     assert m.events == [("flush", 0)]
-    m.gpr[0] = 0xA0
+    m.gpr[0] = 0xB0
     m.step(b"\x0f\x22\xe0")
     assert m.events[-1] == ("flush", 1)
+    m.gpr[0] = 0x30
+    assert m.text(b"\x0f\x22\xe0") == (None, None)  # nothing but PGE changes: no need to leave
+    assert (m.events[-1], m.cr4) == (("flush", 1), 0x30)
     m.gpr[3] = 0x1234
     m.text(b"\x0f\x01\x3b")
     assert m.events[-1] == ("invalidate", 0x1234)
@@ -234,9 +237,10 @@ def test_data_breakpoint() -> None:
     m = protected_mode()
     m.dr1, m.dr7 = 0x8002, 0x400 | 4 | 0xD << 20
     m.poke(IDT + 8, gate(K32, 0x900, 0x8E))
-    stepped(m, lambda: m.step(b"\x90"), lambda: [(0x7FFC, 4, True)])
+    stepped(m, lambda: accessed(m, 0x7FFC, 4, True))
+    m.step(b"\x90")
     assert m.pc == CODE + 1
-    stepped(m, lambda: m.step(b"\x90"), lambda: [(0x8003, 1, True)])
+    stepped(m, lambda: accessed(m, 0x8003, 1, True))
     assert (m.pc, m.dr6 & 15) == (0x900, 2)
 
 

@@ -126,6 +126,7 @@ def write_debug(cpu: Processor, number: int, value: int) -> None:
         cpu.dr6 = value & 0xE00F | 0xFFFF0FF0
     else:
         cpu.dr7 = value & 0xFFFF2FFF | 0x400
+    cpu.watch()
 
 
 @rare

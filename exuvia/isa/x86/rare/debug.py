@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from exuvia.isa.x86.concrete import Fault, Processor
-from exuvia.isa.x86.state import DB, RF, TF
+from exuvia.isa.x86.state import DB, INHIBIT_SS, RF, TF
 
 BS, BT = 1 << 14, 1 << 15
 EXECUTE, WRITE, IO, ACCESS = range(4)
 LENGTHS = (1, 2, 8, 4)
 
 
-def watching(cpu: Processor) -> bool:
-    """Must instructions be done one by one: TF, or an enabled breakpoint?"""
-    return bool(cpu.eflags & TF) or bool(cpu.dr7 & 0xFF)
-
-
-def watching_data(cpu: Processor) -> bool:
-    """Is a breakpoint on data enabled? Then an engine must tell what instructions touch."""
-    return any(cpu.dr7 >> 2 * i & 3 and cpu.dr7 >> 16 + 4 * i & 1 for i in range(4))
+def breakpoints(cpu: Processor) -> Iterator[tuple[int, int]]:
+    """Kind and linear address of those that are enabled."""
+    for i in range(4):
+        if cpu.dr7 >> 2 * i & 3:
+            yield cpu.dr7 >> 16 + 4 * i & 3, getattr(cpu, f"dr{i}")
 
 
 def matches(cpu: Processor, linear: int, size: int, kinds: tuple[int, ...]) -> int:
@@ -42,32 +39,35 @@ def before_instruction(cpu: Processor, linear: int) -> None:
         raise Fault(DB, debug=found)
 
 
-def after_instruction(cpu: Processor, stepped: bool, accesses: list[tuple[int, int, bool]]) -> bool:
-    """After an instruction began with TF (`stepped`) and accessed memory (linear, size, write): is there a #DB trap? DR6 is set."""
-    found = BS if stepped else 0
-    for linear, size, write in accesses:
-        found |= matches(cpu, linear, size, (WRITE, ACCESS) if write else (ACCESS,))
-    found |= cpu.pending_db
-    cpu.pending_db = 0
-    cpu.dr6 |= found
-    return bool(found)
+def accessed(cpu: Processor, linear: int, size: int, write: bool) -> None:
+    """An instruction accessed memory: the breakpoints that it touched become a trap when it is done."""
+    cpu.pending_db |= matches(cpu, linear, size, (WRITE, ACCESS) if write else (ACCESS,))
+
+
+def trap(cpu: Processor) -> None:
+    """Between two instructions: the traps that are pending, unless MOV SS holds them back. DR6 tells which they are."""
+    if cpu.pending_db and cpu.inhibit != INHIBIT_SS:
+        cpu.dr6 |= cpu.pending_db
+        cpu.pending_db = 0
+        cpu.fault(Fault(DB), cpu.pc)
 
 
 NOTHING = 0xFF  # in the word `event`: no event was delivered since
 
 
-def stepped(cpu: Processor, step: Callable[[], None], accesses: Callable[[], list[tuple[int, int, bool]]] | None = None) -> None:
-    """Do one instruction by `step` and deliver the debug exception that it earns. `accesses` tells what the instruction touched."""
+def stepped(cpu: Processor, step: Callable[[], None]) -> None:
+    """Do one instruction by `step`, which tells `accessed` what it touches, and deliver the debug exception that it earns."""
     try:
         before_instruction(cpu, cpu.pc)
     except Fault as fault:
         cpu.fault(fault, cpu.pc)
         return
     tf, rf = bool(cpu.eflags & TF), cpu.eflags & RF
-    cpu.event = NOTHING
+    cpu.event, cpu.inhibit = NOTHING, 0
     step()
     if cpu.event != NOTHING:
         return
     cpu.eflags &= ~rf
-    if after_instruction(cpu, tf and not cpu.inhibit, accesses() if accesses is not None else []):
-        cpu.fault(Fault(DB), cpu.pc)
+    if tf and cpu.inhibit != INHIBIT_SS:
+        cpu.pending_db |= BS
+    trap(cpu)
