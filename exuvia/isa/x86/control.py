@@ -7,6 +7,7 @@ from typing import Any
 from exuvia.dsl.trace import when
 from exuvia.dsl.values import Value
 from exuvia.isa.x86.cpu import Cpu
+from exuvia.isa.x86.cpu import leave as to_python
 from exuvia.isa.x86.flags import ZF
 from exuvia.isa.x86.forms import by_condition, op
 from exuvia.isa.x86.state import SS
@@ -90,31 +91,22 @@ def leave(cpu: Cpu) -> None:
 
 @op("C8 Iw,Ib", d64=True, osize=True)
 def enter(cpu: Cpu, size: Any, level: Any) -> None:
-    """Nesting levels copy frame pointers (SDM vol. 2, ENTER); every one is checked before anything is stored."""
+    """Every access is tried before anything is stored (SDM vol. 2, ENTER). Beyond one nesting level it is rare."""
     n, w = cpu.osize // 8, cpu.osize
     imm = cpu.field("imm")
-    depth = imm.bits(20, 16).zext(64)
-    old = cpu.sSP
-    frame = old - n
-    base = cpu.reg(40, cpu.stack)
-    saved = cpu.memory(frame, w, SS).writable()
+    depth, room = imm.bits(20, 16).zext(64), imm.low(16).zext(64)
+    with when(depth.u > 1):
+        to_python("nested_enter", room, depth, n)
+    frame = cpu.sSP - n
     last = frame - (depth * n).low(cpu.stack)
-    final = last - imm.low(16).zext(64).low(cpu.stack)
+    final = last - room.low(cpu.stack)
+    value = frame.low(w) if w <= cpu.stack else frame.zext(w)
+    saved = cpu.memory(frame, w, SS).writable()
     with when(depth != 0):
-        cpu.effect("apart", 0)
-        for i in range(1, 32):
-            with when(depth.u > i):
-                cpu.memory(base - i * n, w, SS).read()
-                cpu.memory(frame - i * n, w, SS).writable()
         cpu.memory(last, w, SS).writable()
-    cpu.memory(final, 8, SS).writable()  # the new top must be writable (SDM vol. 2)
+    cpu.memory(final, 8, SS).writable().read()  # the new top must be writable
     saved.set(cpu.reg(40, w))
     with when(depth != 0):
-        cpu.effect("apart", 0)
-        for i in range(1, 32):
-            with when(depth.u > i):
-                v = cpu.memory(base - i * n, w, SS).read()
-                cpu.memory(frame - i * n, w, SS).set(v)
-        cpu.memory(last, w, SS).set(frame.low(w) if w <= cpu.stack else frame.zext(w))
-    cpu.set_reg(40, frame.low(w) if w <= cpu.stack else frame.zext(w))
+        cpu.memory(last, w, SS).set(value)
+    cpu.set_reg(40, value)
     cpu.sSP = final

@@ -7,9 +7,12 @@ from collections.abc import Iterator
 
 from exuvia.dsl.values import Value, const
 from exuvia.isa.x86 import state as x86
+from exuvia.isa.x86.concrete import RARE, Processor
 from exuvia.isa.x86.concrete import Fault as Raised
+from exuvia.isa.x86.cpus import model
 from exuvia.isa.x86.flags import derive
 from exuvia.isa.x86.forms import ROWS, Row
+from exuvia.isa.x86.rare import load as load_rare
 from exuvia.isa.x86.state import GP, PF, layout
 from exuvia.vcpu.evaluate import Evaluator
 from exuvia.vcpu.reference import Reference
@@ -57,6 +60,42 @@ class Space:
     def store(self, pointer: int, size: int, value: int) -> None:
         at, data = self.area(pointer) or (0, bytearray())
         data[pointer - at : pointer - at + size] = value.to_bytes(size, "little")
+
+
+class Rest(Processor):
+    """What instructions leave to plain Python, on a case's memory; faults come out as they are."""
+
+    def __init__(self, state: bytearray, space: Space) -> None:
+        load_rare()
+        super().__init__(memoryview(state), model("max"))
+        self.__dict__["space"] = space
+
+    space: Space
+
+    def perform(self, name: str, args: tuple[int, ...], here: int) -> None:
+        RARE[name](self, *args)
+
+    def switch_tlb(self, index: int) -> None:
+        """There is none."""
+
+    def read(self, linear: int, size: int, system: bool = False) -> int:
+        return self.space.load(self.space.translate(linear, size, False, system), size)
+
+    def write(self, linear: int, size: int, value: int, system: bool = False) -> None:
+        self.space.store(self.space.translate(linear, size, True, system), size, value)
+
+
+def load_segments(cpu: Processor, mode: int) -> None:
+    """Segment registers as Linux leaves them to user code; CPL and control registers must be set."""
+    flat = 0xFFFFFFFF
+    for i in (x86.ES, x86.DS, x86.FS, x86.GS):
+        if mode == 64 or i in (x86.FS, x86.GS):
+            cpu.null_segment(i)
+        else:
+            cpu.set_segment(i, 0x2B, 0, flat, 0xC0F3)
+    cpu.set_segment(x86.CS, 0x33 if mode == 64 else 0x23, 0, flat, 0xA0FB if mode == 64 else 0xC0FB)
+    cpu.set_segment(x86.SS, 0x2B, 0, flat, 0xC0F3)
+    cpu.update_mode()
 
 
 def put(state: bytearray | memoryview, name: str, value: int, slot: int = 0) -> None:
@@ -147,7 +186,9 @@ def run_reference(case: Case, limit: int = 4000) -> Result:
     """A case on the reference engine."""
     state, space, fault = bytearray(layout.size), Space(case), None
     fill(state, case)
-    engine = Reference(state, space)
+    rest = Rest(state, space)
+    load_segments(rest, case.mode)
+    engine = Reference(state, space, rare=rest)
     try:
         for _ in range(limit):
             engine.step()
