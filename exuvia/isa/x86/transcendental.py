@@ -236,7 +236,7 @@ def power(a: Number, fcw: Value) -> Result:
     falling = ~series(f, GROWING, True)
     x = product(y, a.sign.choose(falling, growing))
     r = inexactly(a.sign, (x[0], a.sign.choose(x[1], x[1] + 1)), fcw)
-    one = a.exponent == EXTENDED.bias
+    one = (a.exponent == EXTENDED.bias) & (a.significand == 1 << 63)
     r.flags.set(r.flags | flag(a.subnormal, DE))
     with rarely(a.zero | a.odd | (a.exponent.s >= EXTENDED.bias)):
         r.set(a.raw, flag(~a.zero, PE))
