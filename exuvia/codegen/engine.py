@@ -144,6 +144,7 @@ class Engine:
         self.translate = self.native("translate_for_python", 3)
         self.written = self.native("written", 3)
         self.step = self.native("step", 1)
+        self.block = self.native("block", 1)
         self.counter = self.native("counter", 0)
 
     def native(self, name: str, arguments: int) -> Callable[..., int]:

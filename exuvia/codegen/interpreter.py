@@ -278,6 +278,8 @@ class Interpreter(InState):
             self.aside(bad, lambda: self.tail_runtime("careful_leave"))
             self.start(on)
             self.remember(i.memo, id(n), self.let(f"inttoptr i64 {host} to ptr"))
+            if n.attr[0] == "w":
+                self.remember(i.memo, ("bounce", id(n)), self.load("ptr", self.word("bounce_entry")))
             return
         access, size, seg = n.attr
         tlb = self.load("ptr", self.word("tlb_system")) if seg == "system" else "%tlb"
@@ -383,6 +385,20 @@ class Interpreter(InState):
         self.do(f"{following} = add i64 {k}, 1")
         self.do(f"br label %{head}")
         self.start(after)
+
+    # -- stores
+    def do_store(self, n: Node, i: Instruction) -> None:
+        super().do_store(n, i)
+        self.mark_stored(n.args[0], i)
+
+    def do_cas(self, n: Node, i: Instruction) -> None:
+        super().do_cas(n, i)
+        self.mark_stored(n.args[0], i)
+
+    def mark_stored(self, host: Node, i: Instruction) -> None:
+        """What only was to be writable stays as it is: a bounce buffer is written out if a store reached it."""
+        if self.careful:
+            self.do(f"store i64 1, ptr {i.memo['bounce', id(host)]}")
 
     # -- other effects
     def do_io_in(self, n: Node, i: Instruction) -> None:

@@ -17,6 +17,7 @@ from exuvia.isa.x86.concrete import RARE, Fault, Processor, canonical
 from exuvia.isa.x86.rare import debug
 from exuvia.isa.x86.state import EXTERNAL, GP, IF, NMI, PF, RF, TF, UD, layout
 from exuvia.support import log
+from exuvia.vcpu.listing import show_block
 
 if TYPE_CHECKING:
     from exuvia.isa.x86.cpus import CpuModel
@@ -161,6 +162,9 @@ class SoftwareVcpu(Processor):
                 if not words[resume] and words[self._eflags] & (TF | RF):
                     debug.stepped(self, self.single_step)
                     continue
+                if log.exec.on or log.in_asm.on:
+                    show_block(self)
+                    self.budget_end = self.icount + 1  # come back at the next block
             reason = native_run(address)
             handlers[reason]()
 

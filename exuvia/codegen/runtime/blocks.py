@@ -179,7 +179,21 @@ def find(at: dict[str, int]) -> str:
     b.store(new + HEAD["mask"], 0, 32)
     b.store(new + HEAD["mode"], mode, 8)
     b.ret(new)
-    return text + b.text() + step(at)
+    return text + b.text() + block(at) + step(at)
+
+
+def block(at: dict[str, int]) -> str:
+    """The head of the block at `pc`, decoded, for those who look at code; 0 where there is none."""
+    b = Native("define dso_local i64 @block(ptr %st) nounwind")
+    head = b.call("find")
+    with b.if_(head == 0):
+        b.ret(0)
+    b.put(at["page"], b.get(at["pc"]) & PAGE)
+    with b.if_(b.load(head + HEAD["body"]) == 0):
+        with b.if_(b.call("decode", head) != 0):
+            b.ret(0)
+    b.ret(head)
+    return b.text()
 
 
 def step(at: dict[str, int]) -> str:

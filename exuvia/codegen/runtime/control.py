@@ -233,6 +233,10 @@ def run(at: dict[str, int]) -> str:
     ic = b.get(at["icount"])
     with b.if_(resume != 0):
         b.put(at["resume"], 0)
+        with b.if_(load_atomic(b, at["request"]) != 0):
+            put_atomic(b, at["deadline"], 0)  # at the next head
+        with b.if_((load_atomic(b, at["request"]) | load_atomic(b, at["interrupt_pending"])) != 0):
+            put_atomic(b, at["deadline"], 0)  # once the instruction is done
         h = b.pointer(b.load(resume))
         r = b.let(f"call preserve_nonecc i64 {h}(ptr %st, ptr {b.pointer(resume)}, ptr {tlb}, i64 {ic.name})")
         b.end(f"ret i64 {r}")

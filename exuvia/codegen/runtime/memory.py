@@ -199,7 +199,8 @@ def miss(at: dict[str, int]) -> str:
 def access(at: dict[str, int]) -> str:
     """(tlb, linear, access) for careful handlers -> an address to read or write; 0 with `pending` says why not.
 
-    RAM inside one page is given as it is; everything else through a bounce buffer that `finish` writes out.
+    RAM inside one page is given as it is; everything else through a bounce buffer. `finish` writes out those whose `write` the handler set
+    when it stored: `bounce_entry` tells it where.
     """
     b = function("access_in_pieces", "tlb", "linear", "access")
     tlb, linear, acc = b.arg("tlb"), b.arg("linear"), b.arg("access")
@@ -237,10 +238,11 @@ def access(at: dict[str, int]) -> str:
                         kind.v = 2
         kinds.append(kind)
         where.append(place)
+    st = b.arg("st", True)
     with b.if_(n2 == 0):
         with b.if_(kinds[0].v == 0):
+            b.put(at["bounce_entry"], st + at["bounce_none"])
             b.ret(where[0].v)
-    st = b.arg("st", True)
     k, used = b.get(at["bounce_count"]), b.get(at["bounce_used"])
     with b.if_((k >= BOUNCES) | ((used + size) > BOUNCE_BYTES)):
         b.put(at["bounce_count"], 0)  # no instruction needs so many; a text that does is wrong
@@ -248,8 +250,9 @@ def access(at: dict[str, int]) -> str:
     entry = st + BOUNCES_AT + (k << 6)
     data = st + (BOUNCES_AT + 64 * BOUNCES) + used
     b.put(at["bounce_count"], k + 1)
+    b.put(at["bounce_entry"], entry)
     b.put(at["bounce_used"], used + ((size + 15) & ~15))
-    values: dict[str, Any] = dict(write=writes, bytes=data, a1=where[0].v, n1=n1, k1=kinds[0].v, a2=where[1].v, n2=n2, k2=kinds[1].v)
+    values: dict[str, Any] = dict(write=0, bytes=data, a1=where[0].v, n1=n1, k1=kinds[0].v, a2=where[1].v, n2=n2, k2=kinds[1].v)
     for key, v in values.items():
         b.store(entry + BOUNCE[key], v)
     with b.if_(reads != 0):
