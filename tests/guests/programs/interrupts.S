@@ -100,14 +100,16 @@ main:   set_pics
         movl $0xB, LAPIC + 0x3E0        # divide by 1
         movl $0x30, LAPIC + 0x320       # one shot
         movl $0, ticks
-        sti
         movl $100000, LAPIC + 0x380
-5:      hlt
+5:      sti                             # the tick may come before HLT waits for it, but not in STI's shadow
+        hlt
+        cli
         cmpl $1, ticks
         jb 5b
         movl LAPIC + 0x390, %eax
         hex %eax
         print " one shot of the local APIC's timer\n"
+        sti
         movl $0x20030, LAPIC + 0x320    # periodic
         movl $1000000, LAPIC + 0x380
 6:      hlt
