@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import shutil
 import sys
 from pathlib import Path
@@ -12,22 +11,10 @@ import pytest
 from tests.guests.console import PASS, assemble, differs, expected, lines, names, qemu_cannot, run
 
 
-def no_processor() -> str | None:
-    """Why our machine cannot run yet, or None."""
-    for module in ("exuvia.vcpu.create", "exuvia.cli.system"):
-        try:
-            if importlib.util.find_spec(module) is None:
-                return f"{module} does not exist yet"
-        except ModuleNotFoundError as error:
-            return str(error)
-    return None
-
-
 needs_binutils = pytest.mark.skipif(not (shutil.which("as") and shutil.which("ld")), reason="binutils (as, ld) is not installed")
 
 
 @needs_binutils
-@pytest.mark.skipif(no_processor() is not None, reason=f"no software processor: {no_processor()}")
 @pytest.mark.parametrize("name", names())
 def test_guest(name: str, tmp_path: Path) -> None:
     program = Path(sys.executable).with_name("exuvia-system-x86_64")
