@@ -255,26 +255,26 @@ def access(at: dict[str, int]) -> str:
     values: dict[str, Any] = dict(write=0, bytes=data, a1=where[0].v, n1=n1, k1=kinds[0].v, a2=where[1].v, n2=n2, k2=kinds[1].v)
     for key, v in values.items():
         b.store(entry + BOUNCE[key], v)
-    with b.if_(reads != 0):
-        for first, n, kind, place in ((b.const(0), n1, kinds[0], where[0]), (n1, n2, kinds[1], where[1])):
-            with b.if_(kind.v != 1):
-                b.call("copy_bytes", data + first, place.v, n)
-            with b.if_(kind.v == 1):
-                done = b.var(0)
-                with b.loop():
-                    b.break_if(done.v >= n)
-                    left = n - done.v
-                    step = b.choose(left >= 8, 8, b.choose(left >= 4, 4, b.choose(left >= 2, 2, 1)))
-                    following = b.get(at["mmio_next"])
-                    with b.if_(following >= b.get(at["mmio_done"])):
-                        b.put(at["mmio_address"], place.v + done.v)
-                        b.put(at["mmio_size"], step)
-                        b.put(at["pending"], PENDING_MMIO)
-                        b.ret(0)
-                    b.put(at["mmio_next"], following + 1)
-                    answer = st + MMIO_RESULTS_AT + ((following & (MMIO_RESULTS - 1)) << 3)
-                    b.call("copy_bytes", data + first + done.v, answer, step)
-                    done.v = done.v + step
+    for first, n, kind, place in ((b.const(0), n1, kinds[0], where[0]), (n1, n2, kinds[1], where[1])):
+        with b.if_(kind.v != 1):  # also for a store: the text may decide against it after the check
+            b.call("copy_bytes", data + first, place.v, n)
+        with b.if_((kind.v == 1) & (reads != 0)):
+            done = b.var(0)
+            done.v = 0
+            with b.loop():
+                b.break_if(done.v >= n)
+                left = n - done.v
+                step = b.choose(left >= 8, 8, b.choose(left >= 4, 4, b.choose(left >= 2, 2, 1)))
+                following = b.get(at["mmio_next"])
+                with b.if_(following >= b.get(at["mmio_done"])):
+                    b.put(at["mmio_address"], place.v + done.v)
+                    b.put(at["mmio_size"], step)
+                    b.put(at["pending"], PENDING_MMIO)
+                    b.ret(0)
+                b.put(at["mmio_next"], following + 1)
+                answer = st + MMIO_RESULTS_AT + ((following & (MMIO_RESULTS - 1)) << 3)
+                b.call("copy_bytes", data + first + done.v, answer, step)
+                done.v = done.v + step
     b.ret(data)
     text = b.text()
     b = function("copy_bytes", "to", "source", "n")
