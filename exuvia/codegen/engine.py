@@ -31,7 +31,7 @@ CODE_SIZE = 64 << 20
 ARENA_SIZE = 160 << 20
 BATCH = 48  # handlers in a module
 WANTED = 1024
-Progress = Callable[[int, int], None]
+Progress = Callable[[int, int], None]  # instruction forms compiled, of how many
 Word = ctypes.c_uint64
 
 
@@ -109,7 +109,7 @@ class Engine:
         self.code = Code(CODE_SIZE)
         self.symbols: dict[str, int] = {}
         self.store = store or Store(build_identity(architecture))
-        self.feature_key = hashlib.blake2b(" ".join(sorted(features)).encode(), digest_size=6).hexdigest()
+        self.prefixes: dict[int, str] = {}  # mode -> what the names of its handlers begin with
         for batch in self.store.batches():
             self.take(batch)
         self.compiled = 0
@@ -191,7 +191,7 @@ class Engine:
             todo.extend(e.used)
 
     def key(self, mode: int, slot: int, careful: bool) -> str:
-        return f"h.{self.feature_key}.{mode}.{slot}.{int(careful)}"
+        return f"{self.prefixes[mode]}{slot}.{int(careful)}"
 
     def compile(self, mode: int, wanted: list[tuple[int, bool]]) -> None:
         """Handlers for (slot, careful) pairs of a mode."""
@@ -215,8 +215,8 @@ class Engine:
             code, symbols = compile_text("".join(texts) + define(declares) + PROFILE)
             self.keep((code, {self.key(mode, slot, careful): symbols[f"h{slot}.{int(careful)}"] for slot, careful in part}))
             self.compiled += len(part)
-            if self.progress:
-                self.progress(self.compiled, len(missing))
+            if self.progress and len(missing) > 2 * BATCH:
+                self.progress(min(start + BATCH, len(missing)), len(missing))
         table, careful_table, _ = self.handler_tables[mode]
         for slot, careful in wanted:
             (careful_table if careful else table)[slot] = self.symbols[self.key(mode, slot, careful)]
@@ -244,7 +244,9 @@ class Engine:
         blob = (ctypes.c_char * len(t.blob)).from_buffer_copy(t.blob)
         lazy, careful_lazy = self.special[SPECIAL.index("lazy")], self.special[SPECIAL.index("careful_lazy")]
         table, careful = (Word * t.slots)(*[lazy] * t.slots), (Word * t.slots)(*[careful_lazy] * t.slots)
-        prefix = f"h.{self.feature_key}.{mode}."
+        # features choose among encodings, so what a slot means is part of its handler's name
+        meaning = hashlib.blake2b(repr([(row.name, row.text, variant) for row, variant in t.rows]).encode(), digest_size=8).hexdigest()
+        prefix = self.prefixes[mode] = f"h.{meaning}.{mode}."
         for name, address in self.symbols.items():
             if name.startswith(prefix):
                 slot, kind = name[len(prefix) :].split(".")
@@ -255,6 +257,8 @@ class Engine:
         self.modes[at + MODE["decode"] // 8] = ctypes.addressof(blob)
         self.modes[at + MODE["mask"] // 8] = self.architecture.address_mask(mode)
         self.modes[at + MODE["table"] // 8] = ctypes.addressof(table)
+        if not any(name.startswith(prefix) for name in self.symbols):  # the first time: what every guest needs, at once
+            self.compile(mode, [(slot, False) for slot in self.architecture.everyday(mode, t)])
 
     # -- states
     def new_state(self) -> State:

@@ -26,6 +26,8 @@ class Tables(Protocol):
         """What the decoder's third parameter points to."""
         ...
 
+    rows: Any  # per slot: the encoding (with `name` and `text`) and the variant
+
     @property
     def slots(self) -> int:
         """How many slots there are, at most 65,536."""
@@ -36,8 +38,9 @@ class Tables(Protocol):
 class Architecture:
     """`decode`: (code, record, tables, offset in page) -> length | ends << 8 | target << 9 | conditional << 10 | shadow << 11.
 
-    `walk()` is the page walk's trace (linear, access, tlb) -> state words; `routines` are the traces of dsl.state.ROUTINES; `modes` counts the
-    modes that a block's meaning depends on, `address_mask(mode)` says how many bits a linear address has in one.
+    `walk()` is the page walk's trace (linear, access, tlb) -> state words; `routines` are the traces of dsl.state.ROUTINES; `everyday(mode, tables)` are the
+    slots that any guest will want; `modes` counts the modes that a block's meaning depends on;
+    `address_mask(mode)` says how many bits a linear address has in one.
     """
 
     name: str
@@ -48,5 +51,6 @@ class Architecture:
     walk: Callable[[], Trace]
     tables: Callable[[int, frozenset[str]], Tables]
     form: Callable[[int, Any, int], Form]
+    everyday: Callable[[int, Any], list[int]]
     routines: dict[str, Callable[[], Trace]]
     address_mask: Callable[[int], int]

@@ -22,6 +22,24 @@ def form(mode: int, t: Tables, slot: int) -> Form:
     return Form(trace, bool(row.facts.get("ends")), bool(row.facts.get("branch")))
 
 
+EVERYDAY = "integer control bit string eflags segments interrupts system calls ports".split()
+
+
+def everyday(mode: int, t: Tables) -> list[int]:
+    """Integer code of a flat mode's own operand and address sizes, without LOCK: some 500 forms. Other modes are passed through."""
+    if not mode_facts(mode)["flat"]:
+        return []
+    own = {64: (1, 2), 32: (1,), 16: (0,)}[int(mode_facts(mode)["code"])]
+    slots = []
+    for slot in range(2, t.slots):
+        row, variant = t.row(slot)
+        chapter = row.run.__module__.rpartition(".")[2]
+        sized = row.mask() & 3 == 0 or variant & 3 in own
+        if chapter in EVERYDAY and row.facts.get("feature") is None and sized and not variant & 0x68 and variant >> 4 & 3 != 3:
+            slots.append(slot)
+    return slots
+
+
 def routine(text: Callable[[Cpu], None]) -> Callable[[], Trace]:
     """A routine's trace: it belongs to no instruction and works in any mode."""
 
@@ -48,6 +66,7 @@ def architecture() -> Architecture:
         walk=walk_trace,
         tables=tables,
         form=form,
+        everyday=everyday,
         routines={name: routine(text) for name, text in (faults.ROUTINES | interrupts.ROUTINES).items()},
         address_mask=lambda mode: (1 << 64) - 1 if mode == 0 else (1 << 32) - 1,
     )
