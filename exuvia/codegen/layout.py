@@ -17,7 +17,8 @@ TLB_ENTRIES, TLB_ENTRY = 4096, 32
 READ, WRITE, EXECUTE, ADDEND = 0, 8, 16, 24
 TLB_SIZE = TLB_ENTRIES * TLB_ENTRY
 TLBS = 3  # user, supervisor, supervisor with access to user pages forbidden: whatever the architecture numbers so
-LOCAL_LIST = TLBS * TLB_SIZE  # behind the TLBs: indices of entries that a change of address space drops
+EMPTY = TLBS * TLB_SIZE  # one more that is never filled stands for the user's while every access has to be checked for its alignment
+LOCAL_LIST = EMPTY + TLB_SIZE  # behind the TLBs: indices of entries that a change of address space drops
 LIST_ENTRIES = 8192
 TLB_AREA = LOCAL_LIST + 4 * LIST_ENTRIES
 

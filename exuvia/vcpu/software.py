@@ -51,6 +51,7 @@ class SoftwareVcpu(Processor):
         d["words"], d["at"] = native.words, native.index
         d["halted"], d["waiting"], d["kicked"], d["intr"], d["nmi_pending"] = False, False, False, False, False
         d["long_mode"] = "lm" in model
+        d["ports_watched"] = False
         d["acknowledge"] = lambda: 0xFF
         d["exits"] = dict.fromkeys(REASONS, 0)
         a = native.index
@@ -214,9 +215,12 @@ class SoftwareVcpu(Processor):
 
     def watch(self) -> None:
         """Pages with breakpoints are kept from the fast paths: their code is stepped through, accesses to their data are reported."""
+        enabled = list(debug.breakpoints(self))
         pages: tuple[list[int], list[int]] = [], []
-        for kind, linear in debug.breakpoints(self):
-            pages[kind == debug.EXECUTE].append(linear & ~0xFFF)
+        for kind, linear in enabled:
+            if kind != debug.IO:
+                pages[kind == debug.EXECUTE].append(linear & ~0xFFF)
+        self.__dict__["ports_watched"] = any(kind == debug.IO for kind, _ in enabled)
         for group, first in zip(pages, (0, WATCHES), strict=True):
             for i in range(WATCHES):
                 self.words[WATCHES_AT // 8 + first + i] = group[i] if i < len(group) else WORD_MASK
@@ -258,11 +262,16 @@ class SoftwareVcpu(Processor):
         words, at = self.words, self.at
         words[at["io_data"]] = self.ports.read(words[at["io_port"]] & 0xFFFF, words[at["io_size"]])
         words[at["io_ready"]] = 1
+        if self.ports_watched:
+            debug.port_accessed(self, words[at["io_port"]] & 0xFFFF, words[at["io_size"]])
+            words[self._request] = 1  # come back when the instruction is done
 
     def on_pio_out(self) -> None:
         """OUT and OUTS."""
         words, at = self.words, self.at
         self.ports.write(words[at["io_port"]] & 0xFFFF, words[at["io_size"]], words[at["io_data"]])
+        if self.ports_watched:
+            debug.port_accessed(self, words[at["io_port"]] & 0xFFFF, words[at["io_size"]])
 
     def on_mmio_read(self) -> None:
         """A device's answer, for the instruction that is done again."""

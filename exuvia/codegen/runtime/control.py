@@ -126,6 +126,8 @@ def jump(at: dict[str, int], looks: Callable[[Native], V]) -> str:
     with b.if_(b.load(entry) == tag, True):
         b.put(at["page"], pc & PAGE)
         b.go(b.load(entry + 8))
+    with b.if_(b.arg("ic") >= load_atomic(b, at["deadline"]), False):
+        b.tail("@out")  # before the next instruction is looked for: its fault is not this one's
     found = b.call("find")
     with b.if_(found == 0):
         b.tail("@not_found")

@@ -12,6 +12,7 @@ from exuvia.codegen.layout import (
     ADDEND,
     BOUNCE,
     CACHE,
+    EMPTY,
     EXECUTE,
     LIST_ENTRIES,
     LOCAL_LIST,
@@ -45,6 +46,7 @@ from exuvia.dsl.state import (
 )  # fmt: skip
 
 PAGE = ~0xFFF
+MISALIGNED = -3  # in `walk_error`, where a walk leaves -1 (no fault), -2 (walk again) or what is wrong
 LARGE = 4 << 20  # the largest page that is looked up piece by piece
 
 
@@ -95,7 +97,8 @@ def phys(at: dict[str, int]) -> str:
 def translate(at: dict[str, int]) -> str:
     """(tlb, linear, access) -> host address; 0: a fault (walk_error), 1: a device (walk_page). Fills the TLB for RAM."""
     b = function("translate", "tlb", "linear", "access")
-    tlb, linear, acc = b.arg("tlb"), b.arg("linear"), b.arg("access")
+    base, linear, acc = b.get(at["tlb_base"]), b.arg("linear"), b.arg("access")
+    tlb = b.choose(b.arg("tlb") == base + EMPTY, base, b.arg("tlb"))
     entry = tlb + (((linear >> 12) & (TLB_ENTRIES - 1)) * TLB_ENTRY)
     vpage = linear & PAGE
     which = b.choose((acc & ACCESS_FETCH) != 0, EXECUTE, b.choose((acc & ACCESS_WRITE) != 0, WRITE, READ))
@@ -164,7 +167,7 @@ def miss(at: dict[str, int]) -> str:
     tlb = b.choose((acc & ACCESS_SYSTEM) != 0, b.get(at["tlb_system"]), b.arg("tlb", True))
     size = (acc >> 8) & 0xFFFF
     op = b.arg("op", True)
-    with b.if_(((linear & 0xFFF) + size) > 4096):
+    with b.if_((((linear & 0xFFF) + size) > 4096) | (tlb == b.get(at["tlb_base"]) + EMPTY)):
         b.tail("@careful")
     with b.if_(b.get(at["watching"]) != 0, False):
         with b.if_(b.call("watched", linear & PAGE, 0) != 0):
@@ -209,6 +212,11 @@ def access(at: dict[str, int]) -> str:
     writes = acc & ACCESS_WRITE
     reads = (writes ^ 1) | (acc & ACCESS_ALSO_READ)
     b.put(at["access"], acc)
+    with b.if_((tlb == b.get(at["tlb_base"]) + EMPTY) & (size <= 8) & ((linear & (size - 1)) != 0), False):
+        b.put(at["address"], linear)
+        b.put(at["walk_error"], MISALIGNED)
+        b.put(at["pending"], PENDING_FAULT)
+        b.ret(0)
     with b.if_(b.get(at["watching"]) != 0, False):
         with b.if_((b.call("watched", linear & PAGE, 0) | b.call("watched", (linear + size - 1) & PAGE, 0)) != 0):
             n = b.get(at["access_count"])

@@ -19,6 +19,7 @@ from exuvia.isa.x86.state import (
     ATTRIBUTE_L,
     ATTRIBUTE_P,
     ATTRIBUTE_S,
+    CR0_AM,
     CR0_PE,
     CR4_SMAP,
     CS,
@@ -205,7 +206,8 @@ class Processor:
         else:
             big, wide = bool(self.seg_attributes[CS] & ATTRIBUTE_DB), bool(self.seg_attributes[SS] & ATTRIBUTE_DB)
             self.mode = 1 + big + 2 * wide + 4 * bool(self.unflat & 15)
-        self.switch_tlb(0 if self.cpl == 3 else 2 if self.cr4 & CR4_SMAP and not self.eflags & AC else 1)
+        ac = bool(self.eflags & AC)
+        self.switch_tlb((3 if ac and self.cr0 & CR0_AM else 0) if self.cpl == 3 else 2 if self.cr4 & CR4_SMAP and not ac else 1)
 
     # -- segments
     def set_segment(self, i: int, selector: int, base: int, limit: int, attributes: int) -> None:
@@ -348,7 +350,7 @@ class Processor:
         raise NotImplementedError
 
     def switch_tlb(self, index: int) -> None:
-        """The TLB in force: 0 user, 1 supervisor, 2 supervisor with SMAP in force."""
+        """The TLB in force: 0 user, 1 supervisor, 2 supervisor with SMAP in force, 3 user with alignment checked."""
         raise NotImplementedError
 
     def flush_tlb(self, everything: bool) -> None:

@@ -13,6 +13,7 @@ from exuvia.isa.x86.state import (
     AC,
     ATTRIBUTE_DB,
     ATTRIBUTE_L,
+    CR0_AM,
     CR0_PE,
     CR0_TS,
     CR4_SMAP,
@@ -76,9 +77,10 @@ def virtual8086(cpu: Cpu) -> Value:
 
 
 def update_tlb(cpu: Cpu) -> None:
-    """After a change of CPL, EFLAGS.AC or CR4.SMAP: the TLB in force."""
-    smap = ((cpu.cr4 & CR4_SMAP) != 0) & ((cpu.eflags & AC) == 0)
-    index = (cpu.cpl == 3).choose(lift(0, 64), smap.choose(lift(2, 64), lift(1, 64)))
+    """After a change of CPL, EFLAGS.AC, CR0.AM or CR4.SMAP: the TLB in force."""
+    ac = (cpu.eflags & AC) != 0
+    user = (ac & ((cpu.cr0 & CR0_AM) != 0)).choose(lift(3, 64), lift(0, 64))
+    index = (cpu.cpl == 3).choose(user, (((cpu.cr4 & CR4_SMAP) != 0) & ~ac).choose(lift(2, 64), lift(1, 64)))
     cpu.effect("switch_tlb", 0, index)
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from exuvia.dsl.values import Value, lift
 from exuvia.isa.x86.cpu import Cpu, enter
-from exuvia.isa.x86.state import CS, EXCEPTION, GP, PF, SS, SS_FAULT, WITH_ERROR_CODE
+from exuvia.isa.x86.state import AC_FAULT, CS, EXCEPTION, GP, PF, SS, SS_FAULT, WITH_ERROR_CODE
 
 SIZE_SHIFT, SEGMENT_SHIFT = 8, 24  # in the engine's access word
+MISALIGNED = (1 << 64) - 3  # in the word `walk_error`
 
 
 def word(cpu: Cpu, name: str) -> Value:
@@ -34,14 +35,16 @@ def fault(cpu: Cpu) -> None:
 
 
 def access_fault(cpu: Cpu) -> None:
-    """An access found no translation: #PF, or #GP or #SS where a part of it is not canonical."""
+    """An access found no translation: #PF, or #GP or #SS where a part of it is not canonical, or #AC where it is not aligned."""
     linear, access = word(cpu, "address"), word(cpu, "access")
     last = linear + ((access.u >> SIZE_SHIFT) & 0xFFFF) - 1
     outside = (word(cpu, "mode") == 0) & ((linear.low(48).sext(64) != linear) | (last.low(48).sext(64) != last))
     stack = ((access.u >> SEGMENT_SHIFT) & 0xFF) == SS
     other = stack.choose(lift(SS_FAULT, 64), lift(GP, 64))
-    cpu.cr2 = outside.choose(cpu.cr2, linear)
-    exception(cpu, outside.choose(other, lift(PF, 64)), outside.choose(lift(0, 64), word(cpu, "walk_error")))
+    paging = word(cpu, "walk_error") != MISALIGNED
+    cpu.cr2 = (outside | ~paging).choose(cpu.cr2, linear)
+    vector = outside.choose(other, paging.choose(lift(PF, 64), lift(AC_FAULT, 64)))
+    exception(cpu, vector, (outside | ~paging).choose(lift(0, 64), word(cpu, "walk_error")))
 
 
 ROUTINES = {"fault": fault, "access_fault": access_fault}

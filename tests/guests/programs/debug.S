@@ -100,6 +100,22 @@ main:   hook 1, debug
         pushl cell
         popl cell
         result
+        movl %cr4, %eax
+        orl $8, %eax                    # DE
+        movl %eax, %cr4
+        movl $0x80, %eax
+        movl %eax, %dr1
+        movl $0x00E00408, %eax          # G1, port, 4 bytes
+        movl %eax, %dr7
+        watch "out to a port"
+        outb %al, $0x82
+        result
+        watch "in from a port"
+        inb $0x80, %al
+        result
+        watch "port beside"
+        outb %al, $0x84
+        result
         movl $0x2400, %eax              # GD
         movl %eax, %dr7
         watch "general detect"

@@ -1,4 +1,5 @@
 # Privilege: IRET to ring 3, interrupts and faults back through the TSS's stack, call gates with parameters, IOPL and the I/O bitmap.
+# QEMU differs: "misaligned with AC", "misaligned push with AC"
         .include "protected.inc"
         .include "user.inc"
         .set GATE, SPARE                # to ring 0, two parameters, DPL 3
@@ -43,6 +44,13 @@ main:   gate gdt + GATE, CODE32, gate_entry, 0xEC, 2
         movl $0x3002, user_flags        # IOPL 3
         user "cli with IOPL 3"; cli; pushf; popl %ebx; call show_ebx; back
         user "in with IOPL 3"; inb $0x80, %al; back
+        change %cr0, 0, 0x40000         # AM
+        movl $0x40002, user_flags       # AC
+        user "aligned with AC"; movl scratch, %eax; movw scratch + 2, %bx; movb scratch + 3, %cl; back
+        user "misaligned with AC"; movl scratch + 2, %eax; back
+        user "misaligned push with AC"; decl %esp; pushl %eax; back
+        change %cr0, 0x40000, 0
+        user "misaligned without AM"; movl scratch + 2, %eax; back
         movl $2, user_flags
         movw $104, tss + 102
         movw $104 + 32, gdt + TASK      # ports 0 to FFh in the bitmap
@@ -119,4 +127,5 @@ returns: movw $USER_DATA, %ax
         call show_ebx
         ret
         .data
+        .balign 8
 scratch: .quad 0

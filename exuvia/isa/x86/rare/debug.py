@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from exuvia.isa.x86.concrete import Fault, Processor
-from exuvia.isa.x86.state import DB, INHIBIT_SS, RF, TF
+from exuvia.isa.x86.state import CR4_DE, DB, INHIBIT_SS, RF, TF
 
 BS, BT = 1 << 14, 1 << 15
 EXECUTE, WRITE, IO, ACCESS = range(4)
@@ -42,6 +42,12 @@ def before_instruction(cpu: Processor, linear: int) -> None:
 def accessed(cpu: Processor, linear: int, size: int, write: bool) -> None:
     """An instruction accessed memory: the breakpoints that it touched become a trap when it is done."""
     cpu.pending_db |= matches(cpu, linear, size, (WRITE, ACCESS) if write else (ACCESS,))
+
+
+def port_accessed(cpu: Processor, port: int, size: int) -> None:
+    """IN or OUT: breakpoints on ports likewise, where CR4.DE makes them mean that."""
+    if cpu.cr4 & CR4_DE:
+        cpu.pending_db |= matches(cpu, port, size, (IO,))
 
 
 def trap(cpu: Processor) -> None:
