@@ -27,7 +27,7 @@ from exuvia.codegen.layout import (
     WRITE,
 )  # fmt: skip
 from exuvia.codegen.native import Native, V
-from exuvia.codegen.runtime.memory import PAGE, function, handler, words
+from exuvia.codegen.runtime.memory import PAGE, address_mask, function, handler, words
 from exuvia.dsl.record import FIELDS, LINK, RECORD
 from exuvia.dsl.state import JUMPS, JUMPS_AT, WATCHES, Layout
 
@@ -258,7 +258,7 @@ def decode(at: dict[str, int], longest: int) -> str:
                 stop.v = 2
             with b.if_(n.v == 0):
                 st = b.arg("st", True)
-                linear = (b.get(at["pc"]) & PAGE) + 4096
+                linear = ((b.get(at["pc"]) & PAGE) + 4096) & address_mask(b, at)
                 second = fetch(b, at, linear)
                 with b.if_(second <= 1):
                     b.put(at["address"], linear)
@@ -343,13 +343,14 @@ def guard(at: dict[str, int]) -> str:
     """Before an instruction over two pages: are the second page's bytes still those that were decoded?"""
     b = handler("h_guard")
     op = b.arg("op", True)
-    linear = b.get(at["page"]) + 4096
+    here = b.get(at["page"]) + b.load(op + OFF, 16)
+    linear = (b.get(at["page"]) + 4096) & address_mask(b, at)
     host = fetch(b, at, linear)
     with b.if_(host <= 1):
         b.put(at["address"], linear)
         with b.if_(host == 0):
             b.tail("@access_fault")
-        b.put(at["pc"], linear - 4096 + b.load(op + OFF, 16))
+        b.put(at["pc"], here)
         b.put(at["resume"], 0)
         b.put(at["icount"], b.arg("ic"))
         b.ret(REASON["fetch"])
@@ -358,7 +359,7 @@ def guard(at: dict[str, int]) -> str:
     )
     with b.if_(~same, False):
         head = b.get(at["current"])
-        b.put(at["pc"], linear - 4096 + b.load(op + OFF, 16))
+        b.put(at["pc"], here)
         b.call("invalidate", b.load(head + HEAD["key"]), 1)
         b.tail("@fresh", None, b.arg("ic") - 1)
     b.go(op + 2 * RECORD)

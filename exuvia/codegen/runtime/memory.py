@@ -29,7 +29,7 @@ from exuvia.codegen.layout import (
     TLBS,
     WRITE,
 )  # fmt: skip
-from exuvia.codegen.native import ARGS, Native
+from exuvia.codegen.native import ARGS, Native, V
 from exuvia.dsl.state import (
     ACCESSES,
     ACCESSES_AT,
@@ -61,6 +61,11 @@ def handler(name: str) -> Native:
 def words(layout: Layout) -> dict[str, int]:
     """Offsets of the single words of the state."""
     return {name: f.offset for name, f in layout.files.items() if f.count == 1}
+
+
+def address_mask(b: Native, at: dict[str, int]) -> V:
+    """The bits that a linear address has in the running mode: what lies behind the last address is the first."""
+    return b.load(b.get(at["modes"]) + b.get(at["mode"]) * MODE_ENTRY + MODE["mask"])
 
 
 def source(layout: Layout) -> str:
@@ -228,7 +233,7 @@ def access(at: dict[str, int]) -> str:
     n1 = b.choose(size <= room, size, room)
     n2 = size - n1
     kinds, where = [], []
-    for start, n in ((linear, n1), (linear + n1, n2)):
+    for start, n in ((linear, n1), ((linear + n1) & address_mask(b, at), n2)):
         kind, place = b.var(0), b.var(0)
         with b.if_(n != 0):
             host = b.call("translate", tlb, start, acc)

@@ -68,6 +68,8 @@ class Row:
         self.memory = self.modrm and not register_only
         self.register = not memory_only
         first = self.operands[0] if self.operands else ""
+        if first[:1] not in ("E", "M"):  # of ADD's encodings, those with a register as destination neither lock nor write memory
+            self.facts = {k: v for k, v in facts.items() if k not in ("locks", "modifies")}
         self.byte = bool(re.match(r"[EGZOM]b$", first)) or first == "AL" or bool(facts.get("byte"))
         sizes = {x[-1] for x in self.operands}
         wide = not self.byte and ("v" in sizes or "z" in sizes or any(x in ("rAX", "rDX") for x in self.operands) or bool(facts.get("osize")))
