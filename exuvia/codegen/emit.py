@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from exuvia.codegen.instructions import host_instruction
+from exuvia.dsl.record import COUNTS
 from exuvia.dsl.trace import Function, Trace
 from exuvia.dsl.values import Node, signed
 
@@ -540,6 +541,8 @@ def bounded(c: Node, w: int) -> bool:
         return any(a.op == "const" and a.attr < w for a in c.args)
     if c.op == "zext":
         return bounded(c.args[0], w) or (1 << c.args[0].w) <= w
-    if c.op in ("const",):
+    if c.op == "const":
         return bool(c.attr < w)
+    if c.op == "field":
+        return c.attr in COUNTS and w == 64
     return False

@@ -6,6 +6,7 @@ import ctypes
 import hashlib
 import mmap
 import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -22,12 +23,14 @@ from exuvia.codegen.layout import (
     TLB_SIZE,
     routine_at,
 )  # fmt: skip
-from exuvia.codegen.store import Store
+from exuvia.codegen.store import ALIGNMENT, Store
 from exuvia.dsl.architecture import Architecture, Tables
 from exuvia.dsl.state import STATE_SIZE
 from exuvia.dsl.trace import FUNCTIONS, Function
+from exuvia.support.errors import UserError
 
-CODE_SIZE = 64 << 20
+CODE_SIZE = 128 << 20
+LOADED = 64 << 20  # of it, what stored code may take; all handlers of all modes of one processor model are 40 MiB
 ARENA_SIZE = 160 << 20
 BATCH = 48  # handlers in a module
 WANTED = 1024
@@ -67,10 +70,10 @@ class Code:
         os.close(fd)
 
     def place(self, code: bytes) -> int:
-        """Put code; its address."""
-        at = -(-self.used // 64) * 64
+        """Put code; its address. Raises UserError where there is no room: no guest has so many instruction forms."""
+        at = -(-self.used // ALIGNMENT) * ALIGNMENT
         if at + len(code) > self.size:
-            raise MemoryError("the memory for generated code is full")
+            raise UserError(f"the {self.size >> 20} MiB for generated code are full")
         self.map[at : at + len(code)] = code
         self.used = at + len(code)
         return self.address + at
@@ -83,12 +86,26 @@ def build_identity(architecture: Architecture) -> str:
     import llvmlite.binding as llvm
 
     h = hashlib.blake2b(digest_size=12)
-    root = Path(__file__).parent.parent
-    for part in ("dsl", f"isa/{architecture.name}", "codegen"):
-        for file in sorted((root / part).rglob("*.py")):
-            h.update(file.read_bytes())
+    for file in sources(architecture):
+        h.update(file.read_bytes())
     h.update(f"{version('llvmlite')} {llvm.get_host_cpu_name()} {llvm.get_host_cpu_features().flatten()}".encode())
     return f"{architecture.name}-{h.hexdigest()}"
+
+
+def sources(architecture: Architecture) -> list[Path]:
+    """The files that generated code depends on."""
+    root = Path(__file__).parent.parent
+    return [file for part in ("dsl", f"isa/{architecture.name}", "codegen") for file in sorted((root / part).rglob("*.py"))]
+
+
+def changed_since_start(architecture: Architecture) -> bool:
+    """Did a source change after this process began? It may run the old text under the new one's identity: an upgrade, or a developer."""
+    try:
+        ticks = int(Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19])  # starttime, proc(5)
+        started = time.time() - time.clock_gettime(time.CLOCK_BOOTTIME) + ticks / os.sysconf("SC_CLK_TCK")
+    except (OSError, AttributeError):
+        return False
+    return any(file.stat().st_mtime > started for file in sources(architecture))
 
 
 class Engine:
@@ -109,9 +126,12 @@ class Engine:
         self.code = Code(CODE_SIZE)
         self.symbols: dict[str, int] = {}
         self.store = store or Store(build_identity(architecture))
+        if changed_since_start(architecture):
+            self.store.seal("the program's files changed while it was running")
         self.prefixes: dict[int, str] = {}  # mode -> what the names of its handlers begin with
         for batch in self.store.batches():
-            self.take(batch)
+            if not batch[1].keys() <= self.symbols.keys() and self.code.used + len(batch[0]) < LOADED:
+                self.take(batch)
         self.compiled = 0
         if "core.run" not in self.symbols:
             self.compile_core()

@@ -16,6 +16,7 @@ from exuvia.codegen.layout import (
     ACCESS_SYSTEM,
     ACCESS_WRITE,
     ADDEND,
+    HEAD,
     READ,
     SEGMENT_SHIFT,
     TLB_ENTRIES,
@@ -529,12 +530,37 @@ class Interpreter(InState):
             return self.tail_runtime("fresh" if "switch_tlb" in {n.op for n in walk_body(i.trace.body)} else "jump")
         self.write_back(i, env, flags, False)
         if again is None:
-            return self.tail(where)
+            return self.enter_block(where)
         back, on = self.fresh("L"), self.fresh("L")
         self.do(f"br i1 {again}, label %{back}, label %{on}")
         self.aside(back, lambda: self.tail_runtime("again"))
         self.start(on)
-        self.tail(where)
+        self.enter_block(where)
+
+    def enter_block(self, op: str) -> None:
+        """What the head's handler does, here: an indirect jump less, unless something is to be looked at."""
+        h = self.load("ptr", op)
+        counts, due, goes, slow = self.fresh("L"), self.fresh("L"), self.fresh("L"), self.fresh("C")
+        usual = self.load("ptr", self.at(runtime_at("h_head")))
+        self.branch(self.let(f"icmp eq ptr {h}, {usual}"), counts, slow)
+        self.start(counts)
+        deadline = self.let(f"load atomic i64, ptr {self.word('deadline')} monotonic, align 8")
+        self.branch(self.let(f"icmp ult i64 %ic, {deadline}"), due, slow)
+        self.start(due)
+        counter = self.at(HEAD["counter"], op)
+        left = self.let(f"sub i32 {self.load('i32', counter)}, 1")
+        self.do(f"store i32 {left}, ptr {counter}")
+        self.branch(self.let(f"icmp ne i32 {left}, 0"), goes, slow)
+
+        def rest() -> None:
+            r = self.let(f"musttail call preserve_nonecc i64 {h}(ptr %st, ptr {op}, ptr %tlb, i64 %ic)")
+            self.do(f"ret i64 {r}")
+
+        self.aside(slow, rest)
+        self.start(goes)
+        self.do(f"store ptr {op}, ptr {self.word('current')}")
+        n = self.let(f"zext i16 {self.load('i16', self.at(HEAD['n'], op))} to i64")
+        self.tail(self.load("ptr", self.at(HEAD["body"], op)), self.let(f"add i64 %ic, {n}"))
 
     def link(self, k: int) -> str:
         return self.load("ptr", self.at(RECORD + k * LINK, "%op"))

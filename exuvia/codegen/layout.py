@@ -39,7 +39,7 @@ REASON = {name: i for i, name in enumerate(REASONS)}
 PENDING_FAULT, PENDING_MMIO = 1, 2
 
 RUNTIME = (
-    "miss jump fresh leave leave_out fault finish access careful_leave again io_in flush flush_page".split()
+    "miss jump fresh leave leave_out fault finish access careful_leave again io_in flush flush_page h_head".split()
 )  # entry points for code compiled apart
 SPECIAL = "head redecode link far fall lazy guard careful_lazy".split()  # handlers that no instruction has
 

@@ -1,7 +1,8 @@
 """Generated code on disk: a folder per build, a file per batch, each file verified when it is read.
 
 Safe under several processes: a file is written under another name and renamed, and its name is a digest of its content, so that two
-processes that compile the same thing write the same file. Folders of other builds are removed, oldest first, while all are too big together.
+processes that compile the same thing write the same file. A new build removes folders of others, oldest first, while they are too many or
+too big together.
 """
 
 from __future__ import annotations
@@ -11,9 +12,13 @@ import os
 import pickle
 import shutil
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 LIMIT = 256 << 20  # bytes that all builds may occupy together
+BUILDS = 16  # builds that are kept
+MANY = 256  # files of a build, above which they become one
+ALIGNMENT = 64  # of a batch in memory
 Batch = tuple[bytes, dict[str, int]]
 
 
@@ -29,21 +34,32 @@ class Store:
     def __init__(self, build: str, root: Path | None = None) -> None:
         self.path = (root or folder()) / build
         self.problem: str | None = None
+        self.sealed = False
         try:
+            new = not self.path.exists()
             self.path.mkdir(parents=True, exist_ok=True)
             os.utime(self.path)
             probe = self.path / f".probe-{os.getpid()}"
             probe.touch()
             probe.unlink()
+            if new:
+                self.tidy()
         except OSError as error:
             self.problem = f"{error.filename or self.path}: {error.strerror}"
 
+    def seal(self, why: str) -> None:
+        """Neither read nor write from now on."""
+        self.problem, self.sealed = why, True
+
     def batches(self) -> Iterator[Batch]:
-        """Everything stored; damaged files are removed."""
+        """Everything stored; damaged files are removed. Many small files become one."""
+        if self.sealed:
+            return
         try:
             files = sorted(self.path.glob("*.code"))
         except OSError:
             return
+        found: list[Batch] = []
         for file in files:
             try:
                 data = file.read_bytes()
@@ -53,14 +69,20 @@ class Store:
             except OSError:
                 continue
             except Exception:  # whatever a damaged file makes of unpickling
-                file.unlink(missing_ok=True)
+                with suppress(OSError):
+                    file.unlink(missing_ok=True)
                 continue
+            found.append((code, symbols))
             yield code, symbols
+        if len(files) > MANY and self.add(joined(found)):
+            for file in files:
+                with suppress(OSError):
+                    file.unlink(missing_ok=True)
 
-    def add(self, batch: Batch) -> None:
-        """Keep a batch."""
+    def add(self, batch: Batch) -> bool:
+        """Keep a batch; False if that cannot be."""
         if self.problem is not None:
-            return
+            return False
         body = pickle.dumps(batch, protocol=5)
         digest = hashlib.blake2b(body, digest_size=32).digest()
         name = self.path / f"{digest[:16].hex()}.code"
@@ -70,19 +92,33 @@ class Store:
             os.replace(temporary, name)
         except OSError as error:
             self.problem = f"{temporary}: {error.strerror}"
-            temporary.unlink(missing_ok=True)
+            with suppress(OSError):
+                temporary.unlink(missing_ok=True)
+            return False
+        return True
 
     def tidy(self) -> None:
-        """Remove the oldest builds while all together are over the limit; never this one."""
-        try:
-            others = sorted((p for p in self.path.parent.iterdir() if p.is_dir() and p != self.path), key=lambda p: p.stat().st_mtime)
-            sizes = {p: sum(f.stat().st_size for f in p.iterdir()) for p in [*others, self.path]}
-            total = sum(sizes.values())
-            for p in others:
-                if total <= LIMIT and len(others) < 16:
-                    break
-                shutil.rmtree(p, ignore_errors=True)
-                total -= sizes[p]
-                others = others[1:]
-        except OSError:
-            return
+        """Remove the oldest builds while all together are over the limits; never this one."""
+        sizes: dict[Path, tuple[float, int]] = {}
+        for p in self.path.parent.iterdir():
+            with suppress(OSError):  # another process tidies too
+                if p.is_dir() and p != self.path:
+                    sizes[p] = p.stat().st_mtime, sum(f.stat().st_size for f in p.iterdir())
+        for p in sorted(sizes, key=lambda p: sizes[p]):
+            if sum(size for _, size in sizes.values()) <= LIMIT and len(sizes) < BUILDS:
+                break
+            shutil.rmtree(p, ignore_errors=True)
+            del sizes[p]
+
+
+def joined(batches: list[Batch]) -> Batch:
+    """One batch with what all have, each function once."""
+    blob, all_symbols = bytearray(), dict[str, int]()
+    for code, symbols in batches:
+        if symbols.keys() <= all_symbols.keys():
+            continue
+        blob += b"\xcc" * (-len(blob) % ALIGNMENT)
+        for name, offset in symbols.items():
+            all_symbols.setdefault(name, len(blob) + offset)
+        blob += code
+    return bytes(blob), all_symbols

@@ -6,6 +6,7 @@ A record that ends a block is followed by one or two links of 24 bytes: the targ
 resolves it. `reg`, `rm`, `base`, `index`, `extra` and `seg` are slots of register files; `slot` is the instruction's handler number.
 """
 
+COUNTS = ("scale",)  # fields that are shift counts: decoders keep them below 64
 RECORD = 32
 LINK = 24
 FIELDS: dict[str, tuple[int, int, bool]] = {  # name -> offset, width in bits, signed

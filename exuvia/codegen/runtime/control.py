@@ -125,7 +125,15 @@ def jump(at: dict[str, int], looks: Callable[[Native], V]) -> str:
     tag = (pc << 16) | b.get(at["generation"]) | b.get(at["mode"])
     with b.if_(b.load(entry) == tag, True):
         b.put(at["page"], pc & PAGE)
-        b.go(b.load(entry + 8))
+        head, ic = b.load(entry + 8), b.arg("ic")
+        counts = V(b, b.let(f"icmp eq ptr {b.pointer(b.load(head))}, @h_head"), 1)
+        with b.if_(counts & (ic < load_atomic(b, at["deadline"])), True):  # what h_head does, an indirect jump earlier
+            left = b.load(head + HEAD["counter"], 32) - 1
+            b.store(head + HEAD["counter"], left, 32)
+            with b.if_(left != 0, True):
+                b.put(at["current"], head)
+                b.go(b.load(head + HEAD["body"]), ic + b.load(head + HEAD["n"], 16))
+        b.go(head)
     with b.if_(b.arg("ic") >= load_atomic(b, at["deadline"]), False):
         b.tail("@out")  # before the next instruction is looked for: its fault is not this one's
     found = b.call("find")

@@ -105,7 +105,7 @@ class Constant(Readable):
 def effective_address(cpu: Cpu) -> Value:
     """base + index * scale + displacement, at address size (SDM vol. 1, 3.7.5)."""
     base, index = (cpu.get(("r", slot, 64)) for slot in ("base", "index"))
-    a = base + Value(node("shl", 64, index.n, node("and", 64, Node("field", 64, (), "scale"), lift(3, 64).n))) + cpu.field("disp")
+    a = base + Value(node("shl", 64, index.n, Node("field", 64, (), "scale"))) + cpu.field("disp")
     return a.low(cpu.asize)
 
 
