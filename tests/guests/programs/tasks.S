@@ -3,6 +3,8 @@
         .set OTHER, SPARE
         .set OTHER_GATE, SPARE + 8
         .set FAULT_TASK, SPARE + 16
+        .set NARROW, SPARE + 24         # a 16-bit TSS
+        .set NEAR, SPARE + 32           # code whose offsets have 16 bits
         .macro show_busy
         print " busy "
         movzbl gdt + TASK + 5, %ebx
@@ -68,6 +70,28 @@ main:   task_descriptor OTHER, other
         hex %eax
         print " TS\n"
         clts
+        task_descriptor NARROW, narrow
+        movw $43, gdt + NARROW
+        movb $0x81, gdt + NARROW + 5
+        descriptor NEAR, 0x100000, 0xFFFF, 0x9A, 4
+        movw $narrow_entry - 0x100000, narrow + 14
+        movw $2, narrow + 16
+        movw $0xABCD, narrow + 18
+        movw $DATA32, narrow + 34
+        movw $NEAR, narrow + 36
+        movw $DATA32, narrow + 38
+        movw $DATA32, narrow + 40
+        movl $0x56785678, %edi
+        lcall $NARROW, $0
+        hex seen
+        movzwl narrow, %ebx             # the back link
+        hex %ebx
+        movzwl narrow + 14, %ebx
+        addl $0x100000 - narrow_end, %ebx
+        hex %ebx
+        hex %edi
+        print " after the 16-bit task\n"
+        clts
         try "call a busy task"; lcall $TASK, $0; done
         movb $0x09, gdt + OTHER + 5
         try "call an absent task"; lcall $OTHER, $0; done
@@ -100,6 +124,11 @@ entry:  hex %eax
         print "interrupted"
         show_busy
         iret
+narrow_entry: movw %ax, seen
+        str %ax
+        movw %ax, seen + 2
+        iret
+narrow_end:
 double_fault: popl %eax
         hex %eax
         movl tss + 32, %ebx
@@ -113,5 +142,7 @@ double_fault: popl %eax
         .balign 128
 other:  .skip 128
 faulty: .skip 128
+narrow: .skip 128
+seen:   .skip 4
         .skip 4096
 other_top: .skip 16

@@ -49,7 +49,7 @@ def read_tss(cpu: Processor, base: int, wide: bool) -> dict[str, int]:
     """The dynamic part of a TSS."""
     n = 4 if wide else 2
     at = 0x1C if wide else 0x0E
-    words = [cpu.read(base + at + n * i, n, True) for i in range(18 if wide else 14)]
+    words = [cpu.read(base + at + n * i, n, True) for i in range(18 if wide else 15)]
     names = ["cr3"] if wide else []
     names += ["ip", "flags", *(f"r{i}" for i in REGISTERS), *("es cs ss ds fs gs" if wide else "es cs ss ds").split(), "ldt"]
     new = dict(zip(names, words, strict=False))
