@@ -103,9 +103,9 @@ def changed_since_start(architecture: Architecture) -> bool:
     try:
         ticks = int(Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19])  # starttime, proc(5)
         started = time.time() - time.clock_gettime(time.CLOCK_BOOTTIME) + ticks / os.sysconf("SC_CLK_TCK")
-    except (OSError, AttributeError):
+        return any(file.stat().st_mtime > started for file in sources(architecture))
+    except (OSError, AttributeError):  # no such host, or a file that is being replaced right now
         return False
-    return any(file.stat().st_mtime > started for file in sources(architecture))
 
 
 class Engine:

@@ -1,7 +1,8 @@
 """Byte layouts and numbers that the runtime, compiled handlers and Python share.
 
 Block: a *head* (64 bytes, never moved or freed before a full flush; everything chains to heads) and a *body* of op records (dsl/record.py).
-A head's first word is what runs when the block is entered: the counting head, a compiled region later, or `redecode` after its bytes changed.
+A head's first word is what runs when the block is entered: the counting head, a compiled region later, or `redecode` after its bytes
+changed.
 """
 
 from __future__ import annotations

@@ -26,7 +26,10 @@ class Tables(Protocol):
         """What the decoder's third parameter points to."""
         ...
 
-    rows: Any  # per slot: the encoding (with `name` and `text`) and the variant
+    @property
+    def rows(self) -> Any:
+        """Per slot: the encoding (with `name` and `text`) and the variant."""
+        ...
 
     @property
     def slots(self) -> int:
@@ -38,7 +41,8 @@ class Tables(Protocol):
 class Architecture:
     """`decode`: (code, record, tables, offset in page) -> length | ends << 8 | target << 9 | conditional << 10 | shadow << 11.
 
-    `walk()` is the page walk's trace (linear, access, tlb) -> state words; `routines` are the traces of dsl.state.ROUTINES; `everyday(mode, tables)` are the
+    `walk()` is the page walk's trace (linear, access, tlb) -> state words; `routines` are the traces of `layout.routines`;
+    `everyday(mode, tables)` are the
     slots that any guest will want; `modes` counts the modes that a block's meaning depends on;
     `address_mask(mode)` says how many bits a linear address has in one.
     """

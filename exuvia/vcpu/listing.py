@@ -37,7 +37,7 @@ def lines(cpu: SoftwareVcpu, head: int) -> list[str]:
     text = []
     for at in range(body, body + count * RECORD, RECORD):
         f = fields(at)
-        row, variant = tables.row(f["slot"])
+        row, variant = tables.rows[f["slot"]]
         linear = cpu.page + f["off"]
         text.append(f"{linear:#018x}: {disassemble(row, variant, f, code, cpu.offset(linear))}")
     return text

@@ -77,6 +77,7 @@ class SoftwareVcpu(Processor):
     acknowledge: Callable[[], int]
     exit_handlers: list[Callable[[], None]]
     wanted_count: int
+    access_count: int
 
     # -- what a machine asks
     def kick(self) -> None:

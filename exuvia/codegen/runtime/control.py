@@ -188,7 +188,7 @@ def leaves(at: dict[str, int]) -> str:
 
 
 def faults(at: dict[str, int], layout: Layout) -> str:
-    """The running instruction faults: `fault_vector` and `fault_error` say how; or an access did, at `address` (the page walk's words say how)."""
+    """The running instruction faults: `fault_vector` and `fault_error` say how; or an access did, at `address`: the walk's words."""
     text = ""
     for name, routine in (("fault", "fault"), ("access_fault", "access_fault"), ("fetch_fault", "access_fault")):
         b = handler(name)

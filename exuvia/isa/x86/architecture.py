@@ -64,7 +64,7 @@ def architecture() -> Architecture:
         longest_instruction=15,
         decode=DECODE,
         walk=walk_trace,
-        tables=tables,
+        tables=lambda mode, features: tables(mode, features),
         form=form,
         everyday=everyday,
         routines={name: routine(text) for name, text in (faults.ROUTINES | interrupts.ROUTINES).items()},

@@ -26,6 +26,8 @@ class Cpu(Trace):
     flat = mem = locked = override = False
     rep: str | None = None
     row: Any = None
+    pc: Any  # the linear address to go on at, only ever set; `jump`, `branch` and `again` do
+    sSP: Any
 
     def __getattr__(self, name: str) -> Any:
         if name in WORDS:
@@ -64,11 +66,6 @@ class Cpu(Trace):
             self.put(("r", slot, v.w), v)
 
     @property
-    def pc(self) -> Value:
-        """The instruction pointer: the next instruction's, until a jump sets it."""
-        return self.get(("pc", 0, 64))
-
-    @property
     def next_pc(self) -> Value:
         """IP of the next instruction (relative to CS, as software sees it)."""
         return Value(Node("next_pc", 64)) - self._code_base()
@@ -78,8 +75,8 @@ class Cpu(Trace):
         """IP of this instruction (relative to CS)."""
         return Value(Node("this_pc", 64)) - self._code_base()
 
-    def _code_base(self) -> Any:
-        return 0 if self.flat else self.get(("seg_base", CS, 64))
+    def _code_base(self) -> Value:
+        return lift(0, 64) if self.flat else self.get(("seg_base", CS, 64))
 
     def jump(self, ip: Value) -> None:
         """Go to an instruction pointer relative to CS; in 64-bit mode a non-canonical one is #GP(0)."""
@@ -136,8 +133,7 @@ class Cpu(Trace):
 
     def system(self, linear: Value, w: int) -> Memory:
         """A descriptor table or task state segment: a linear address, accessed as the supervisor whatever the CPL."""
-        m = Memory(self, linear, w, "system")
-        return m
+        return Memory(self, linear, w, "system")
 
     def string_source(self, w: int) -> Memory:
         """DS:rSI, or another segment by prefix."""

@@ -74,7 +74,7 @@ COMPOSED: dict[str, Callable[[Callable[[str], Value]], Value]] = dict(
 )
 
 
-def derive(rule: str, args: list[Value], want: str) -> Value:
+def derive(rule: str, args: list[Value], want: str) -> Any:
     """The condition `want` when flags were set by `rule`."""
     known = RULES[rule](*args)
 

@@ -2,7 +2,8 @@
 
 An encoding is text, as on the manual's pages: `0F AF Gv,Ev`, `80/4 Eb,Ib` (digit in ModRM.reg), `50+r Zv` (register in the opcode),
 `70+cc Jb` (condition), `66 0F FE Vx,Wx` (mandatory prefix; `NP` says that 66, F3 and F2 mean something else), `0F 01 =D0` (a fixed ModRM
-byte), `D8 =C0+i ST` (eight of them), `VEX 0F38 F2 Gy,By,Ey` (VEX with L=0; `VEX.66 0F38 F7 ...` with a prefix). Several are joined by ` | `.
+byte), `D8 =C0+i ST` (eight of them), `VEX 0F38 F2 Gy,By,Ey` (VEX with L=0; `VEX.66 0F38 F7 ...` with a prefix). Several are joined
+by ` | `.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from exuvia.isa.x86.state import CR0_EM, CR0_TS, CR4_OSFXSR, MF, NM, UD
 ROWS: list[Row] = []
 
 _ENCODING = re.compile(
-    r"(?:(?P<vex>VEX)(?:\.(?P<vexp>66|F3|F2))? |(?P<prefix>NP|66|F3|F2) )?(?P<code>(?:[0-9A-F]{2} ?)+|0F38 [0-9A-F]{2} ?|0F3A [0-9A-F]{2} ?)"
+    r"(?:(?P<vex>VEX)(?:\.(?P<vexp>66|F3|F2))? |(?P<prefix>NP|66|F3|F2) )?(?P<code>(?:[0-9A-F]{2} ?)+)"
     r"(?:=(?P<fixed>[0-9A-F]{2})(?P<plusi>\+i)?|(?P<plus>\+r)|/(?P<digit>[0-7]))?\s*(?P<operands>\S*)$"
 )
 REPEATS = {0: None, 1: "rep", 2: "repne", 3: None}
@@ -72,13 +73,14 @@ class Row:
             self.facts = {k: v for k, v in facts.items() if k not in ("locks", "modifies")}
         self.byte = bool(re.match(r"[EGZOM]b$", first)) or first == "AL" or bool(facts.get("byte"))
         sizes = {x[-1] for x in self.operands}
-        wide = not self.byte and ("v" in sizes or "z" in sizes or any(x in ("rAX", "rDX") for x in self.operands) or bool(facts.get("osize")))
+        sized = "v" in sizes or "z" in sizes or "rAX" in self.operands or "rDX" in self.operands or bool(facts.get("osize"))
+        wide = sized and not self.byte
         self.osize = wide or "y" in sizes or bool(sizes & {"v"} and self.byte)
         self.only_w = "y" in sizes and not wide  # REX.W alone chooses; 66 is a mandatory prefix here
         self.far_memory = "O" in letters
 
     def mask(self) -> int:
-        """Which bits of the variant number matter: 0-1 operand size, 2 memory, 3 other address size, 4-5 REP or LOCK, 6 segment override."""
+        """Which bits of the variant number matter: 0-1 operand size, 2 memory, 3 other address size, 4-5 REP or LOCK, 6 override."""
         m = 3 if self.osize or self.facts.get("d64") or self.facts.get("f64") else 0
         if self.memory and self.register:
             m |= 4
@@ -179,7 +181,9 @@ def by_condition(rows: str, name: str, **facts: Any) -> Callable[[Callable[..., 
     return register
 
 
-def pure(rows: str, f: Callable[..., Any], name: str = "", flags: Callable[..., Any] | None = None, writes: bool = True, **facts: Any) -> Any:
+def pure(
+    rows: str, f: Callable[..., Any], name: str = "", flags: Callable[..., Any] | None = None, writes: bool = True, **facts: Any
+) -> Any:
     """destination = f(destination, source...): the plumbing of most of the manual. `flags` is a rule of `flags`."""
 
     def run(cpu: Cpu, *o: Any) -> None:

@@ -15,8 +15,9 @@ from exuvia.isa.x86.state import DE, SS
 # --- 5.1.2 binary arithmetic and 5.1.4 logic
 alu = form("+0 Eb,Gb | +1 Ev,Gv | +2 Gb,Eb | +3 Gv,Ev | +4 AL,Ib | +5 rAX,Iz | 80/r Eb,Ib | 81/r Ev,Iz | 83/r Ev,sIb")
 alu32 = form("82/r Eb,Ib")  # the same byte forms again, gone in 64-bit mode
-LOCKED = dict(locks="may", modifies=True)
-for make, extra in ((alu, {}), (alu32, {"only": 32})):
+LOCKED: dict[str, Any] = dict(locks="may", modifies=True)
+EXTRA: tuple[tuple[Any, dict[str, Any]], ...] = ((alu, {}), (alu32, {"only": 32}))
+for make, extra in EXTRA:
     make(0, "add", lambda a, b: a + b, flags=added, **LOCKED, **extra)
     make(1, "or", lambda a, b: a | b, flags=logic, **LOCKED, **extra)
     make(2, "adc", lambda a, b: a + b + CF, flags=added, **LOCKED, **extra)
@@ -247,7 +248,7 @@ def double_shift(code: int, name: str, leftwards: bool) -> None:
         wide = 2 * w if w > 16 else 64
         c = n.zext(wide)
         if w == 16:  # counts of 17 to 31 are undefined; processors go on with the destination again, as a 48-bit word
-            x = old.zext(64) << 32 | fill.zext(64) << 16 | old.zext(64) if leftwards else old.zext(64) << 32 | fill.zext(64) << 16 | old.zext(64)
+            x = old.zext(64) << 32 | fill.zext(64) << 16 | old.zext(64)
             r = ((x << c).bits(47, 32)) if leftwards else (x.u >> c).low(16)
             cf = (x << c).bit(48) if leftwards else (n != 0) & (x.u >> (c - 1)).bit(0)
         elif leftwards:
@@ -269,8 +270,8 @@ double_shift(0xA4, "shld", True)
 double_shift(0xAC, "shrd", False)
 
 # --- 5.1.1 data transfer
-MOV = "88 Eb,Gb | 89 Ev,Gv | 8A Gb,Eb | 8B Gv,Ev | C6/0 Eb,Ib | C7/0 Ev,Iz | B0+r Zb,Ib | B8+r Zv,Iv | A0 AL,Ob | A1 rAX,Ov | A2 Ob,AL | A3 Ov,rAX"
-pure(MOV, lambda a, b: b, "mov")
+pure("88 Eb,Gb | 89 Ev,Gv | 8A Gb,Eb | 8B Gv,Ev | C6/0 Eb,Ib | C7/0 Ev,Iz | B0+r Zb,Ib | B8+r Zv,Iv", lambda a, b: b, "mov")
+pure("A0 AL,Ob | A1 rAX,Ov | A2 Ob,AL | A3 Ov,rAX", lambda a, b: b, "mov")
 op("8D Gv,M", "lea")(lambda cpu, a, m: a.set(m.address.low(a.w) if m.address.w >= a.w else m.address.zext(a.w)))
 op("0F B6 Gv,Eb | 0F B7 Gv,Ew", "movzx")(lambda cpu, a, b: a.set(b.zext(a.w) if b.w < a.w else b))
 op("0F BE Gv,Eb | 0F BF Gv,Ew", "movsx")(lambda cpu, a, b: a.set(b.sext(a.w) if b.w < a.w else b))

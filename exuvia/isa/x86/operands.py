@@ -1,7 +1,8 @@
 """The manual's operand letters (SDM vol. 2, appendix A.2): what an instruction's text gets for `Eb`, `Gv`, `sIb`, `Vx` ...
 
 First letter: E general register or memory, G general register (reg), B general register (VEX.vvvv), Z register in the opcode, M memory
-only, R register only (rm), I immediate, sI sign-extended immediate, J relative target, A far pointer, O memory at an absolute offset, S segment register,
+only, R register only (rm), I immediate, sI sign-extended immediate, J relative target, A far pointer, O memory at an absolute
+offset, S segment register,
 C/D control/debug register, V/W/U xmm (reg / rm or memory / rm only), P/Q/N mmx likewise, ST x87 stack register (rm).
 Size: b 8, w 16, d 32, q 64, v operand size, z operand size but immediates at most 32, y 32 or 64, x 128, ss/sd scalar float 32/64, t 80,
 bd/wd: 8/16 in memory, but 32 in a register.

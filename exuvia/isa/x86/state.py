@@ -11,7 +11,8 @@ TF, IF, IOPL, NT, RF, VM, AC, VIF, VIP, ID = 1 << 8, 1 << 9, 3 << 12, 1 << 14, 1
 SYSTEM_FLAGS = TF | IF | IOPL | NT | RF | VM | AC | VIF | VIP | ID
 
 # exceptions (SDM vol. 3 table 6-1)
-DE, DB, NMI, BP, OF, BR, UD, NM, DF, TS, NP, SS_FAULT, GP, PF, MF, AC_FAULT, MC, XM = 0, 1, 2, 3, 4, 5, 6, 7, 8, 10, 11, 12, 13, 14, 16, 17, 18, 19
+DE, DB, NMI, BP, OF, BR, UD, NM, DF = range(9)
+TS, NP, SS_FAULT, GP, PF, _, MF, AC_FAULT, MC, XM = range(10, 20)
 WITH_ERROR_CODE = 1 << DF | 1 << TS | 1 << NP | 1 << SS_FAULT | 1 << GP | 1 << PF | 1 << AC_FAULT
 
 # what kind of event the delivery routine delivers (the state's `event`)
@@ -21,8 +22,10 @@ EXCEPTION, EXTERNAL, SOFTWARE = 0, 1, 2
 INHIBIT_STI, INHIBIT_SS = 1, 2
 
 # control register bits
-CR0_PE, CR0_MP, CR0_EM, CR0_TS, CR0_ET, CR0_NE, CR0_WP, CR0_AM, CR0_NW, CR0_CD, CR0_PG = (1 << i for i in (0, 1, 2, 3, 4, 5, 16, 18, 29, 30, 31))
-CR4_VME, CR4_PVI, CR4_TSD, CR4_DE, CR4_PSE, CR4_PAE, CR4_MCE, CR4_PGE, CR4_PCE, CR4_OSFXSR, CR4_OSXMMEXCPT, CR4_UMIP = (1 << i for i in range(12))
+CR0_PE, CR0_MP, CR0_EM, CR0_TS, CR0_ET, CR0_NE = (1 << i for i in range(6))
+CR0_WP, CR0_AM, CR0_NW, CR0_CD, CR0_PG = (1 << i for i in (16, 18, 29, 30, 31))
+CR4_VME, CR4_PVI, CR4_TSD, CR4_DE, CR4_PSE, CR4_PAE, CR4_MCE, CR4_PGE, CR4_PCE = (1 << i for i in range(9))
+CR4_OSFXSR, CR4_OSXMMEXCPT, CR4_UMIP = 1 << 9, 1 << 10, 1 << 11
 CR4_FSGSBASE, CR4_PCIDE, CR4_OSXSAVE, CR4_SMEP, CR4_SMAP = 1 << 16, 1 << 17, 1 << 18, 1 << 20, 1 << 21
 EFER_SCE, EFER_LME, EFER_LMA, EFER_NXE = 1 << 0, 1 << 8, 1 << 10, 1 << 11
 

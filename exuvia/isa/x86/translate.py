@@ -11,6 +11,7 @@ def translate(cpu: Any, linear: int, read: Callable[[int, int], int]) -> int | N
     """The physical address, None where nothing is mapped. `read(address, size)` reads physical memory; `cpu` has cr0, cr3, cr4, efer."""
     if not cpu.cr0 & CR0_PG:
         return linear & 0xFFFFFFFF
+    shifts: tuple[int, ...]
     if cpu.efer & EFER_LMA:
         if linear >> 47 not in (0, 0x1FFFF):  # not canonical
             return None
