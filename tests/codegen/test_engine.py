@@ -1,0 +1,111 @@
+"""What happens where memory for code or blocks ends, and what a second engine finds in the store."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from exuvia.codegen import engine as module
+from exuvia.codegen.engine import Code, changed_since_start, sources
+from exuvia.codegen.layout import CACHE
+from exuvia.codegen.store import Store
+from exuvia.isa.x86.architecture import architecture
+from exuvia.support.errors import UserError
+from tests.codegen.native import NativeMachine
+from tests.oracle.case import CODE, CODE_PAGE, Case
+
+SMALL = 32 << 10
+
+
+@pytest.fixture
+def native() -> Iterator[NativeMachine]:
+    machine = NativeMachine()
+    yield machine
+    machine.close()
+
+
+def jumps(count: int, rounds: int) -> Case:
+    """`count` blocks of a JMP to the next one, `rounds` times: DEC ECX; JNZ start."""
+    body = b"\xeb\x00" * count
+    back = b"\xff\xc9\x0f\x85" + (-(len(body) + 8)).to_bytes(4, "little", signed=True)
+    return Case(body + back, gprs=[0, rounds] + [0] * 14)
+
+
+def test_blocks_are_dropped_when_the_arena_is_full(native: NativeMachine) -> None:
+    engine = native.engine
+    engine.cache[CACHE["arena_end"] // 8] = engine.arena.address + SMALL
+    engine.drop_blocks()
+    drops, original = [], engine.drop_blocks
+
+    def drop() -> None:
+        drops.append(native.vcpu.pc)
+        original()
+
+    engine.drop_blocks = drop  # type: ignore[method-assign]
+    case = jumps(600, 4)
+    got = native.run(case)
+    assert got.fault is None and got.gprs[1] == 0 and got.rip == CODE + len(case.code)
+    assert native.vcpu.icount == 4 * 602 + 1
+    assert 3 < len(drops) < 60
+    assert engine.cache[CACHE["arena"] // 8] <= engine.arena.address + SMALL
+
+
+def test_single_steps_need_no_room(native: NativeMachine) -> None:
+    """A thousand single steps use the arena's end again and again."""
+    engine = native.engine
+    engine.cache[CACHE["arena_end"] // 8] = engine.arena.address + SMALL
+    engine.drop_blocks()
+    native.put(jumps(100, 10))
+    before = engine.cache[CACHE["arena"] // 8]
+    for _ in range(1000):
+        native.vcpu.single_step()
+    assert native.vcpu.icount == 1000 and CODE_PAGE < native.vcpu.pc < CODE_PAGE + 4096
+    assert engine.cache[CACHE["arena"] // 8] == before
+
+
+def test_the_memory_for_code_ends() -> None:
+    code = Code(1 << 20)
+    first = code.place(b"\xc3")
+    assert code.place(b"\xc3") == first + 64
+    with pytest.raises(UserError, match="1 MiB for generated code are full"):
+        code.place(bytes(1 << 20))
+    assert code.place(b"\xc3") == first + 128
+
+
+def test_too_much_stored_code_is_left_on_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = Store("x86-1", tmp_path)
+    for i in range(8):
+        store.add((bytes([i]) * (1 << 20), {f"nothing.{i}": 0}))
+    monkeypatch.setattr(module, "LOADED", 3 << 20)
+    monkeypatch.setattr(module, "changed_since_start", lambda _: False)
+    machine = NativeMachine(store)
+    assert sum(name.startswith("nothing.") for name in machine.engine.symbols) == 2
+    assert machine.run(Case(b"\xff\xc0")).gprs[0] == 1
+    machine.close()
+
+
+def test_a_second_engine_compiles_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "changed_since_start", lambda _: False)  # somebody may be editing
+    case = Case(bytes.fromhex("FF C0 48 01 C3 89 05 00 04 00 00"))  # inc eax; add rbx, rax; mov [code page], eax
+    counts = []
+    for _ in range(2):
+        machine = NativeMachine(Store("x86-1", tmp_path))
+        assert machine.run(case).gprs[3] == 1
+        counts.append(machine.engine.compiled)
+        machine.close()
+    assert counts[0] >= 4 and counts[1] == 0
+
+
+def test_sources_that_change_while_we_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Code of the old text must not be stored under the new text's identity."""
+    a = architecture()
+    assert all(file.suffix == ".py" for file in sources(a)) and len(sources(a)) > 50
+    file = tmp_path / "integer.py"
+    monkeypatch.setattr(module, "sources", lambda _: [file])
+    file.write_text("")
+    assert changed_since_start(a)
+    os.utime(file, (1, 1))
+    assert not changed_since_start(a)
