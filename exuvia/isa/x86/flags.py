@@ -78,7 +78,7 @@ def derive(rule: str, args: list[Value], want: str) -> Any:
     """The condition `want` when flags were set by `rule`."""
     known = RULES[rule](*args)
 
-    def f(name: str) -> Value:
+    def f(name: str) -> Any:
         return derive(rule, args, name)
 
     r, carries = known["result"], known.get("carries")
