@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import struct
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from types import SimpleNamespace
 
 from exuvia.codegen.build import compile_text
@@ -16,6 +16,7 @@ from exuvia.codegen.store import Store
 from exuvia.dsl.state import ISA_AT
 from exuvia.isa.x86.architecture import architecture
 from exuvia.isa.x86.concrete import Fault as Raised
+from exuvia.isa.x86.concrete import Processor
 from exuvia.isa.x86.cpus import model
 from exuvia.isa.x86.state import CR0_WP, EFER_NXE, EXCEPTION, layout
 from exuvia.memory.ram import Ram
@@ -115,11 +116,11 @@ class NativeMachine:
         """Write an entry of a page table."""
         struct.pack_into("<Q", self.ram.view, table + 8 * index, to | PRESENT | WRITABLE | USER)
 
-    def template(self, mode: int) -> bytes:
+    def template(self, mode: int, segments: Callable[[Processor, int], None] = cases.load_segments) -> bytes:
         """The state's own part before a case."""
         state = bytearray(layout.size)
         cases.fill(state, Case(b"", mode, fxsave=FXSAVE_DEFAULT))
-        cases.load_segments(cases.Rest(state, cases.Space(Case(b""))), mode)
+        segments(cases.Rest(state, cases.Space(Case(b""))), mode)
         cases.put(state, "cr3", TABLES)
         cases.put(state, "cr0", cases.take(state, "cr0") | CR0_WP)
         cases.put(state, "efer", cases.take(state, "efer") | EFER_NXE)
@@ -139,9 +140,9 @@ class NativeMachine:
         self.engine.flush(self.at, 1)
 
     # -- a case
-    def put(self, case: Case) -> None:
-        """The state and memory before a case."""
-        view, template = self.view, self.templates[case.mode]
+    def put(self, case: Case, template: bytes | None = None) -> None:
+        """The state and memory before a case; `template` is a state that says what the case does not: mode, segments, control registers."""
+        view, template = self.view, template or self.templates[case.mode]
         view[ISA_AT : layout.size] = template[ISA_AT:]
         view[0:144] = template[0:144]
         struct.pack_into("<16Q", view, 0, *case.gprs)
@@ -158,7 +159,7 @@ class NativeMachine:
             to = st + 16 * (cpu.top + i & 7)
             view[to : to + 10] = image[32 + 16 * i : 42 + 16 * i]
         view[x : x + 256] = image[160:416]
-        cpu.pc, cpu.mode, cpu.resume, cpu.icount, cpu.budget_end = CODE, 0 if case.mode == 64 else 4, 0, 0, FOREVER
+        cpu.pc, cpu.mode, cpu.resume, cpu.icount, cpu.budget_end = CODE, cases.take(memoryview(template), "mode"), 0, 0, FOREVER
         cpu.tlb, cpu.mmio_done, cpu.vector = cpu.tlb_base, 0, 0
         words = self.ram.view
         words[CODE_AT : CODE_AT + 4096] = b"\xcc" * 4096
@@ -209,27 +210,27 @@ class NativeMachine:
             rip -= 1
         return Result(gprs, flags, rip, cases.image(view), memory, fault)
 
-    def run(self, case: Case) -> Result:
+    def run(self, case: Case, template: bytes | None = None) -> Result:
         """One case."""
-        self.put(case)
+        self.put(case, template)
         self.go()
         return self.result(case)
 
     # -- compiling ahead
-    def slot(self, case: Case) -> tuple[int, int]:
+    def slot(self, case: Case, template: bytes | None) -> tuple[int, int]:
         """The mode and handler of a case's instruction, decoded natively."""
-        self.put(case)
+        self.put(case, template)
         while (done := self.engine.step(self.at)) == 1:
             self.vcpu.exit_handlers[self.vcpu.reason]()
         assert done == 0
         slot = ctypes.c_uint16.from_address(self.vcpu.resume + 22).value
         return self.vcpu.mode, slot
 
-    def compile(self, some: Iterable[Case]) -> None:
+    def compile(self, some: Iterable[Case], template: bytes | None = None) -> None:
         """Compile the handlers, fast and careful, of cases in large batches: one by one they come when they run."""
         wanted: dict[int, dict[int, None]] = {}
         for case in some:
-            mode, slot = self.slot(case)
+            mode, slot = self.slot(case, template)
             wanted.setdefault(mode, {})[slot] = None
         for mode, slots in wanted.items():
             careful = [(slot, True) for slot in slots if self.touches_memory(mode, slot)]
