@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from exuvia.codegen.division import define
 from exuvia.codegen.emit import PROFILE
-from exuvia.codegen.interpreter import NativeText
+from exuvia.codegen.registers import NativeText
 from exuvia.codegen.runtime import blocks, control, memory
 from exuvia.dsl.architecture import Architecture
 

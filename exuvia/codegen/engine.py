@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from exuvia.codegen.interpreter import Interpreter, NativeText, function_number
+from exuvia.codegen.interpreter import Interpreter
 from exuvia.codegen.layout import (
     BUCKETS,
     CACHE,
@@ -23,6 +23,7 @@ from exuvia.codegen.layout import (
     TLB_SIZE,
     routine_at,
 )  # fmt: skip
+from exuvia.codegen.registers import NativeText, function_number
 from exuvia.codegen.store import ALIGNMENT, Store
 from exuvia.dsl.architecture import Architecture, Tables
 from exuvia.dsl.state import STATE_SIZE

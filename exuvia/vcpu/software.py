@@ -10,8 +10,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from exuvia.codegen.engine import Engine
-from exuvia.codegen.interpreter import leave_number
 from exuvia.codegen.layout import ACCESS_SYSTEM, ACCESS_WRITE, REASON, REASONS, routine_at
+from exuvia.codegen.registers import leave_number
 from exuvia.dsl.state import ACCESSES, ACCESSES_AT, BOUNCES_AT, JUMPS, JUMPS_AT, MMIO_RESULTS, MMIO_RESULTS_AT, WATCHES, WATCHES_AT
 from exuvia.isa.x86.concrete import RARE, Fault, Processor, canonical
 from exuvia.isa.x86.rare import debug
