@@ -10,7 +10,6 @@ import pytest
 
 from tests.guests.console import PASS, assemble, differs, expected, lines, names, qemu_cannot, run
 
-
 needs_binutils = pytest.mark.skipif(not (shutil.which("as") and shutil.which("ld")), reason="binutils (as, ld) is not installed")
 
 
