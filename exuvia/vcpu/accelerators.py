@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -38,6 +39,8 @@ def software(machine: Any, index: int, apic: Any) -> Any:
         ram = machine.ram
         engine = Engine(architecture(), kind.features, ram.address, ram.size, config.smp, compiling())
         _engines[machine] = engine
+        if engine.store.problem is not None:
+            print(f"exuvia: generated code is not kept, each start compiles it again: {engine.store.problem}", file=sys.stderr)
 
         def changed() -> None:
             engine.set_slots([(s.start, s.size, ram.address + s.offset, s.writable) for s in machine.memory.slots])
