@@ -40,6 +40,25 @@ def test_there_are_three() -> None:
     assert list(RECIPES) == ["An instruction", "A device", "A machine"]
 
 
+def test_an_instruction(tmp_path: Path) -> None:
+    from exuvia.codegen.store import Store
+    from exuvia.isa.x86 import bit
+    from exuvia.isa.x86.forms import ROWS
+    from tests.codegen.native import NativeMachine
+    from tests.oracle.case import Case
+
+    before = len(ROWS)
+    exec(compile(RECIPES["An instruction"], "recipe", "exec"), dict(vars(bit)))
+    try:
+        code = bytes.fromhex("48 0f 3f c1")  # gray rax, rcx
+        native = NativeMachine(Store("recipe", tmp_path))
+        case = Case(code, gprs=[0, 0x123456789ABCDEF0, *[0] * 14])
+        assert native.run(case).gprs[0] == 0x123456789ABCDEF0 ^ 0x091A2B3C4D5E6F78
+        native.close()
+    finally:
+        del ROWS[before:]
+
+
 def test_a_device(load: Load) -> None:
     kind = load("A device").Dice
     device = kind(clock=ManualClock(), **kind.configure({"sides": "6"}))
