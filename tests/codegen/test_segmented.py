@@ -50,6 +50,8 @@ def made(seed: int, mode: int, every: int) -> list[tuple[str, Case]]:
         for g in maker.cases(row, 1, (32,)):
             case = g.case
             case.gprs = [v if r.random() < 0.2 else r.randrange(0x2E00) for v in case.gprs[:8]] + [0] * 8
+            if row.facts.get("string"):
+                case.gprs[1] = r.choice((0, r.randrange(50), r.randrange(600)))
             if r.random() < 0.25:
                 case.code = bytes([r.choice((0x26, 0x2E, 0x36, 0x3E, 0x64, 0x65))]) + case.code
             if r.random() < 0.25:
@@ -110,14 +112,14 @@ def compare(native: NativeMachine, code: int, stack: int, window: str, seed: int
     for name, case in some:
         want, got = run_reference(case, template), native.run(case, template)
         if want.fault is None and not CODE_PAGE <= want.rip < CODE_PAGE + 4096:
-            continue
+            continue  # a branch to where no code is
         faults += want.fault is not None
         rip = got.rip + CODE_PAGE
         differences = [
             f"{what} {a}, native {b}"
             for what, a, b in (
                 ("fault", want.fault, got.fault),
-                ("rip", hex(want.rip), hex(rip)),
+                ("rip", hex(CODE if want.fault else want.rip), hex(rip)),
                 ("registers", want.gprs, got.gprs),
                 ("flags", want.rflags, got.rflags),
                 ("state", want.fxsave.hex(), got.fxsave.hex()),
