@@ -23,8 +23,8 @@ RUNTIME_AT = MMIO_RESULTS_AT + 8 * MMIO_RESULTS  # pointers to the runtime's fun
 ROUTINES_AT = RUNTIME_AT + 8 * 24  # one record of 32 bytes for each of ROUTINES
 JUMPS_AT = 16384  # the jump cache: 4096 x {tag, head}
 JUMPS = 4096
-BOUNCES_AT = JUMPS_AT + 16 * JUMPS  # what the careful handlers access in pieces: 16 descriptions of 64 bytes, then the bytes
-BOUNCES, BOUNCE_BYTES = 16, 8192
+BOUNCES_AT = JUMPS_AT + 16 * JUMPS  # what the careful handlers access in pieces: descriptions of 64 bytes, then the bytes
+BOUNCES, BOUNCE_BYTES = 40, 8192  # XRSTOR has 31 accesses
 WATCHES_AT = (
     BOUNCES_AT + 64 * BOUNCES + BOUNCE_BYTES
 )  # linear pages whose accesses Python wants to see: 4 of data, 4 of code; all ones: none

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterator
 from dataclasses import replace
 from random import Random
@@ -10,7 +11,8 @@ import pytest
 
 from exuvia.isa.x86.forms import ROWS
 from tests.codegen.native import CODE_AT, CODED, DEVICE, PLAIN, TABLES, NativeMachine
-from tests.isa.x86.cases import COMPARED, suitable
+from tests.isa.x86.cases import COMPARED, put, suitable
+from tests.oracle import values
 from tests.oracle.case import CODE, CODE_PAGE, WINDOW, WINDOW_SIZE, Case, Fault, Result
 from tests.oracle.generate import LOCKABLE, Generator
 from tests.oracle.hostcpu import HostCpu, why_not
@@ -333,3 +335,34 @@ def test_locked_instructions_over_pages_and_on_devices(native: NativeMachine, ho
             got = native.run(case)
             assert (want.gprs, want.memory) == (got.gprs, got.memory), f"{window}: {case.code.hex()}"
     assert len(cases) > 100
+
+
+# -- instructions with many accesses
+IMAGES = {
+    "fxsave": "0F AE 07", "fxsave64": "48 0F AE 07", "fxrstor": "0F AE 0F", "fxrstor64": "48 0F AE 0F", "xsave": "0F AE 27",
+    "xrstor": "0F AE 2F", "xsaveopt": "0F AE 37", "fnsave": "DD 37", "frstor": "DD 27", "fnstenv": "D9 37", "fldenv": "D9 27",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("offset", [64, 4096 - 256, 4096 - 64])
+@pytest.mark.parametrize("name", IMAGES)
+def test_images_of_the_x87_anywhere(native: NativeMachine, name: str, offset: int) -> None:
+    """FXSAVE and its kin: on RAM, on RAM with code, on a device, inside of a page and over its end, the same comes out."""
+    maker = Generator(9)
+    fxsave = values.fxsave(maker.random)
+    memory = bytearray(WINDOW_SIZE)
+    memory[offset : offset + 512] = values.fxsave(maker.random)
+    if name in ("fldenv", "frstor"):
+        memory[offset : offset + 28] = struct.pack("<HHHHHHIIII", 0x37F, 0, 0x1800, 0, 0xA5A5, 0, 0, 0, 0, 0)
+    elif name == "xrstor":
+        memory[offset + 512 : offset + 576] = struct.pack("<Q", 3) + bytes(56)
+    case = Case(bytes.fromhex(IMAGES[name]), gprs=registers(rdi=WINDOW + offset, rax=3), fxsave=fxsave, memory=bytes(memory))
+    template = bytearray(native.templates[64])
+    put(template, "xcr0", 3)
+    results = []
+    for window in WINDOWS:
+        native.become(window)
+        results.append(native.run(case, bytes(template)))
+    plain = results[0]
+    assert plain.fault is None and (plain.memory != case.memory or plain.fxsave != case.fxsave)
+    assert all(r == plain for r in results)
