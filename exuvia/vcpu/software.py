@@ -125,6 +125,7 @@ class SoftwareVcpu(Processor):
         self.icount = self.mmio_done = self.io_ready = 0
         self.tsc_offset = -self.engine.counter()
         self.apic_base = self.apic.base
+        self.others = int(len(self.machine.vcpus) > 1)
         d = self.__dict__
         d["intr"] = d["nmi_pending"] = False
         d["waiting"] = d["halted"] = self.index != 0
@@ -410,6 +411,10 @@ class SoftwareVcpu(Processor):
     def timestamp(self) -> int:
         """The TSC."""
         return self.engine.counter() + self.tsc_offset & WORD_MASK
+
+    def end_turn(self) -> None:
+        """Another processor may be what this one waits for."""
+        self.__dict__["kicked"] = True
 
     def halt(self) -> None:
         """Until an interrupt."""

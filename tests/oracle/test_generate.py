@@ -65,6 +65,7 @@ UNKNOWN_TO_CAPSTONE = {
     *("0F B9 Gv,Ev", "0F FF Gv,Ev"),  # UD1, UD0
     *("0F 1A Ev,Gv", "0F 1B Ev,Gv", "0F 1C Ev,Gv", "0F 1D Ev,Gv", "NP 0F 1E Ev,Gv", "66 0F 1E Ev,Gv", "F3 0F 1E Ev,Gv"),  # reserved NOPs
     *("DF =D0+i ST", "DF =D8+i ST", "DD =C8+i ST", "DF =C8+i ST", "DC =D0+i ST", "DC =D8+i ST", "DE =D0+i ST"),  # undocumented aliases
+    *("NP 0F AE =E8+i", "NP 0F AE =F0+i", "NP 0F AE =F8+i"),  # of eight ModRM bytes of each fence it reads one
     *("8E Sw,Ew", "8C Ev,Sw"),  # segment registers 6 and 7 do not exist
 }
 

@@ -221,6 +221,7 @@ def step(at: dict[str, int]) -> str:
     b.put(at["stepping"], 0)
     b.store(b.get(at["cache"]) + CACHE["arena"], arena)
     with b.if_(done == 0):
+        b.store(head + HEAD["n"], 0, 16)  # also where it faults it is over: `exact` takes nothing back
         b.put(at["current"], head)
         b.put(at["resume"], b.load(head + HEAD["body"]))
         b.put(at["icount"], b.get(at["icount"]) + 1)

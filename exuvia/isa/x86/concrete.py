@@ -368,6 +368,9 @@ class Processor:
         """The TSC, with `tsc_offset` added."""
         raise NotImplementedError
 
+    def end_turn(self) -> None:
+        """Let another processor of the machine run, where they take turns."""
+
     def halt(self) -> None:
         """Stop until an interrupt."""
         raise NotImplementedError

@@ -1,10 +1,11 @@
-"""Fences and cache lines (SDM vol. 2, LFENCE, MFENCE, SFENCE, CLFLUSH)."""
+"""Fences, cache lines and PAUSE (SDM vol. 2, LFENCE, MFENCE, SFENCE, CLFLUSH, PAUSE)."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from exuvia.isa.x86.cpu import Cpu
+from exuvia.dsl.trace import when
+from exuvia.isa.x86.cpu import Cpu, leave
 from exuvia.isa.x86.forms import op
 
 
@@ -17,6 +18,13 @@ def fence(rows: str, name: str, feature: str) -> None:
 fence("NP 0F AE =E8+i", "lfence", "sse2")
 fence("NP 0F AE =F0+i", "mfence", "sse2")
 fence("NP 0F AE =F8+i", "sfence", "sse")
+
+
+@op("F3 90", ends=True)
+def pause(cpu: Cpu) -> None:
+    """A hint that this loop waits for another processor."""
+    with when(cpu.others != 0):
+        leave("pause")
 
 
 @op("NP 0F AE/7 Mb", feature="clflush")
