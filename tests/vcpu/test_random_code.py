@@ -119,7 +119,10 @@ class Bench:
         return mode
 
     def tables(self, r: random.Random, wide: bool) -> None:
-        """Descriptors, gates and page tables that mostly make sense."""
+        """Descriptors, gates and page tables that mostly make sense.
+
+        The page tables are not mapped: blocks do not see accessed and dirty bits change where page tables are executed.
+        """
         for i in range(64):
             base = 0 if r.random() < 0.6 else r.getrandbits(20)
             self.quad(
@@ -137,9 +140,9 @@ class Bench:
                 self.quad(IDT + 16 * i + 8, 0)
         for i in range(512):
             self.quad(PML4 + 8 * i, POINTERS | 7 if i in (0, 256, 511) else 0)
-            self.quad(POINTERS + 8 * i, DIRECTORY | 7 if i < 2 or i > 508 else 0x87)
-            self.quad(DIRECTORY + 8 * i, TABLE | r.choice([7, 3]) if i % 8 < 2 else r.choice([0, 0x87]))
-            self.quad(TABLE + 8 * i, i << 12 | (7 if i < 16 or i == 0x6F else r.choice([7, 7, 7, 3, 5, 6])))
+            self.quad(POINTERS + 8 * i, DIRECTORY | 7 if i < 2 or i > 508 else 0x40000087)
+            self.quad(DIRECTORY + 8 * i, TABLE | r.choice([7, 3]) if i % 8 < 2 else r.choice([0, 0x200087]))
+            self.quad(TABLE + 8 * i, (i + 0x60 if 1 <= i <= 4 else i) << 12 | (7 if i < 16 or i == 0x6F else r.choice([7, 7, 7, 3, 5, 6])))
         self.quad(DIRECTORY, TABLE | 7)
 
     def image(self) -> tuple[bytes, ...]:

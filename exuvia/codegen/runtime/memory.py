@@ -350,6 +350,8 @@ def finish(at: dict[str, int]) -> str:
     b.put(at["mmio_done"], 0)
     ic = b.call("exact", b.arg("op", True), b.arg("ic"), 1)
     b.put(at["icount"], ic)
+    mask = b.load(b.get(at["modes"]) + b.get(at["mode"]) * MODE_ENTRY + MODE["mask"])
+    b.put(at["pc"], b.get(at["pc"]) & mask)  # a branch's target is a sum
     with b.if_(devices.v != 0):
         b.put(at["resume"], 0)
         b.ret(REASON["mmio_write"])
