@@ -12,7 +12,7 @@ from exuvia.dsl.architecture import Architecture
 def source(architecture: Architecture) -> str:
     """LLVM text; the functions that Python calls are external, all others internal."""
     layout = architecture.layout
-    text = [memory.source(layout), blocks.source(layout, architecture.longest_instruction), control.source(layout)]
+    text = [memory.source(layout), blocks.source(layout, architecture.no_index), control.source(layout, architecture.no_index)]
     declares: set[str] = set()
     e = NativeText(layout)
     decode = architecture.decode.trace

@@ -7,16 +7,19 @@ import hashlib
 import mmap
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from exuvia.codegen.interpreter import Interpreter
 from exuvia.codegen.layout import (
     BUCKETS,
     CACHE,
+    CAREFUL,
+    INDEXED,
     MODE,
     MODE_ENTRY,
     PAGE_ENTRY,
+    PLAIN,
     SLOT_ENTRY,
     SPECIAL,
     TLB_AREA,
@@ -145,7 +148,7 @@ class Engine:
         self.arena = Area(ARENA_SIZE)
         self.tlb = Area(TLB_AREA * processors)
         self.processors = 0
-        self.wanted = (ctypes.c_uint16 * WANTED)()
+        self.wanted = (ctypes.c_uint32 * WANTED)()
         self.cache = (Word * len(CACHE))()
         for name, value in dict(
             ram=ram, ram_size=ram_size, pages=self.pages.address, hash=self.hash.address, arena=self.arena.address,
@@ -156,7 +159,8 @@ class Engine:
         ctypes.memset(self.tlb.address, 255, self.tlb.size)
         self.modes = (Word * (MODE_ENTRY // 8 * architecture.modes))()
         self.tables: dict[int, Tables] = {}
-        self.handler_tables: dict[int, tuple[ctypes.Array[Word], ctypes.Array[Word], ctypes.Array[ctypes.c_char]]] = {}
+        self.handler_tables: dict[int, list[ctypes.Array[Word]]] = {}  # by mode and kind
+        self.blobs: dict[int, ctypes.Array[ctypes.c_char]] = {}
         self.slots = (Word * (64 * SLOT_ENTRY // 8))()
         self.run = self.native("run", 1)
         self._fill_tables = self.native("fill_tables", 2)
@@ -211,11 +215,11 @@ class Engine:
             self.functions[function_number(f)] = self.symbols[f"f.{name}"]
             todo.extend(e.used)
 
-    def key(self, mode: int, slot: int, careful: bool) -> str:
-        return f"{self.prefixes[mode]}{slot}.{int(careful)}"
+    def key(self, mode: int, slot: int, kind: int) -> str:
+        return f"{self.prefixes[mode]}{slot}.{int(kind)}"
 
-    def compile(self, mode: int, wanted: list[tuple[int, bool]]) -> None:
-        """Handlers for (slot, careful) pairs of a mode."""
+    def compile(self, mode: int, wanted: Sequence[tuple[int, int]]) -> None:
+        """Handlers for pairs of slot and kind (PLAIN, CAREFUL, INDEXED) of a mode."""
         from exuvia.codegen.build import compile_text
         from exuvia.codegen.division import define
         from exuvia.codegen.emit import PROFILE
@@ -226,21 +230,20 @@ class Engine:
             texts: list[str] = []
             declares: set[str] = set()
             used: set[str] = set()
-            for slot, careful in part:
+            for slot, kind in part:
                 form = self.architecture.form(mode, self.tables[mode], slot)
                 e = Interpreter(self.layout)
-                texts.append(e.handler(f"h{slot}.{int(careful)}", form.trace, careful, form.ends, form.targets))
+                texts.append(e.handler(f"h{slot}.{int(kind)}", form.trace, kind, form.ends, form.targets))
                 declares |= e.declares
                 used |= e.used
             self.compile_functions(used)
             code, symbols = compile_text("".join(texts) + define(declares) + PROFILE)
-            self.keep((code, {self.key(mode, slot, careful): symbols[f"h{slot}.{int(careful)}"] for slot, careful in part}))
+            self.keep((code, {self.key(mode, slot, kind): symbols[f"h{slot}.{int(kind)}"] for slot, kind in part}))
             self.compiled += len(part)
             if self.progress and len(missing) > 2 * BATCH:
                 self.progress(min(start + BATCH, len(missing)), len(missing))
-        table, careful_table, _ = self.handler_tables[mode]
-        for slot, careful in wanted:
-            (careful_table if careful else table)[slot] = self.symbols[self.key(mode, slot, careful)]
+        for slot, kind in wanted:
+            self.handler_tables[mode][kind][slot] = self.symbols[self.key(mode, slot, kind)]
 
     def compile_routines(self) -> None:
         from exuvia.codegen.build import compile_text
@@ -250,10 +253,10 @@ class Engine:
         texts, declares = [], set()
         names = {}
         for name in self.layout.routines:
-            for careful in (False, True):
+            for kind in (PLAIN, CAREFUL):
                 e = Interpreter(self.layout)
-                label = f"r.{name}.{int(careful)}"
-                texts.append(e.handler(label, self.architecture.routines[name](), careful, True, False, routine=True))
+                label = f"r.{name}.{kind}"
+                texts.append(e.handler(label, self.architecture.routines[name](), kind, True, False, routine=True))
                 declares |= e.declares
                 names[label] = label
         code, symbols = compile_text("".join(texts) + define(declares) + PROFILE)
@@ -264,22 +267,23 @@ class Engine:
         t = self.tables[mode] = self.architecture.tables(mode, self.features)
         blob = (ctypes.c_char * len(t.blob)).from_buffer_copy(t.blob)
         lazy, careful_lazy = self.special[SPECIAL.index("lazy")], self.special[SPECIAL.index("careful_lazy")]
-        table, careful = (Word * t.slots)(*[lazy] * t.slots), (Word * t.slots)(*[careful_lazy] * t.slots)
+        handlers = [(Word * t.slots)(*[first] * t.slots) for first in (lazy, careful_lazy, lazy)]
         # features choose among encodings, so what a slot means is part of its handler's name
         meaning = hashlib.blake2b(repr([(row.name, row.text, variant) for row, variant in t.rows]).encode(), digest_size=8).hexdigest()
         prefix = self.prefixes[mode] = f"h.{meaning}.{mode}."
         for name, address in self.symbols.items():
             if name.startswith(prefix):
                 slot, kind = name[len(prefix) :].split(".")
-                (careful if kind == "1" else table)[int(slot)] = address
-        self.handler_tables[mode] = table, careful, blob
+                handlers[int(kind)][int(slot)] = address
+        self.handler_tables[mode], self.blobs[mode] = handlers, blob
         at = mode * MODE_ENTRY // 8
-        self.modes[at + MODE["careful"] // 8] = ctypes.addressof(careful)
+        self.modes[at + MODE["careful"] // 8] = ctypes.addressof(handlers[CAREFUL])
+        self.modes[at + MODE["indexed"] // 8] = ctypes.addressof(handlers[INDEXED])
         self.modes[at + MODE["decode"] // 8] = ctypes.addressof(blob)
         self.modes[at + MODE["mask"] // 8] = self.architecture.address_mask(mode)
-        self.modes[at + MODE["table"] // 8] = ctypes.addressof(table)
+        self.modes[at + MODE["table"] // 8] = ctypes.addressof(handlers[PLAIN])
         if not any(name.startswith(prefix) for name in self.symbols):  # the first time: what every guest needs, at once
-            self.compile(mode, [(slot, False) for slot in self.architecture.everyday(mode, t)])
+            self.compile(mode, [(slot, PLAIN) for slot in self.architecture.everyday(mode, t)])
 
     # -- states
     def new_state(self) -> State:

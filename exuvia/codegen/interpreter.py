@@ -15,7 +15,9 @@ from exuvia.codegen.layout import (
     ACCESS_SYSTEM,
     ACCESS_WRITE,
     ADDEND,
+    CAREFUL,
     HEAD,
+    PLAIN,
     READ,
     SEGMENT_SHIFT,
     TLB_ENTRIES,
@@ -36,14 +38,16 @@ class Interpreter(InState):
     """Writes handlers."""
 
     careful = False
+    plain = False  # the record has no index register: it reads as zero
     ends = False
 
-    def handler(self, name: str, trace: Any, careful: bool, ends: bool, targets: bool, routine: bool = False) -> str:
+    def handler(self, name: str, trace: Any, kind: int, ends: bool, targets: bool, routine: bool = False) -> str:
         """LLVM text of one handler. `ends`: the block ends here even without a jump; `targets`: the record is followed by a link for its
         target, before the one for the next instruction."""
-        self.careful, self.ends, self.targets, self.routine = careful, ends, targets, routine
+        self.careful, self.ends, self.targets, self.routine = kind == CAREFUL, ends, targets, routine
+        self.plain = kind == PLAIN
         i = Instruction(trace)
-        if careful:
+        if self.careful:
             for word in ("mmio_next", "bounce_count", "bounce_used", "access_count"):
                 self.set_word(word, 0)
         self.also_read = {id(n.args[0]) for n in walk_body(trace.body) if n.op in ("load", "cas")}
@@ -54,6 +58,11 @@ class Interpreter(InState):
         return f"define preserve_nonecc i64 @{name}({ARGS}) nounwind {{\nentry:\n{body}\n}}\n"
 
     # -- operands
+    def get(self, n: Node, i: Instruction) -> Any:
+        if self.plain and n.attr[1] == "index":
+            return 0
+        return super().get(n, i)
+
     def field(self, name: str) -> str:
         key = "field", name
         if key not in self.pointers:
@@ -365,17 +374,12 @@ class Interpreter(InState):
     def enter_block(self, op: str) -> None:
         """What the head's handler does, here: an indirect jump less, unless something is to be looked at."""
         h = self.load("ptr", op)
-        counts, due, goes, slow = self.fresh("L"), self.fresh("L"), self.fresh("L"), self.fresh("C")
+        counts, goes, slow = self.fresh("L"), self.fresh("L"), self.fresh("C")
         usual = self.load("ptr", self.at(runtime_at("h_head")))
         self.branch(self.let(f"icmp eq ptr {h}, {usual}"), counts, slow)
         self.start(counts)
         deadline = self.let(f"load atomic i64, ptr {self.word('deadline')} monotonic, align 8")
-        self.branch(self.let(f"icmp ult i64 %ic, {deadline}"), due, slow)
-        self.start(due)
-        counter = self.at(HEAD["counter"], op)
-        left = self.let(f"sub i32 {self.load('i32', counter)}, 1")
-        self.do(f"store i32 {left}, ptr {counter}")
-        self.branch(self.let(f"icmp ne i32 {left}, 0"), goes, slow)
+        self.branch(self.let(f"icmp ult i64 %ic, {deadline}"), goes, slow)
 
         def rest() -> None:
             r = self.let(f"musttail call preserve_nonecc i64 {h}(ptr %st, ptr {op}, ptr %tlb, i64 %ic)")

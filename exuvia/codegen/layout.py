@@ -9,10 +9,9 @@ from __future__ import annotations
 
 from exuvia.dsl.state import ROUTINES_AT, RUNTIME_AT, Layout
 
-HEAD = dict(handler=0, body=8, counter=16, n=20, off=22, links=24, key=32, next=40, sibling=48, mask=56, length=60, mode=62)
+HEAD = dict(handler=0, body=8, n=20, off=22, links=24, key=32, next=40, sibling=48, mask=56, length=60, mode=62)
 HEAD_SIZE = 64
 LINK_STUB = 8  # in a link of 24 bytes: the target, then a stub record {handler, delta}
-HOT = 0x7FFF_FFFF  # a head's counter starts here: entries until it asks for a region
 
 TLB_ENTRIES, TLB_ENTRY = 4096, 32
 READ, WRITE, EXECUTE, ADDEND = 0, 8, 16, 24
@@ -28,14 +27,14 @@ CACHE = {name: 8 * i for i, name in enumerate("ram ram_size pages hash arena are
 BUCKETS = 1 << 16
 PAGE_ENTRY = 16  # per page of RAM: mask of 128-byte lines that hold code, then the list of heads
 
-MODE_ENTRY = 32  # per mode: handler table, careful table, decode table
-MODE = dict(table=0, careful=8, decode=16, mask=24)  # mask: bits that a linear address has
+MODE_ENTRY = 64  # per mode: handlers of records without an index register, careful handlers, decode table, handlers with an index
+MODE = dict(table=0, careful=8, decode=16, mask=24, indexed=32)  # mask: bits that a linear address has
 SLOT_ENTRY = 32  # guest-physical memory slots: start, size, host address, writable; size 0 ends
 
 ACCESS_WRITE, ACCESS_SYSTEM, ACCESS_FETCH, ACCESS_ALSO_READ = 1, 2, 4, 8  # bits of the access word; the size in bytes from bit 8
 SEGMENT_SHIFT = 24  # the segment, for the architecture's choice of fault
 
-REASONS = "budget request leave pio_in pio_out mmio_read mmio_write lazy careful full mode fetch step watch hot".split()
+REASONS = "budget request leave pio_in pio_out mmio_read mmio_write lazy careful full mode fetch step watch".split()
 REASON = {name: i for i, name in enumerate(REASONS)}
 PENDING_FAULT, PENDING_MMIO = 1, 2
 
@@ -57,3 +56,6 @@ def routine_at(layout: Layout, name: str) -> int:
 
 # software.on_mmio_write reads these in this order
 BOUNCE = dict(write=0, bytes=8, a1=16, n1=24, k1=32, a2=40, n2=48, k2=56)  # one access in pieces: kinds 0 RAM, 1 MMIO, 2 RAM with code
+
+PLAIN, CAREFUL, INDEXED = range(3)  # the handlers that one instruction form can have
+INDEXED_SHIFT = 16  # in a wanted slot: the record has an index register

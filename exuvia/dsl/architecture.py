@@ -39,7 +39,9 @@ class Tables(Protocol):
 
 @dataclass(frozen=True)
 class Architecture:
-    """`decode`: (code, record, tables, offset in page) -> length | ends << 8 | target << 9 | conditional << 10 | shadow << 11.
+    """`no_index` is the slot that a record without an index register names; it reads as zero.
+
+    `decode`: (code, record, tables, offset in page) -> length | ends << 8 | target << 9 | conditional << 10 | shadow << 11.
 
     `walk()` is the page walk's trace (linear, access, tlb) -> state words; `routines` are the traces of `layout.routines`;
     `everyday(mode, tables)` are the
@@ -50,7 +52,7 @@ class Architecture:
     name: str
     layout: Layout
     modes: int
-    longest_instruction: int
+    no_index: int
     decode: Function
     walk: Callable[[], Trace]
     tables: Callable[[int, frozenset[str]], Tables]

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from exuvia.codegen.engine import Engine
-from exuvia.codegen.layout import ACCESS_SYSTEM, ACCESS_WRITE, REASON, REASONS, routine_at
+from exuvia.codegen.layout import ACCESS_SYSTEM, ACCESS_WRITE, CAREFUL, INDEXED, INDEXED_SHIFT, PLAIN, REASON, REASONS, routine_at
 from exuvia.codegen.registers import leave_number
 from exuvia.dsl.state import ACCESSES, ACCESSES_AT, BOUNCES_AT, JUMPS, JUMPS_AT, MMIO_RESULTS, MMIO_RESULTS_AT, WATCHES, WATCHES_AT
 from exuvia.isa.x86.concrete import RARE, Fault, Processor, canonical
@@ -309,11 +309,12 @@ class SoftwareVcpu(Processor):
         wanted = {self.slot, *self.engine.wanted[:count]}
         self.wanted_count = 0
         slots = self.engine.tables[self.mode].slots
-        self.engine.compile(self.mode, [(slot, False) for slot in sorted(wanted) if slot < slots])
+        pairs = [(w & (1 << INDEXED_SHIFT) - 1, INDEXED if w >> INDEXED_SHIFT else PLAIN) for w in sorted(wanted)]
+        self.engine.compile(self.mode, [(slot, kind) for slot, kind in pairs if slot < slots])
 
     def on_careful(self) -> None:
         """A careful handler is missing."""
-        self.engine.compile(self.mode, [(self.slot, True)])
+        self.engine.compile(self.mode, [(self.slot, CAREFUL)])
 
     def on_full(self) -> None:
         """The block cache is full: begin again."""
@@ -346,9 +347,6 @@ class SoftwareVcpu(Processor):
             linear, access = words[at + 2 * k : at + 2 * k + 2]
             debug.accessed(self, linear, access >> 8 & 0xFFFF, bool(access & ACCESS_WRITE))
         self.access_count = 0
-
-    def on_hot(self) -> None:
-        """A block ran often."""
 
     # -- what Processor asks of an engine
     def page_fault(self, linear: int) -> Fault:

@@ -51,6 +51,9 @@ class Window:
         self.view[offset : offset + size] = value.to_bytes(size, "little")
 
 
+STOPPED = len(REASON)  # no reason of the runtime's
+
+
 class Stopping(SoftwareVcpu):
     """Shows the faults that plain Python raises as the native ones are shown, and delivers none."""
 
@@ -83,7 +86,7 @@ class NativeMachine:
         # every event ends in `deliver`; what stands there comes back to Python
         code, symbols = compile_text(
             f"define preserve_nonecc i64 @stop({ARGS}) {{ %p = getelementptr i8, ptr %st, i64 {layout.offset('icount')} "
-            f"store i64 %ic, ptr %p ret i64 {REASON['hot']} }}"
+            f"store i64 %ic, ptr %p ret i64 {STOPPED} }}"
         )
         self.state.put(routine_at(layout, "deliver"), self.engine.code.place(code) + symbols["stop"])
         self.page_tables()
@@ -184,7 +187,7 @@ class NativeMachine:
         cpu.stopped = False
         for _ in range(LIMIT):
             reason = run(at)
-            if reason == REASON["hot"]:
+            if reason == STOPPED:
                 return
             if reason == REASON["leave"] and cpu.leave == 0:
                 raise AssertionError("a fault inside of a delivery")

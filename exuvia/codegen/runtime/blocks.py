@@ -14,7 +14,7 @@ from exuvia.codegen.layout import (
     EXECUTE,
     HEAD,
     HEAD_SIZE,
-    HOT,
+    INDEXED_SHIFT,
     LINK_STUB,
     MODE,
     MODE_ENTRY,
@@ -33,14 +33,14 @@ from exuvia.dsl.state import JUMPS, JUMPS_AT, WATCHES, Layout
 
 LONGEST_BLOCK = 64  # instructions
 WANTED = 1024
-OFF, SLOT, LEN = FIELDS["off"][0], FIELDS["slot"][0], FIELDS["len"][0]
+OFF, SLOT, LEN, INDEX = (FIELDS[name][0] for name in ("off", "slot", "len", "index"))
 ENDS, TARGET, CONDITIONAL = 1 << 8, 1 << 9, 1 << 10  # what the architecture's decoder says of an instruction, above its length
 
 
-def source(layout: Layout, longest_instruction: int) -> str:
+def source(layout: Layout, no_index: int) -> str:
     """LLVM text of this part."""
     at = words(layout)
-    return "".join((cover(at), invalidate(at), find(at), decode(at, longest_instruction), guard(at)))
+    return "".join((cover(at), invalidate(at), find(at), decode(at, no_index), guard(at)))
 
 
 def special(b: Native, at: dict[str, int], name: str) -> V:
@@ -173,7 +173,6 @@ def find(at: dict[str, int]) -> str:
     b.store(new, special(b, at, "redecode"))
     for name, value in dict(body=0, links=0, sibling=0, key=host, next=b.arg("next")).items():
         b.store(new + HEAD[name], value)
-    b.store(new + HEAD["counter"], HOT, 32)
     b.store(new + HEAD["n"], 0, 16)
     b.store(new + HEAD["off"], pc & 0xFFF, 16)
     b.store(new + HEAD["mask"], 0, 32)
@@ -230,7 +229,7 @@ def step(at: dict[str, int]) -> str:
     return b.text()
 
 
-def decode(at: dict[str, int], longest: int) -> str:
+def decode(at: dict[str, int], no_index: int) -> str:
     """(head): make its body. 0 done, 1 `reason` says what is missing, 2 a fault while fetching the second page."""
     b = function("decode", "head")
     head = b.arg("head")
@@ -242,6 +241,7 @@ def decode(at: dict[str, int], longest: int) -> str:
     mode = b.load(b.get(at["modes"]) + b.get(at["mode"]) * MODE_ENTRY + MODE["decode"])
     stepping = b.get(at["stepping"]) != 0
     table = b.load(b.get(at["modes"]) + b.get(at["mode"]) * MODE_ENTRY + b.choose(stepping, MODE["careful"], MODE["table"]))
+    indexed = b.load(b.get(at["modes"]) + b.get(at["mode"]) * MODE_ENTRY + MODE["indexed"])
     lazy = special(b, at, "lazy")
     key = b.load(head + HEAD["key"])
     page = key & PAGE
@@ -287,12 +287,13 @@ def decode(at: dict[str, int], longest: int) -> str:
                 stop.v = 1
         b.break_if(stop.v == 2)
         slot = b.load(out.v + SLOT, 16)
-        h = b.load(table + (slot << 3))
+        has_index = b.load(out.v + INDEX, 8) != no_index
+        h = b.load(b.choose(has_index & ~stepping, indexed, table) + (slot << 3))
         b.store(out.v, h)
         with b.if_(h == lazy):
             count = b.get(at["wanted_count"])
             with b.if_(count < WANTED):
-                b.store(b.load(cache + CACHE["wanted"]) + (count << 1), slot, 16)
+                b.store(b.load(cache + CACHE["wanted"]) + (count << 2), slot | (has_index.to(64) << INDEXED_SHIFT), 32)
                 b.put(at["wanted_count"], count + 1)
         n.v = n.v + 1
         off.v = off.v + (what.v & 0xFF)

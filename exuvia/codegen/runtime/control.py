@@ -8,18 +8,24 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from exuvia.codegen.layout import ACCESS_FETCH, HEAD, LINK_STUB, MODE, MODE_ENTRY, REASON, RUNTIME, SPECIAL, routine_at
+from exuvia.codegen.layout import ACCESS_FETCH, HEAD, INDEXED_SHIFT, LINK_STUB, MODE, MODE_ENTRY, REASON, RUNTIME, SPECIAL, routine_at
 from exuvia.codegen.native import Native, V
-from exuvia.codegen.runtime.blocks import OFF, SLOT, jump_entry, special
+from exuvia.codegen.runtime.blocks import INDEX, OFF, SLOT, jump_entry, special
 from exuvia.codegen.runtime.memory import PAGE, handler, words
 from exuvia.dsl.state import Layout
 
 
-def source(layout: Layout) -> str:
+def source(layout: Layout, no_index: int) -> str:
     """LLVM text of this part."""
     at = words(layout)
     looks = attention(at, layout)
-    return "".join(f(at) for f in (head, redecode, link, lazy, again, leaves, run)) + jump(at, looks) + out(at, looks) + faults(at, layout)
+    return (
+        "".join(f(at) for f in (head, redecode, link, again, leaves, run))
+        + lazy(at, no_index)
+        + jump(at, looks)
+        + out(at, looks)
+        + faults(at, layout)
+    )
 
 
 def load_atomic(b: Native, offset: int) -> V:
@@ -48,13 +54,6 @@ def head(at: dict[str, int]) -> str:
     with b.if_(ic >= load_atomic(b, at["deadline"]), False):
         b.put(at["pc"], b.get(at["page"]) + b.load(op + HEAD["off"], 16))
         b.tail("@out")
-    left = b.load(op + HEAD["counter"], 32) - 1
-    b.store(op + HEAD["counter"], left, 32)
-    with b.if_(left == 0, False):
-        b.put(at["pc"], b.get(at["page"]) + b.load(op + HEAD["off"], 16))
-        b.put(at["resume"], 0)
-        b.put(at["icount"], ic)
-        b.ret(REASON["hot"])
     b.put(at["current"], op)
     b.go(b.load(op + HEAD["body"]), ic + b.load(op + HEAD["n"], 16))
     return b.text()
@@ -98,18 +97,20 @@ def link(at: dict[str, int]) -> str:
     return text + b.text()
 
 
-def lazy(at: dict[str, int]) -> str:
+def lazy(at: dict[str, int], no_index: int) -> str:
     """In the place of a handler that is not compiled: if the table has it by now, it runs; else Python compiles."""
     text = ""
-    for name, table, reason in (("h_lazy", "table", "lazy"), ("h_careful_lazy", "careful", "careful")):
+    for name, reason in (("h_lazy", "lazy"), ("h_careful_lazy", "careful")):
         b = handler(name)
         op = b.arg("op", True)
         slot = b.load(op + SLOT, 16)
-        have = b.load(b.load(b.get(at["modes"]) + b.get(at["mode"]) * MODE_ENTRY + MODE[table]) + (slot << 3))
+        has_index = b.load(op + INDEX, 8) != no_index
+        table = b.choose(has_index, MODE["indexed"], MODE["table"]) if name == "h_lazy" else b.const(MODE["careful"])
+        have = b.load(b.load(b.get(at["modes"]) + b.get(at["mode"]) * MODE_ENTRY + table) + (slot << 3))
         with b.if_(have != special(b, at, name[2:])):
             b.store(op, have)
             b.go(op)
-        b.put(at["slot"], slot)
+        b.put(at["slot"], slot | (has_index.to(64) << INDEXED_SHIFT) if name == "h_lazy" else slot)
         b.put(at["resume"], op)
         b.put(at["icount"], b.arg("ic"))
         b.ret(REASON[reason])
@@ -128,11 +129,8 @@ def jump(at: dict[str, int], looks: Callable[[Native], V]) -> str:
         head, ic = b.load(entry + 8), b.arg("ic")
         counts = V(b, b.let(f"icmp eq ptr {b.pointer(b.load(head))}, @h_head"), 1)
         with b.if_(counts & (ic < load_atomic(b, at["deadline"])), True):  # what h_head does, an indirect jump earlier
-            left = b.load(head + HEAD["counter"], 32) - 1
-            b.store(head + HEAD["counter"], left, 32)
-            with b.if_(left != 0, True):
-                b.put(at["current"], head)
-                b.go(b.load(head + HEAD["body"]), ic + b.load(head + HEAD["n"], 16))
+            b.put(at["current"], head)
+            b.go(b.load(head + HEAD["body"]), ic + b.load(head + HEAD["n"], 16))
         b.go(head)
     with b.if_(b.arg("ic") >= load_atomic(b, at["deadline"]), False):
         b.tail("@out")  # before the next instruction is looked for: its fault is not this one's

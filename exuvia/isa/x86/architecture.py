@@ -11,7 +11,7 @@ from exuvia.isa.x86.cpu import Cpu
 from exuvia.isa.x86.decode import DECODE
 from exuvia.isa.x86.decode_tables import Tables, tables
 from exuvia.isa.x86.paging import walk_trace
-from exuvia.isa.x86.state import MODES, layout, mode_facts
+from exuvia.isa.x86.state import MODES, ZERO, layout, mode_facts
 
 
 def form(mode: int, t: Tables, slot: int) -> Form:
@@ -61,7 +61,7 @@ def architecture() -> Architecture:
         name="x86",
         layout=layout,
         modes=MODES,
-        longest_instruction=15,
+        no_index=ZERO,
         decode=DECODE,
         walk=walk_trace,
         tables=lambda mode, features: tables(mode, features),
