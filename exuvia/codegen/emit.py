@@ -518,9 +518,6 @@ class Emitter:
         self.out[where:where] = phis
         self.start(after)
 
-    def do_apart(self, n: Node, i: Instruction) -> None:
-        """Only marks its branch."""
-
     def do_load(self, n: Node, i: Instruction) -> None:
         host = self.value(n.args[0], i)
         self.bind(n, i, self.let(f"load {self.type(n)}, ptr {host}, align 1"))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from exuvia.dsl.state import ROUTINES_AT, RUNTIME_AT, Layout
 
-HEAD = dict(handler=0, body=8, n=20, off=22, links=24, key=32, next=40, sibling=48, mask=56, length=60, mode=62)
+HEAD = dict(handler=0, body=8, n=20, off=22, key=32, next=40, sibling=48, mask=56, mode=62)
 HEAD_SIZE = 64
 LINK_STUB = 8  # in a link of 24 bytes: the target, then a stub record {handler, delta}
 

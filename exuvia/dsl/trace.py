@@ -304,8 +304,3 @@ def function(*widths: int, returns: int) -> Callable[[Callable[..., Value]], Fun
 def retry() -> None:
     """Do this instruction again from its start."""
     now().effect("retry", 0)
-
-
-def apart() -> None:
-    """Inside `when`: this is long and rare, make it a branch although nothing in it needs one."""
-    now().effect("apart", 0)

@@ -347,11 +347,11 @@ class Evaluator:
             values = [self.value(following) for _, _, following in carried]
         self.memo = before | {id(phi): v for (phi, _, _), v in zip(carried, values)}
 
-    def do_apart(self, n: Node) -> None:
+    def do_rare(self, n: Node) -> None:
         """Only marks its branch for the compiled engines."""
 
-    # what is looked up at every step needs no recheck and has no TLB
-    do_rare = do_recheck = do_switch_tlb = do_flush_tlb = do_invalidate_page = do_apart
+    # what is looked up at every step has no TLB
+    do_switch_tlb = do_flush_tlb = do_invalidate_page = do_rare
 
     def do_translate(self, n: Node) -> int:
         access, size, seg = n.attr

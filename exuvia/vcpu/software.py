@@ -53,7 +53,6 @@ class SoftwareVcpu(Processor):
         d["long_mode"] = "lm" in model
         d["ports_watched"] = False
         d["acknowledge"] = lambda: 0xFF
-        d["exits"] = dict.fromkeys(REASONS, 0)
         a = native.index
         d["exit_handlers"] = [getattr(self, f"on_{name}") for name in REASONS]
         d["_pending"], d["_resume"], d["_request"], d["_deadline"] = (a[w] for w in ("interrupt_pending", "resume", "request", "deadline"))

@@ -10,7 +10,7 @@ from random import Random
 
 import pytest
 
-from exuvia.dsl.trace import Function, Var, apart, loop, when
+from exuvia.dsl.trace import Function, Var, loop, rarely, when
 from exuvia.dsl.values import BINARY, COMPARE, COUNT, Node, Value, concat, lift
 from exuvia.vcpu.evaluate import LANES, call, convert, float_compare, float_operation, is_nan, rounded
 from tests.dsl.compiled import compiled
@@ -127,8 +127,7 @@ def test_branches_and_loops() -> None:
     def text(a: Value, b: Value) -> Value:
         x, y = Var(a), Var(lift(0, 64))
         with loop(b & 15, x, y):
-            with when(x.bit(0)):
-                apart()
+            with rarely(x.bit(0)):
                 y.set(y + x)
             x.set(x.u >> 1)
         with when(y == 0):

@@ -171,7 +171,7 @@ def find(at: dict[str, int]) -> str:
         b.ret(0)
     b.store(cache + CACHE["arena"], new + HEAD_SIZE)
     b.store(new, special(b, at, "redecode"))
-    for name, value in dict(body=0, links=0, sibling=0, key=host, next=b.arg("next")).items():
+    for name, value in dict(body=0, sibling=0, key=host, next=b.arg("next")).items():
         b.store(new + HEAD[name], value)
     b.store(new + HEAD["n"], 0, 16)
     b.store(new + HEAD["off"], pc & 0xFFF, 16)
@@ -325,7 +325,6 @@ def decode(at: dict[str, int], no_index: int) -> str:
     b.store(cache + CACHE["arena"], out.v)
     b.store(head + HEAD["body"], first)
     b.store(head + HEAD["n"], n.v, 16)
-    b.store(head + HEAD["length"], off.v - start, 16)
     last = b.choose(off.v > 4096, 4095, off.v - 1) >> 7
     low = start >> 7
     mask = (((b.const(2) << last) - 1) >> low) << low

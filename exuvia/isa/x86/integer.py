@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from exuvia.dsl.trace import Var, apart, when
+from exuvia.dsl.trace import Var, rarely, when
 from exuvia.dsl.values import Value, lift
 from exuvia.isa.x86.cpu import Cpu, raise_
 from exuvia.isa.x86.flags import AF, CF, OF, PF, SF, ZF, added, borrowed, logic, subtracted
@@ -109,10 +109,9 @@ def div(cpu: Cpu, a: Any) -> None:
         # almost always the upper half is zero, and 128-bit division is a long function
         n = cpu.rAX
         q, r = Var(n.u // d), Var(n.u % d)
-        with when(cpu.rDX != 0):
+        with rarely(cpu.rDX != 0):
             with when(cpu.rDX.u >= d):
                 raise_(DE)
-            apart()
             wide = pair(cpu)
             q.set((wide.u // d.zext(128)).low(64))
             r.set((wide.u % d.zext(128)).low(64))
