@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from exuvia.codegen.hot import Hot
 from exuvia.codegen.interpreter import Interpreter
 from exuvia.codegen.layout import (
     BUCKETS,
@@ -28,13 +29,14 @@ from exuvia.codegen.layout import (
 )  # fmt: skip
 from exuvia.codegen.registers import NativeText, function_number
 from exuvia.codegen.store import ALIGNMENT, Store
-from exuvia.dsl.architecture import Architecture, Tables
+from exuvia.dsl.architecture import Architecture, Form, Tables
 from exuvia.dsl.state import STATE_SIZE
 from exuvia.dsl.trace import FUNCTIONS, Function
 from exuvia.support.errors import UserError
 
 CODE_SIZE = 128 << 20
 LOADED = 64 << 20  # of it, what stored code may take; all handlers of all modes of one processor model are 40 MiB
+REGION_SIZE = 64 << 20
 ARENA_SIZE = 160 << 20
 BATCH = 48  # handlers in a module
 WANTED = 1024
@@ -127,11 +129,13 @@ class Engine:
     ) -> None:
         self.architecture, self.features, self.progress = architecture, features, progress
         self.layout = architecture.layout
-        self.code = Code(CODE_SIZE)
+        self.code, self.region_code = Code(CODE_SIZE), Code(REGION_SIZE)
         self.symbols: dict[str, int] = {}
         self.store = store or Store(build_identity(architecture))
+        self.region_store = self.store.beside("regions")
         if changed_since_start(architecture):
-            self.store.seal("the program's files changed while it was running")
+            for s in (self.store, self.region_store):
+                s.seal("the program's files changed while it was running")
         self.prefixes: dict[int, str] = {}  # mode -> what the names of its handlers begin with
         for batch in self.store.batches():
             if not batch[1].keys() <= self.symbols.keys() and self.code.used + len(batch[0]) < LOADED:
@@ -159,6 +163,7 @@ class Engine:
         ctypes.memset(self.tlb.address, 255, self.tlb.size)
         self.modes = (Word * (MODE_ENTRY // 8 * architecture.modes))()
         self.tables: dict[int, Tables] = {}
+        self.forms: dict[tuple[int, int], Form] = {}
         self.handler_tables: dict[int, list[ctypes.Array[Word]]] = {}  # by mode and kind
         self.blobs: dict[int, ctypes.Array[ctypes.c_char]] = {}
         self.slots = (Word * (64 * SLOT_ENTRY // 8))()
@@ -171,6 +176,7 @@ class Engine:
         self.step = self.native("step", 1)
         self.block = self.native("block", 1)
         self.counter = self.native("counter", 0)
+        self.hot = Hot(self)
 
     def native(self, name: str, arguments: int) -> Callable[..., int]:
         """A function of the core, as Python calls it; it runs without the GIL."""
@@ -215,6 +221,12 @@ class Engine:
             self.functions[function_number(f)] = self.symbols[f"f.{name}"]
             todo.extend(e.used)
 
+    def form(self, mode: int, slot: int) -> Form:
+        """What a slot means in a mode."""
+        if (mode, slot) not in self.forms:
+            self.forms[mode, slot] = self.architecture.form(mode, self.tables[mode], slot)
+        return self.forms[mode, slot]
+
     def key(self, mode: int, slot: int, kind: int) -> str:
         return f"{self.prefixes[mode]}{slot}.{int(kind)}"
 
@@ -231,7 +243,7 @@ class Engine:
             declares: set[str] = set()
             used: set[str] = set()
             for slot, kind in part:
-                form = self.architecture.form(mode, self.tables[mode], slot)
+                form = self.form(mode, slot)
                 e = Interpreter(self.layout)
                 texts.append(e.handler(f"h{slot}.{int(kind)}", form.trace, kind, form.ends, form.targets))
                 declares |= e.declares
@@ -244,6 +256,12 @@ class Engine:
                 self.progress(min(start + BATCH, len(missing)), len(missing))
         for slot, kind in wanted:
             self.handler_tables[mode][kind][slot] = self.symbols[self.key(mode, slot, kind)]
+
+    def allot(self, size: int) -> int:
+        """Memory beside the blocks, gone with them."""
+        at = -(-self.cache[CACHE["arena"] // 8] // 8) * 8
+        self.cache[CACHE["arena"] // 8] = at + size
+        return int(at)
 
     def compile_routines(self) -> None:
         from exuvia.codegen.build import compile_text
@@ -312,6 +330,7 @@ class Engine:
         self.pages.clear()
         self.arena.clear()
         self.cache[CACHE["arena"] // 8] = self.arena.address
+        self.hot.forget()
 
 
 class State:

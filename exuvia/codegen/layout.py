@@ -1,7 +1,7 @@
 """Byte layouts and numbers that the runtime, compiled handlers and Python share.
 
 Block: a *head* (64 bytes, never moved or freed before a full flush; everything chains to heads) and a *body* of op records (dsl/record.py).
-A head's first word is what runs when the block is entered: the counting head, a compiled region later, or `redecode` after its bytes
+A head's first word is what runs when the block is entered: the head's own handler, a compiled region, or `redecode` after its bytes
 changed.
 """
 
@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from exuvia.dsl.state import ROUTINES_AT, RUNTIME_AT, Layout
 
-HEAD = dict(handler=0, body=8, n=20, off=22, key=32, next=40, sibling=48, mask=56, mode=62)
+HEAD = dict(handler=0, body=8, samples=16, n=20, off=22, region=24, key=32, next=40, sibling=48, mask=56, entry=60, mode=62)
 HEAD_SIZE = 64
+REGION_HEADS = 16  # a region in memory: how many heads, where its code is, the heads
 LINK_STUB = 8  # in a link of 24 bytes: the target, then a stub record {handler, delta}
 
 TLB_ENTRIES, TLB_ENTRY = 4096, 32
@@ -34,7 +35,7 @@ SLOT_ENTRY = 32  # guest-physical memory slots: start, size, host address, writa
 ACCESS_WRITE, ACCESS_SYSTEM, ACCESS_FETCH, ACCESS_ALSO_READ = 1, 2, 4, 8  # bits of the access word; the size in bytes from bit 8
 SEGMENT_SHIFT = 24  # the segment, for the architecture's choice of fault
 
-REASONS = "budget request leave pio_in pio_out mmio_read mmio_write lazy careful full mode fetch step watch".split()
+REASONS = "budget request leave pio_in pio_out mmio_read mmio_write lazy careful full mode fetch step watch hot".split()
 REASON = {name: i for i, name in enumerate(REASONS)}
 PENDING_FAULT, PENDING_MMIO = 1, 2
 

@@ -47,6 +47,10 @@ class Store:
         except OSError as error:
             self.problem = f"{error.filename or self.path}: {error.strerror}"
 
+    def beside(self, kind: str) -> Store:
+        """A store for another kind of code of the same build."""
+        return Store(f"{self.path.name}.{kind}", self.path.parent)
+
     def seal(self, why: str) -> None:
         """Neither read nor write from now on."""
         self.problem, self.sealed = why, True

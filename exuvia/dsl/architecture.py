@@ -39,7 +39,9 @@ class Tables(Protocol):
 
 @dataclass(frozen=True)
 class Architecture:
-    """`no_index` is the slot that a record without an index register names; it reads as zero.
+    """`module` is where a function `architecture` makes this again, in another process.
+
+    `no_index` is the slot that a record without an index register names; it reads as zero.
 
     `decode`: (code, record, tables, offset in page) -> length | ends << 8 | target << 9 | conditional << 10 | shadow << 11.
 
@@ -50,6 +52,7 @@ class Architecture:
     """
 
     name: str
+    module: str
     layout: Layout
     modes: int
     no_index: int

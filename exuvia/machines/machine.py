@@ -138,6 +138,8 @@ class Machine:
         self.devices: dict[str, Device] = {}
         self.status: Status = "prelaunch"
         self._wake = threading.Condition()
+        self.at_end: list[Callable[[], object]] = []
+        """What `run` calls when it ends, in the machine thread."""
         self._posted: deque[Callable[[], object]] = deque()
         self._current: Vcpu | None = None
         self._watched: int | None = None  # the virtual time at which the watcher kicks the running processor
@@ -268,6 +270,8 @@ class Machine:
                 self._closing = True
                 self._wake.notify_all()
             watcher.join()
+            for end in self.at_end:
+                end()
             sys.setswitchinterval(interval)
 
     def _step(self) -> None:

@@ -24,6 +24,7 @@ def create(machine: Any, index: int, apic: Any) -> Any:
 def software(machine: Any, index: int, apic: Any) -> Any:
     """A processor in software."""
     from exuvia.codegen.engine import Engine
+    from exuvia.codegen.service import Service
     from exuvia.isa.x86.architecture import architecture
     from exuvia.isa.x86.cpus import UnknownName, model
     from exuvia.vcpu.progress import compiling
@@ -55,6 +56,9 @@ def software(machine: Any, index: int, apic: Any) -> Any:
                     engine.written(vcpu.native.address, address, step)
                     address += step
 
+        service = Service(engine.architecture.module, kind.features, lambda *region: machine.post(lambda: engine.hot.finished(*region)))
+        engine.hot.ask = service.submit
+        machine.at_end.append(service.close)
         machine.memory.on_change.append(changed)
         ram.on_write.append(written)
         changed()

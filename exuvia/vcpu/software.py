@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from exuvia.isa.x86.cpus import CpuModel
     from exuvia.memory.space import AddressSpace
 
+HOT_AFTER = 16  # samples of a block (codegen/runtime/control.py) after which it is compiled; a power of two
 FOREVER = (1 << 63) - 1
 WORD_MASK = (1 << 64) - 1
 LEAVES: dict[int, str] = {}
@@ -58,6 +59,7 @@ class SoftwareVcpu(Processor):
         d["_pending"], d["_resume"], d["_request"], d["_deadline"] = (a[w] for w in ("interrupt_pending", "resume", "request", "deadline"))
         d["_eflags"], d["_traps"] = a["eflags"], a["pending_db"]
         self.budget_end = FOREVER
+        self.hot_after, self.first_look = HOT_AFTER, int(bool(engine.hot.known))
 
     native: Any
     engine: Engine
@@ -310,6 +312,10 @@ class SoftwareVcpu(Processor):
         slots = self.engine.tables[self.mode].slots
         pairs = [(w & (1 << INDEXED_SHIFT) - 1, INDEXED if w >> INDEXED_SHIFT else PLAIN) for w in sorted(wanted)]
         self.engine.compile(self.mode, [(slot, kind) for slot, kind in pairs if slot < slots])
+
+    def on_hot(self) -> None:
+        """A block was seen to run: for the first time, or often enough to be compiled."""
+        self.engine.hot.sampled(self.native, self.words[self.at["hot"]], self.pc, self.hot_after)
 
     def on_careful(self) -> None:
         """A careful handler is missing."""

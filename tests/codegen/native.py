@@ -216,8 +216,17 @@ class NativeMachine:
     def run(self, case: Case, template: bytes | None = None) -> Result:
         """One case."""
         self.put(case, template)
+        if self.regions:
+            self.compile_region()
         self.go()
         return self.result(case)
+
+    regions = False  # run what the case's block is as a compiled region
+
+    def compile_region(self) -> None:
+        """Have a region stand where the case begins, if its bytes are code that one can hold."""
+        if (head := self.engine.block(self.at)) and (wanted := self.engine.hot.grow(head)) is not None:
+            self.engine.hot.make_now(wanted)
 
     # -- compiling ahead
     def slot(self, case: Case, template: bytes | None) -> tuple[int, int]:

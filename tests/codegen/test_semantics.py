@@ -77,6 +77,15 @@ def test_native_engine_agrees_with_the_host(native: NativeMachine, judged: list[
     assert len(judged) > 15000
 
 
+@pytest.mark.parametrize("window", [PLAIN, CODED])
+def test_compiled_regions_agree_with_the_host(native: NativeMachine, judged: list[Judged], window: str) -> None:
+    native.regions = True
+    found = mismatches(native, judged[::12], window)
+    native.regions = False
+    assert not found, "\n".join([f"{len(found)} differ", *found[:20]])
+    assert native.engine.hot.installed > 1000
+
+
 @pytest.mark.soak
 @pytest.mark.timeout(7200)
 def test_native_engine_agrees_with_the_host_at_length(native: NativeMachine, host: HostCpu) -> None:

@@ -19,6 +19,7 @@ from exuvia.codegen.layout import (
     MODE,
     MODE_ENTRY,
     REASON,
+    REGION_HEADS,
     SPECIAL,
     TLB_AREA,
     TLB_ENTRIES,
@@ -97,6 +98,9 @@ def invalidate(at: dict[str, int]) -> str:
         m = b.load(head.v + HEAD["mask"], 32)
         hit = (m & mask) != 0
         with b.if_(hit):
+            region = b.load(head.v + HEAD["region"])
+            with b.if_(region != 0):
+                b.call("drop_region", region)
             b.store(head.v + HEAD["body"], 0)
             b.store(head.v, special(b, at, "redecode"))
             b.store(slot.v, b.load(head.v + HEAD["sibling"]))
@@ -107,6 +111,22 @@ def invalidate(at: dict[str, int]) -> str:
     b.put(at["invalidated"], b.get(at["invalidated"]) + 1)
     b.ret(1)
     text = b.text()
+    b = function("drop_region", "region")  # its entries are interpreted again
+    region = b.arg("region")
+    count, code, k = b.load(region), b.load(region + 8), b.var(0)
+    with b.loop():
+        b.break_if(k.v == count)
+        member = b.load(region + REGION_HEADS + (k.v << 3))
+        with b.if_(b.load(member + HEAD["region"]) == region):
+            b.store(member + HEAD["region"], 0)
+            with b.if_(b.load(member) == code):
+                b.store(member, special(b, at, "head"))
+        k.v = k.v + 1
+    b.ret(0)
+    text += b.text()
+    b = Native("define dso_local i64 @drop_region_at(ptr %st, i64 %region) nounwind")
+    b.ret(b.call("drop_region", b.arg("region")))
+    text += b.text()
     b = Native("define dso_local i64 @written(ptr %st, i64 %host, i64 %length) nounwind")  # for stores that Python or a device did
     with b.if_(b.load(b.call("page_of", b.arg("host")), 32) == 0):
         b.ret(0)
@@ -171,9 +191,10 @@ def find(at: dict[str, int]) -> str:
         b.ret(0)
     b.store(cache + CACHE["arena"], new + HEAD_SIZE)
     b.store(new, special(b, at, "redecode"))
-    for name, value in dict(body=0, sibling=0, key=host, next=b.arg("next")).items():
+    for name, value in dict(body=0, samples=0, region=0, sibling=0, key=host, next=b.arg("next")).items():
         b.store(new + HEAD[name], value)
     b.store(new + HEAD["n"], 0, 16)
+    b.store(new + HEAD["entry"], 0, 16)
     b.store(new + HEAD["off"], pc & 0xFFF, 16)
     b.store(new + HEAD["mask"], 0, 32)
     b.store(new + HEAD["mode"], mode, 8)

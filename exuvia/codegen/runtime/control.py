@@ -14,6 +14,8 @@ from exuvia.codegen.runtime.blocks import INDEX, OFF, SLOT, jump_entry, special
 from exuvia.codegen.runtime.memory import PAGE, handler, words
 from exuvia.dsl.state import Layout
 
+SAMPLE = 8192  # instructions from look to look, and up to twice as many
+
 
 def source(layout: Layout, no_index: int) -> str:
     """LLVM text of this part."""
@@ -219,7 +221,7 @@ def out(at: dict[str, int], looks: Callable[[Native], V]) -> str:
     b = handler("out")
     ic = b.arg("ic")
     end = b.get(at["budget_end"])
-    put_atomic(b, at["deadline"], end.name)
+    put_atomic(b, at["deadline"], next_look(b, at, ic, end).name)
     b.do("fence seq_cst")
     b.put(at["resume"], 0)
     b.put(at["icount"], ic)
@@ -227,14 +229,29 @@ def out(at: dict[str, int], looks: Callable[[Native], V]) -> str:
         b.ret(REASON["request"])
     with b.if_(ic >= end):
         b.ret(REASON["budget"])
+    found = b.call("find")
+    with b.if_(found == 0):
+        b.tail("@not_found")
+    with b.if_(b.load(found) == special(b, at, "head")):
+        seen = b.load(found + HEAD["samples"], 32) + 1
+        b.store(found + HEAD["samples"], seen, 32)
+        with b.if_((seen == b.get(at["first_look"])) | ((seen & (b.get(at["hot_after"]) - 1)) == 0)):
+            b.put(at["hot"], found)
+            b.ret(REASON["hot"])
     b.tail("@jump")
     return b.text()
+
+
+def next_look(b: Native, at: dict[str, int], ic: V, end: V) -> V:
+    """When to look again: where the instruction counter then stands is a sample of where the time goes."""
+    soon = ic + ((ic & (SAMPLE - 1)) + SAMPLE)
+    return b.choose(soon < end, soon, end)
 
 
 def run(at: dict[str, int]) -> str:
     """Enter native code: at the record `resume`, or at `pc`."""
     b = Native("define dso_local i64 @run(ptr %st) nounwind")
-    put_atomic(b, at["deadline"], b.get(at["budget_end"]).name)
+    put_atomic(b, at["deadline"], next_look(b, at, b.get(at["icount"]), b.get(at["budget_end"])).name)
     b.do("fence seq_cst")
     resume = b.get(at["resume"])
     tlb = b.pointer(b.get(at["tlb"]))

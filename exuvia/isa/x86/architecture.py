@@ -59,6 +59,7 @@ def architecture() -> Architecture:
     rare.load()
     return Architecture(
         name="x86",
+        module=__name__,
         layout=layout,
         modes=MODES,
         no_index=ZERO,

@@ -1,0 +1,285 @@
+"""From hot blocks to regions: which blocks of a page go together, what is known of them already, and how finished code takes its place."""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import struct
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from typing import TYPE_CHECKING, NamedTuple
+
+from exuvia.codegen.layout import CACHE, HEAD, HEAD_SIZE, PAGE_ENTRY, REGION_HEADS, SPECIAL
+from exuvia.codegen.region import Region
+from exuvia.codegen.shapes import Block, Record, fields_of, ordinary, ways
+from exuvia.dsl.architecture import Form
+from exuvia.dsl.record import FIELDS, LINK, RECORD
+from exuvia.dsl.state import Layout
+from exuvia.support.errors import UserError
+
+if TYPE_CHECKING:
+    from exuvia.codegen.engine import Engine, State
+
+HEAD_WORDS = struct.Struct("<QQIHHQQQQIHBx")  # in the order of layout.HEAD
+MOST_BLOCKS, MOST_INSTRUCTIONS = 48, 400  # of a region
+SLOT = FIELDS["slot"][0]
+SYMBOL = "region "
+
+
+class Head(NamedTuple):
+    """A block's head as it lies in memory (codegen/layout.py)."""
+
+    address: int
+    handler: int
+    body: int
+    samples: int
+    n: int
+    offset: int
+    region: int
+    key: int
+    next: int
+    sibling: int
+    mask: int
+    entry: int
+    mode: int
+
+
+class Found(NamedTuple):
+    """A block of guest code: its place in the page, its bytes, its records without their handlers, and where its links lead."""
+
+    offset: int
+    code: bytes
+    records: bytes
+    links: tuple[int, ...]
+    falls: bool
+
+
+class Wanted(NamedTuple):
+    """A region to be made: `meaning` says what the records' slots are. `heads` are where the blocks' heads lie, in `flood`."""
+
+    mode: int
+    meaning: str
+    blocks: tuple[Found, ...]
+    seed: int
+    heads: tuple[int, ...]
+    flood: int
+
+
+class Made(NamedTuple):
+    """A region: what it was made of, which of its blocks (by number) can be entered, and its code."""
+
+    meaning: str
+    blocks: tuple[tuple[int, bytes], ...]
+    entries: tuple[int, ...]
+    code: bytes
+    at: int
+    functions: tuple[str, ...]
+
+    @property
+    def symbol(self) -> str:
+        """Its name in the store says all that has to be known."""
+        return SYMBOL + json.dumps([self.meaning, [[o, b.hex()] for o, b in self.blocks], self.entries, self.functions])
+
+
+def made_of(symbol: str) -> Made:
+    """What a name in the store stands for."""
+    meaning, blocks, entries, functions = json.loads(symbol[len(SYMBOL) :])
+    return Made(meaning, tuple((o, bytes.fromhex(b)) for o, b in blocks), tuple(entries), b"", 0, tuple(functions))
+
+
+def region(w: Wanted, form: Callable[[int, int], Form], layout: Layout, no_index: int) -> Region:
+    """The region, not yet written."""
+    blocks = []
+    for b in w.blocks:
+        records = []
+        for k in range(0, len(b.records), RECORD):
+            raw = b.records[k : k + RECORD]
+            f = form(w.mode, int.from_bytes(raw[SLOT : SLOT + 2], "little"))
+            if not ordinary(f):
+                break
+            records.append(Record(f, fields_of(raw)))
+        blocks.append(Block(b.offset, records, list(b.links), b.offset == w.seed, len(b.records) // RECORD, b.falls))
+    return Region(layout, no_index, blocks, "region")
+
+
+def make(w: Wanted, form: Callable[[int, int], Form], layout: Layout, no_index: int) -> Made:
+    """Compile: a pure function of the wanted blocks."""
+    from exuvia.codegen.build import compile_text
+    from exuvia.codegen.division import define
+    from exuvia.codegen.emit import PROFILE
+
+    r = region(w, form, layout, no_index)
+    code, symbols = compile_text(r.text() + define(r.declares) + PROFILE)
+    entries = tuple(k for k, b in enumerate(r.blocks) if b.entry)
+    return Made(w.meaning, tuple((b.offset, b.code) for b in w.blocks), entries, code, symbols[r.name], tuple(sorted(r.used)))
+
+
+class Hot:
+    """The regions of one machine."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+        self.arena = engine.arena
+        self.known: dict[tuple[str, int, bytes], list[tuple[Made, int]]] = {}  # by meaning, and place and first byte of a block
+        self.asked: set[int] = set()  # heads in regions that are being made
+        self.flood = 0  # counts how often all blocks were dropped
+        self.ask: Callable[[Wanted], None] = self.make_now
+        self.made = self.installed = self.late = 0
+        for blob, symbols in engine.region_store.batches():
+            with suppress(UserError):  # no more room
+                base = engine.region_code.place(blob)
+                for symbol, at in symbols.items():
+                    self.remember(made_of(symbol), base + at)
+
+    # -- reading
+    def head(self, address: int) -> Head:
+        """A head, read."""
+        return Head(address, *HEAD_WORDS.unpack_from(self.arena.map, address - self.arena.address))
+
+    def page(self, head: Head) -> Iterator[Head]:
+        """Decoded blocks of a head's page and mode."""
+        e = self.engine
+        entry = ((head.key - e.cache[CACHE["ram"] // 8]) >> 12) * PAGE_ENTRY
+        (at,) = struct.unpack_from("<Q", e.pages.map, entry + 8)
+        while at:
+            found = self.head(at)
+            if found.mode == head.mode and found.body and found.n:
+                yield found
+            at = found.sibling
+
+    def block(self, head: Head) -> Found | None:
+        """The head's block; None where it has a part on the next page."""
+        e, at = self.engine, head.body - self.arena.address
+        raw = self.arena.map[at : at + RECORD * (head.n + 1) + 2 * LINK]
+        (first,) = struct.unpack_from("<Q", raw)
+        if first == e.special[SPECIAL.index("guard")]:
+            return None
+        (behind,) = struct.unpack_from("<Q", raw, RECORD * head.n)
+        falls = behind == e.special[SPECIAL.index("fall")]
+        last = fields_of(raw[RECORD * (head.n - 1) : RECORD * head.n])
+        count = 1 if falls else ways(e.form(head.mode, last["slot"]))
+        links = tuple(struct.unpack_from("<q", raw, RECORD * (head.n + falls) + LINK * k + 16)[0] for k in range(count))
+        records = b"".join(bytes(8) + raw[RECORD * k + 8 : RECORD * (k + 1)] for k in range(head.n))
+        return Found(head.offset, ctypes.string_at(head.key, last["off"] + last["len"] - head.offset), records, links, falls)
+
+    # -- choosing
+    def grow(self, address: int) -> Wanted | None:
+        """The region around a hot head: sampled blocks of the page, and what lies between them."""
+        seed = self.head(address)
+        if not seed.body or not seed.n:
+            return None
+        heads: dict[int, Head] = {}
+        found: dict[int, Found] = {}
+        for h in self.page(seed):
+            if not h.region and h.offset not in heads and h.address not in self.asked and (b := self.block(h)) is not None:
+                heads[h.offset], found[h.offset] = h, b
+        if seed.offset not in found:
+            return None
+        warm = {offset for offset, h in heads.items() if h.samples}
+        chosen: list[int] = []
+        todo, seen, instructions = [seed.offset], {seed.offset}, 0
+        while todo and len(chosen) < MOST_BLOCKS and instructions < MOST_INSTRUCTIONS:
+            offset = todo.pop(0)
+            chosen.append(offset)
+            instructions += heads[offset].n
+            for way in leads(found[offset]):
+                if way in found and way not in seen and (way in warm or any(w in warm or w in seen for w in leads(found[way]))):
+                    seen.add(way)
+                    todo.append(way)
+        chosen.sort()
+        return Wanted(
+            seed.mode,
+            self.engine.prefixes[seed.mode],
+            tuple(found[o] for o in chosen),
+            seed.offset,
+            tuple(heads[o].address for o in chosen),
+            self.flood,
+        )
+
+    # -- what happens
+    def sampled(self, state: State, address: int, pc: int, enough: int) -> None:
+        """A block runs often: look whether a region with it is known; have one made if it was seen `enough` times."""
+        head = self.head(address)
+        if head.region or not head.body or address in self.asked:
+            return
+        if self.known and self.remembered(state, head, pc):
+            return
+        if head.samples % enough == 0 and (wanted := self.grow(address)) is not None:
+            self.asked.update(wanted.heads)
+            self.ask(wanted)
+
+    def remembered(self, state: State, head: Head, pc: int) -> bool:
+        """Install a known region that has this block, if all of it is what the page holds."""
+        meaning = self.engine.prefixes[head.mode]
+        page = head.key - head.offset
+        for made, code in self.known.get((meaning, head.offset, ctypes.string_at(head.key, 1)), ()):
+            if all(ctypes.string_at(page + o, len(b)) == b for o, b in made.blocks):
+                words, at = state.words, state.index
+                heads = []
+                for offset, _ in made.blocks:
+                    words[at["pc"]] = pc - head.offset + offset
+                    heads.append(self.engine.block(state.address))
+                words[at["pc"]] = pc
+                if all(heads) and all(not (h := self.head(a)).region and h.body for a in heads):
+                    self.install(heads, code, made.entries)
+                    return True
+        return False
+
+    def make_now(self, wanted: Wanted) -> None:
+        """Compile here and now."""
+        a = self.engine.architecture
+        self.finished(wanted, make(wanted, self.engine.form, a.layout, a.no_index))
+
+    def finished(self, wanted: Wanted, made: Made | None) -> None:
+        """A region was made (None: could not be); put it into place if its blocks are still what they were."""
+        self.asked.difference_update(wanted.heads)
+        if made is None:
+            return
+        self.made += 1
+        self.engine.region_store.add((made.code, {made.symbol: made.at}))
+        try:
+            code = self.engine.region_code.place(made.code) + made.at
+        except UserError:
+            return
+        self.remember(made, code)
+        if wanted.flood != self.flood:
+            return
+        heads = [self.head(a) for a in wanted.heads]
+        if all(
+            h.body and not h.region and h.offset == b.offset and ctypes.string_at(h.key, len(b.code)) == b.code
+            for h, b in zip(heads, wanted.blocks, strict=True)
+        ):
+            self.install(wanted.heads, code, made.entries)
+        else:
+            self.late += 1
+
+    def remember(self, made: Made, code: int) -> None:
+        """Know a region by its blocks."""
+        self.engine.compile_functions(set(made.functions))
+        for offset, text in made.blocks:
+            self.known.setdefault((made.meaning, offset, text[:1]), []).append((made._replace(code=b""), code))
+
+    def install(self, heads: list[int] | tuple[int, ...], code: int, entries: tuple[int, ...]) -> None:
+        """Put code into the heads of the entries."""
+        table = self.engine.allot(REGION_HEADS + 8 * len(heads))
+        struct.pack_into(f"<{2 + len(heads)}Q", self.arena.map, table - self.arena.address, len(heads), code, *heads)
+        for k, head in enumerate(heads):
+            at = head - self.arena.address
+            struct.pack_into("<Q", self.arena.map, at + HEAD["region"], table)
+            struct.pack_into("<H", self.arena.map, at + HEAD["entry"], k)
+            if k in entries:
+                struct.pack_into("<Q", self.arena.map, at + HEAD["handler"], code)
+        self.installed += 1
+
+    def forget(self) -> None:
+        """All blocks are gone."""
+        self.flood += 1
+        self.asked.clear()
+
+
+def leads(b: Found) -> list[int]:
+    """Offsets where the block may go on, behind a call too."""
+    return [*b.links, b.offset + len(b.code)]
+
+
+assert HEAD_WORDS.size == HEAD_SIZE

@@ -1,0 +1,111 @@
+"""Regions compiled beside the machine: worker processes, and a thread for each that waits for its answers.
+
+A worker that dies or hangs costs the region that it was about; after a few of them no more are started and the interpreter runs alone.
+"""
+
+from __future__ import annotations
+
+import os
+import queue
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+import exuvia
+from exuvia.codegen.hot import Made, Wanted
+from exuvia.codegen.worker import receive, send
+from exuvia.support import log
+
+PATIENCE = 60.0  # seconds that a region may take
+DEATHS = 5
+Done = Callable[[Wanted, Made | None], None]
+
+
+class Service:
+    """`submit` a region; `done` is called in a thread of ours when it is compiled, with None where that failed."""
+
+    def __init__(self, module: str, features: frozenset[str], done: Done, workers: int | None = None) -> None:
+        self.arguments = [sys.executable, "-m", "exuvia.codegen.worker", module, ",".join(sorted(features))]
+        self.done = done
+        self.workers = workers or max(1, min(4, (os.cpu_count() or 2) - 1))
+        self.todo: queue.SimpleQueue[Wanted | None] = queue.SimpleQueue()
+        self.threads: list[threading.Thread] = []
+        self.processes: set[subprocess.Popen[bytes]] = set()
+        self.deaths = 0
+        self.waiting = 0
+        self.closed = False
+
+    def submit(self, wanted: Wanted) -> None:
+        """Have a region compiled. Workers start when they are first needed."""
+        self.waiting += 1
+        if len(self.threads) < self.workers and self.waiting > len(self.threads):
+            self.threads.append(threading.Thread(target=self.work, name="regions", daemon=True))
+            self.threads[-1].start()
+        self.todo.put(wanted)
+
+    def start(self) -> subprocess.Popen[bytes]:
+        """A worker of our own package, wherever that lies."""
+        path = os.pathsep.join(filter(None, [str(Path(exuvia.__file__).parents[1]), os.environ.get("PYTHONPATH")]))
+        process = subprocess.Popen(
+            self.arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env={**os.environ, "PYTHONPATH": path}, start_new_session=True
+        )
+        self.processes.add(process)
+        return process
+
+    def work(self) -> None:
+        """One worker's thread."""
+        process: subprocess.Popen[bytes] | None = None
+        while (wanted := self.todo.get()) is not None and not self.closed:
+            made: Made | None = None
+            if self.deaths < DEATHS:
+                try:
+                    process = process or self.start()
+                    made = self.compile(process, wanted)
+                except (OSError, EOFError, ValueError) as error:
+                    self.deaths += 1
+                    log.guest_errors(f"a compile worker ended: {type(error).__name__} {error}")
+                    if process is not None:
+                        self.end(process)
+                    process = None
+            self.waiting -= 1
+            if not self.closed:
+                self.done(wanted, made)
+        if process is not None:
+            self.end(process)
+
+    def compile(self, process: subprocess.Popen[bytes], wanted: Wanted) -> Made | None:
+        """One region; raises EOFError for a worker that is no more, which a hung one soon is."""
+        assert process.stdin is not None and process.stdout is not None
+        alarm = threading.Timer(PATIENCE, process.kill)
+        alarm.daemon = True
+        alarm.start()
+        try:
+            send(process.stdin, wanted)  # type: ignore[arg-type]
+            made = receive(process.stdout)  # type: ignore[arg-type]
+        finally:
+            alarm.cancel()
+        assert made is None or isinstance(made, Made)
+        return made
+
+    def end(self, process: subprocess.Popen[bytes]) -> None:
+        """Stop a worker."""
+        process.kill()
+        for stream in (process.stdin, process.stdout):
+            if stream is not None:
+                with suppress(OSError):
+                    stream.close()
+        process.wait()
+        self.processes.discard(process)
+
+    def close(self) -> None:
+        """Stop all workers."""
+        self.closed = True
+        for _ in self.threads:
+            self.todo.put(None)
+        for process in list(self.processes):
+            process.kill()
+        for thread in self.threads:
+            thread.join(5)

@@ -1,0 +1,209 @@
+"""What a region is made of: blocks of instructions, where they lead, and what they want of what came before."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from exuvia.codegen.interpreter import is_next, walk_body
+from exuvia.dsl.architecture import Form
+from exuvia.dsl.record import FIELDS
+from exuvia.dsl.state import Layout
+from exuvia.dsl.trace import Place
+from exuvia.dsl.values import Node
+
+ORDINARY = {"translate", "load", "store", "cas", "when", "rare", "raise", "retry", "loop", "peek", "poke"}  # effects that regions do
+Unit = tuple[str, int]  # a register as SSA sees it: its file and the slot that it begins at
+
+
+class Record(NamedTuple):
+    """One instruction: its form, and the fields of its record as numbers."""
+
+    form: Form
+    fields: dict[str, int]
+
+
+def fields_of(record: bytes) -> dict[str, int]:
+    """All fields of a record's 32 bytes."""
+    return {
+        name: int.from_bytes(record[at : at + w // 8], "little", signed=signed) & (1 << 64) - 1 for name, (at, w, signed) in FIELDS.items()
+    }
+
+
+@dataclass
+class Block:
+    """A block of the region. `ways` are the blocks that its links lead to, None for those outside."""
+
+    offset: int
+    records: list[Record]
+    links: list[int]  # offsets in the page, of the target first; a value outside of the page for what is not on it
+    entry: bool = False
+    whole: int = 0  # records of the interpreter's block: where its links stand
+    falls: bool = False
+    ways: list[int | None] = field(default_factory=list)
+    before: list[int] = field(default_factory=list)
+    wants: set[Unit] = field(default_factory=set)  # registers that it or what follows reads before writing
+    wants_flags: bool = True
+
+
+def ordinary(form: Form) -> bool:
+    """Can a region do this instruction itself?"""
+    if any(n.op not in ORDINARY for n in walk_body(form.trace.body)) or ("mode", 0, 64) in form.trace.env:
+        return False
+    pc = form.trace.env.get(("pc", 0, 64))
+    return pc is None and not form.ends or pc is not None and not again(pc)
+
+
+def again(pc: Node) -> bool:
+    """Does the instruction come back to itself?"""
+    return pc.op == "this_pc" or any(map(again, pc.args))
+
+
+def ways(form: Form) -> int:
+    """How many links stand behind the record of an instruction that ends its block."""
+    pc = form.trace.env.get(("pc", 0, 64))
+    if pc is None:
+        return 0
+    return int(form.targets) + int(pc.op in ("select", "merge") and is_next(pc.args[2]))
+
+
+def usual(n: Node) -> bool:
+    """An effect that never leaves the instruction."""
+    return n.op in ("load", "store", "rare", "loop", "peek", "poke") or n.op == "when" and n.attr[0][-1].op not in ("raise", "retry")
+
+
+class Registers:
+    """Which places of the state are SSA values in a region."""
+
+    def __init__(self, layout: Layout, no_index: int) -> None:
+        self.layout, self.no_index = layout, no_index
+        self.cached = alone(layout)
+
+    def concrete(self, place: Place, fields: dict[str, int]) -> Place:
+        """The place with its record field replaced by the number."""
+        name, slot, w = place
+        return (name, fields[slot], w) if isinstance(slot, str) else place
+
+    def unit(self, place: Place) -> Unit | None:
+        """The SSA register that the place is, or is part of; None for what lives in memory only."""
+        name, slot, _ = place
+        if name not in self.cached or self.zero(place):
+            return None
+        assert isinstance(slot, int)
+        return (name, slot & ~7) if self.layout.files[name].stride == 1 else (name, slot)
+
+    def zero(self, place: Place) -> bool:
+        """Does the place read as zero, as the index of an address without one?"""
+        return place[1] == self.no_index and self.layout.files[place[0]].stride == 1
+
+
+def alone(layout: Layout) -> set[str]:
+    """The architecture's register files that share no memory with others: those can be kept in SSA values."""
+    owners: dict[int, set[str]] = {}
+    for name in layout.declared:
+        f = layout.files[name]
+        for slot in range(f.count):
+            for byte in range(f.width // 8 if f.stride > 1 else 1):
+                owners.setdefault(f.offset + slot * f.stride + byte, set()).add(name)
+    return set(layout.declared).difference(*(names for names in owners.values() if len(names) > 1))
+
+
+_uses: dict[int, tuple[Form, tuple[set[Place], set[Place], bool, bool, bool]]] = {}
+
+
+def uses(form: Form) -> tuple[set[Place], set[Place], bool, bool, bool]:
+    """(places read, places written whole, reads flags, sets flags, may leave to the interpreter)."""
+    if (known := _uses.get(id(form.trace))) is not None:
+        return known[1]
+    trace = form.trace
+    body = walk_body(trace.body)
+    roots: list[Node] = [a for n in body for a in n.args]
+    for n in body:
+        if n.op in ("when", "loop"):
+            for m in n.attr[1]:
+                roots.extend(m if n.op == "loop" else m.args)
+    roots += trace.env.values()
+    if trace.flags is not None:
+        roots += trace.flags.args
+    got: set[Place] = set()
+    flags = False
+    for n in every(roots):
+        if n.op == "get":
+            got.add(n.attr)
+        elif n.op == "cc":
+            flags = True
+    put: set[Place] = set()
+    for place in trace.env:
+        (put if place[2] >= 64 else got).add(place)
+    may_leave = not ordinary(form) or any(not usual(n) for n in body)
+    found = got, put, flags, trace.flags is not None, may_leave
+    _uses[id(trace)] = form, found
+    return found
+
+
+def every(roots: Iterable[Node]) -> list[Node]:
+    """All nodes of expressions, each once."""
+    seen: dict[int, Node] = {}
+    todo = list(roots)
+    while todo:
+        n = todo.pop()
+        if id(n) in seen:
+            continue
+        seen[id(n)] = n
+        todo.extend(n.args)
+    return list(seen.values())
+
+
+def connect(blocks: list[Block]) -> None:
+    """Where each block leads, inside and outside."""
+    at = {b.offset: k for k, b in enumerate(blocks)}
+    for b in blocks:
+        b.ways = [None] * len(b.links)
+        if len(b.records) == b.whole:
+            b.ways = [at.get(offset) for offset in b.links]
+    for k, b in enumerate(blocks):
+        for w in b.ways:
+            if w is not None:
+                blocks[w].before.append(k)
+    for b in blocks:
+        b.entry = b.entry or not b.before or any(blocks[p].offset >= b.offset for p in b.before)
+
+
+def liveness(blocks: list[Block], registers: Registers) -> None:
+    """Backwards until nothing changes: wanted registers; and whether flags are wanted, which leaving the region does."""
+    facts = []
+    for b in blocks:
+        reads: set[Unit] = set()
+        writes: set[Unit] = set()
+        flags: bool | None = None
+        for r in b.records:
+            got, put, wants_flags, sets_flags, may_leave = uses(r.form)
+            for place in got:
+                if (u := registers.unit(registers.concrete(place, r.fields))) is not None and u not in writes:
+                    reads.add(u)
+            for place in put:
+                if (u := registers.unit(registers.concrete(place, r.fields))) is not None:
+                    writes.add(u)
+            if flags is None and (wants_flags or may_leave):
+                flags = True
+            if flags is None and sets_flags:
+                flags = False
+        facts.append((reads, writes, flags))
+        b.wants, b.wants_flags = set(reads), bool(flags)
+    changed = True
+    while changed:
+        changed = False
+        for b, (reads, writes, flags) in zip(reversed(blocks), reversed(facts), strict=True):
+            after: set[Unit] = set()
+            leaves = len(b.records) < b.whole or not b.ways
+            for w in b.ways:
+                if w is None:
+                    leaves = True
+                else:
+                    after |= blocks[w].wants
+                    leaves |= blocks[w].wants_flags
+            wants = reads | after - writes
+            wants_flags = leaves if flags is None else flags
+            if wants != b.wants or wants_flags != b.wants_flags:
+                b.wants, b.wants_flags, changed = wants, wants_flags, True

@@ -1,0 +1,81 @@
+"""What a compile worker runs: regions in, code out, over its standard streams. A crash of LLVM costs a region, not the machine.
+
+    python -m exuvia.codegen.worker MODULE FEATURES
+
+MODULE is where the architecture comes from (`architecture.module`), FEATURES are the guest's, separated by commas. Each request and each
+answer is a pickle behind its length (4 bytes); an answer is a `Made`, or None where it could not be compiled.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import signal
+import struct
+import sys
+from importlib import import_module
+from typing import BinaryIO
+
+from exuvia.codegen.hot import Wanted, make
+from exuvia.dsl.architecture import Architecture, Form, Tables
+
+LENGTH = struct.Struct("<I")
+
+
+def receive(stream: BinaryIO) -> object:
+    """The next object; raises EOFError where the stream ends."""
+    head = stream.read(LENGTH.size)
+    if len(head) < LENGTH.size:
+        raise EOFError
+    body = stream.read(*LENGTH.unpack(head))
+    return pickle.loads(body)
+
+
+def send(stream: BinaryIO, what: object) -> None:
+    """Write an object."""
+    body = pickle.dumps(what, protocol=5)
+    stream.write(LENGTH.pack(len(body)) + body)
+    stream.flush()
+
+
+class Forms:
+    """The instruction forms of an architecture with some features."""
+
+    def __init__(self, architecture: Architecture, features: frozenset[str]) -> None:
+        self.architecture, self.features = architecture, features
+        self.tables: dict[int, Tables] = {}
+        self.forms: dict[tuple[int, int], Form] = {}
+
+    def form(self, mode: int, slot: int) -> Form:
+        """What a slot means in a mode."""
+        if mode not in self.tables:
+            self.tables[mode] = self.architecture.tables(mode, self.features)
+        if (mode, slot) not in self.forms:
+            self.forms[mode, slot] = self.architecture.form(mode, self.tables[mode], slot)
+        return self.forms[mode, slot]
+
+
+def main() -> None:
+    """Until the stream ends."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the machine
+    os.nice(5)
+    module, features = sys.argv[1:]
+    architecture: Architecture = import_module(module).architecture()
+    forms = Forms(architecture, frozenset(features.split(",")))
+    source, sink = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)
+    while True:
+        try:
+            wanted = receive(source)
+        except EOFError:
+            return
+        assert isinstance(wanted, Wanted)
+        try:
+            send(sink, make(wanted, forms.form, architecture.layout, architecture.no_index))
+        except (ValueError, RuntimeError, NotImplementedError) as error:  # the interpreter goes on with it
+            print(f"exuvia: a region was not compiled: {error}", file=sys.stderr)
+            send(sink, None)
+
+
+if __name__ == "__main__":
+    main()
