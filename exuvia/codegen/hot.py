@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from exuvia.codegen.layout import CACHE, HEAD, HEAD_SIZE, PAGE_ENTRY, REGION_HEADS, SPECIAL
 from exuvia.codegen.region import Region
 from exuvia.codegen.shapes import Block, Record, fields_of, ordinary, ways
-from exuvia.dsl.architecture import Form
+from exuvia.dsl.architecture import Architecture, Form
 from exuvia.dsl.record import FIELDS, LINK, RECORD
-from exuvia.dsl.state import Layout
 from exuvia.support.errors import UserError
 
 if TYPE_CHECKING:
@@ -87,7 +86,7 @@ def made_of(symbol: str) -> Made:
     return Made(meaning, tuple((o, bytes.fromhex(b)) for o, b in blocks), tuple(entries), b"", 0, tuple(functions))
 
 
-def region(w: Wanted, form: Callable[[int, int], Form], layout: Layout, no_index: int) -> Region:
+def region(w: Wanted, form: Callable[[int, int], Form], a: Architecture) -> Region:
     """The region, not yet written."""
     blocks = []
     for b in w.blocks:
@@ -99,16 +98,16 @@ def region(w: Wanted, form: Callable[[int, int], Form], layout: Layout, no_index
                 break
             records.append(Record(f, fields_of(raw)))
         blocks.append(Block(b.offset, records, list(b.links), b.offset == w.seed, len(b.records) // RECORD, b.falls))
-    return Region(layout, no_index, blocks, "region")
+    return Region(a.layout, a.no_index, a.address_mask(w.mode), blocks, "region")
 
 
-def make(w: Wanted, form: Callable[[int, int], Form], layout: Layout, no_index: int) -> Made:
+def make(w: Wanted, form: Callable[[int, int], Form], a: Architecture) -> Made:
     """Compile: a pure function of the wanted blocks."""
     from exuvia.codegen.build import compile_text
     from exuvia.codegen.division import define
     from exuvia.codegen.emit import PROFILE
 
-    r = region(w, form, layout, no_index)
+    r = region(w, form, a)
     code, symbols = compile_text(r.text() + define(r.declares) + PROFILE)
     entries = tuple(k for k, b in enumerate(r.blocks) if b.entry)
     return Made(w.meaning, tuple((b.offset, b.code) for b in w.blocks), entries, code, symbols[r.name], tuple(sorted(r.used)))
@@ -121,6 +120,7 @@ class Hot:
         self.engine = engine
         self.arena = engine.arena
         self.known: dict[tuple[str, int, bytes], list[tuple[Made, int]]] = {}  # by meaning, and place and first byte of a block
+        self.blocks: dict[int, Found | None] = {}  # what was read, by the address of its records
         self.asked: set[int] = set()  # heads in regions that are being made
         self.flood = 0  # counts how often all blocks were dropped
         self.ask: Callable[[Wanted], None] = self.make_now
@@ -149,6 +149,12 @@ class Hot:
 
     def block(self, head: Head) -> Found | None:
         """The head's block; None where it has a part on the next page."""
+        if head.body not in self.blocks:
+            self.blocks[head.body] = self.read(head)
+        return self.blocks[head.body]
+
+    def read(self, head: Head) -> Found | None:
+        """The head's block, from its records."""
         e, at = self.engine, head.body - self.arena.address
         raw = self.arena.map[at : at + RECORD * (head.n + 1) + 2 * LINK]
         (first,) = struct.unpack_from("<Q", raw)
@@ -227,8 +233,7 @@ class Hot:
 
     def make_now(self, wanted: Wanted) -> None:
         """Compile here and now."""
-        a = self.engine.architecture
-        self.finished(wanted, make(wanted, self.engine.form, a.layout, a.no_index))
+        self.finished(wanted, make(wanted, self.engine.form, self.engine.architecture))
 
     def finished(self, wanted: Wanted, made: Made | None) -> None:
         """A region was made (None: could not be); put it into place if its blocks are still what they were."""
@@ -274,6 +279,7 @@ class Hot:
     def forget(self) -> None:
         """All blocks are gone."""
         self.flood += 1
+        self.blocks.clear()
         self.asked.clear()
 
 

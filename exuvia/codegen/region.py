@@ -10,18 +10,29 @@ Passes, in order: `connect` (where blocks lead), `liveness` (which registers and
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
+from exuvia.codegen.addresses import Access, Addresses, plan
 from exuvia.codegen.emit import LIKELY, UNLIKELY, Instruction
 from exuvia.codegen.interpreter import is_next
 from exuvia.codegen.layout import ADDEND, HEAD, READ, REGION_HEADS, TLB_ENTRIES, WRITE, runtime_at
 from exuvia.codegen.native import ARGS
 from exuvia.codegen.registers import InState
-from exuvia.codegen.shapes import Block, Record, Registers, Unit, connect, liveness
+from exuvia.codegen.shapes import COLD, HOT, Block, Record, Registers, Unit, connect, liveness
 from exuvia.dsl.record import LINK, RECORD
-from exuvia.dsl.state import PAGE_AT, Layout
+from exuvia.dsl.state import JUMPS, JUMPS_AT, PAGE_AT, Layout
 from exuvia.dsl.trace import FlagRules, Place, Trace, substitute
-from exuvia.dsl.values import Node
+from exuvia.dsl.values import Node, signed
+
+
+class Way(NamedTuple):
+    """A way into a block that begins with phis: from where, with which registers and flags."""
+
+    label: str
+    values: dict[Unit, Any]
+    ic: Any
+    kind: tuple[str, tuple[int, ...]] | None = None
+    args: tuple[Any, ...] = ()
 
 
 class Pending:
@@ -39,17 +50,30 @@ class Pending:
         return self.nodes[name]
 
 
+class Arrived:
+    """Flags as they were when a block was reached, which may be set by different rules on different ways."""
+
+    def __init__(self, block: int) -> None:
+        self.block = block
+
+    def want(self, name: str) -> Node:
+        """Never: blocks that read such flags have them in the state."""
+        raise NotImplementedError(f"{name} is read where only leaving the region was foreseen")
+
+
 class Region(InState):
     """Writes one region."""
 
-    def __init__(self, layout: Layout, no_index: int, blocks: list[Block], name: str) -> None:
+    def __init__(self, layout: Layout, no_index: int, mask: int, blocks: list[Block], name: str) -> None:
         super().__init__(layout)
-        self.blocks, self.name = blocks, name
+        self.mask, self.blocks, self.name = mask, blocks, name
         self.registers = Registers(layout, no_index)
         self.env: dict[Any, Any] = {}  # units to SSA names
-        self.pending: Pending | None = None
+        self.dirty: dict[Unit, Any] = {}  # those that the state does not have yet
+        self.inside = 0  # branches that the text is in
+        self.pending: Pending | Arrived | None = None
         self.saved = True  # the state's flags are right
-        self.incoming: dict[int, list[tuple[str, dict[Unit, Any], Any]]] = {}
+        self.incoming: dict[int, list[Way]] = {}
 
     def text(self) -> str:
         """LLVM text of the region."""
@@ -71,7 +95,7 @@ class Region(InState):
             if self.joins(k) and k not in done:
                 self.meet(k)
                 self.tree(k, done)
-        body = "\n".join(self.fill(self.out) + self.cold)
+        body = "\n".join(self.fill(self.out + self.cold))
         return f'define preserve_nonecc i64 @{self.name}({ARGS}) nounwind "no-jump-tables"="true" {{\nentry:\n{body}\n}}\n'
 
     # -- the blocks
@@ -84,31 +108,65 @@ class Region(InState):
         self.start(f"B{k}")
         self.out.append(f"PHIS {k}")
         self.env = {u: f"%b{k}.{u[0]}.{u[1]}" for u in sorted(self.blocks[k].wants)}
-        self.pending, self.saved = None, True
+        self.pending, self.saved = (Arrived(k), False) if self.blocks[k].flags == COLD else (None, True)
         self.ic = f"%b{k}.ic"
+        self.checked: list[tuple[Access, Any]] = []  # checks that have been done, and what they gave
+        self.addresses = Addresses(self.registers, {})
 
     def fill(self, lines: list[str]) -> list[str]:
-        """Phis in the place of their marks, now that all ways in are known."""
-        filled: list[str] = []
+        """Phis and stores of flags in the place of their marks, now that all ways in are known."""
+        self.out = []
         for line in lines:
-            if not line.startswith("PHIS "):
-                filled.append(line)
-                continue
-            k = int(line[5:])
-            ways = self.incoming[k]
-            for u in sorted(self.blocks[k].wants):
-                values = ", ".join(f"[ {values[u]}, %{label} ]" for label, values, _ in ways)
-                filled.append(f"  %b{k}.{u[0]}.{u[1]} = phi {self.unit_type(u)} {values}")
-            filled.append(f"  %b{k}.ic = phi i64 {', '.join(f'[ {ic}, %{label} ]' for label, _, ic in ways)}")
-        return filled
+            if line.startswith("PHIS "):
+                self.phis(int(line[5:]))
+            elif line.startswith("FLAGS "):
+                block, after = line[6:].split()
+                self.save_arrived(int(block), after)
+            else:
+                self.out.append(line)
+        return self.out
+
+    def phis(self, k: int) -> None:
+        """Registers, the instruction counter, and flags: which rule set them, and its arguments."""
+        ways = self.incoming[k]
+        for u in sorted(self.blocks[k].wants):
+            values = ", ".join(f"[ {w.values[u]}, %{w.label} ]" for w in ways)
+            self.do(f"%b{k}.{u[0]}.{u[1]} = phi {self.unit_type(u)} {values}")
+        self.do(f"%b{k}.ic = phi i64 {', '.join(f'[ {w.ic}, %{w.label} ]' for w in ways)}")
+        if kinds := self.kinds(k):
+            numbers = ", ".join(f"[ {kinds.index(w.kind) + 1 if w.kind else 0}, %{w.label} ]" for w in ways)
+            self.do(f"%b{k}.kind = phi i8 {numbers}")
+            for n, (_, widths) in enumerate(kinds):
+                for j, width in enumerate(widths):
+                    values = ", ".join(f"[ {w.args[j] if w.kind == kinds[n] else 'poison'}, %{w.label} ]" for w in ways)
+                    self.do(f"%b{k}.f{n}.{j} = phi i{width} {values}")
+
+    def kinds(self, k: int) -> list[tuple[str, tuple[int, ...]]]:
+        """Under which rules, with what widths, flags reach a block without being in the state."""
+        return list(dict.fromkeys(w.kind for w in self.incoming[k] if w.kind)) if self.blocks[k].flags == COLD else []
+
+    def save_arrived(self, k: int, after: str) -> None:
+        """The flags with which a block was reached, into the state."""
+        kinds = self.kinds(k)
+        if not kinds:
+            return self.do(f"br label %{after}")
+        labels = [self.fresh("S") for _ in kinds]
+        cases = " ".join(f"i8 {n + 1}, label %{label}" for n, label in enumerate(labels))
+        self.do(f"switch i8 %b{k}.kind, label %{after} [ {cases} ]")
+        for n, ((rule, widths), label) in enumerate(zip(kinds, labels, strict=True)):
+            self.start(label)
+            assert self.rules is not None
+            self.save_flags(Pending(self.rules, rule, tuple(Node("ssa", w, (), f"%b{k}.f{n}.{j}") for j, w in enumerate(widths))))
+            self.do(f"br label %{after}")
 
     def tree(self, k: int, done: set[int]) -> None:
         """The block and those that only it leads to."""
         done.add(k)
         self.b, self.k = self.blocks[k], k
-        self.exits: dict[int, tuple[Pending | None, bool, list[tuple[str, int]]]] = {}
+        self.exits: dict[int, tuple[Pending | Arrived | None, bool, list[tuple[str, int]]]] = {}
         self.ic = self.let(f"add i64 {self.ic}, {self.b.whole}")
-        after: list[tuple[int, str, dict[Any, Any], Any, bool]] = []
+        self.accesses = plan(self.addresses, self.b.records)
+        after: list[tuple[int, str, dict[Any, Any], dict[Unit, Any], Any, bool]] = []
         self.after = after
         ended = False
         for at, r in enumerate(self.b.records):
@@ -121,10 +179,11 @@ class Region(InState):
             else:
                 self.go(0)
         self.write_exits()
-        ic = self.ic
-        for child, label, env, pending, saved in after:
+        ic, checked, versions = self.ic, self.checked, self.addresses.versions
+        for child, label, env, dirty, pending, saved in after:
             self.start(label)
-            self.env, self.pending, self.saved, self.ic = env, pending, saved, ic
+            self.env, self.dirty, self.pending, self.saved, self.ic = env, dirty, pending, saved, ic
+            self.checked, self.addresses = list(checked), Addresses(self.registers, versions)
             self.tree(child, done)
 
     def write_exits(self) -> None:
@@ -134,7 +193,7 @@ class Region(InState):
         for n, (pending, saved, edges) in enumerate(self.exits.values()):
             label = f"X{k}.{n}"
 
-            def cold(pending: Pending | None = pending, saved: bool = saved, edges: Any = edges, label: str = label) -> None:
+            def cold(pending: Pending | Arrived | None = pending, saved: bool = saved, edges: Any = edges, label: str = label) -> None:
                 at = self.let("phi i64 " + ", ".join(f"[ {index * RECORD}, %{source} ]" for source, index in edges))
                 if pending is not None and not saved:
                     self.save_flags(pending)
@@ -155,7 +214,8 @@ class Region(InState):
         self.aside(f"Y{k}", last)
 
     def leaving(self) -> str:
-        """The label to go to from here for the interpreter to do the present instruction."""
+        """The label to go to from here for the interpreter to do the present instruction; registers are written before."""
+        self.write_registers()
         key = id(self.pending) if not self.saved else 0
         if key not in self.exits:
             self.exits[key] = self.pending, self.saved, []
@@ -183,16 +243,32 @@ class Region(InState):
         self.aside(off, late)
         self.start(on)
 
+    def write_registers(self) -> None:
+        """What was produced since the last possible exit, into the state: of two writes only the later."""
+        for u, v in self.dirty.items():
+            t = self.unit_type(u)
+            self.do(f"store {t} {v}, ptr {self.at(self.layout.offset(*u))}, align {alignment(t)}")
+        if not self.inside:
+            self.dirty = {}
+
     # -- going from block to block
     def arrive(self, k: int, ic: Any) -> None:
         """To a block that begins with phis, from here."""
         values = {u: self.unit_value(u) for u in sorted(self.blocks[k].wants)}
-        self.incoming.setdefault(k, []).append((self.label, values, ic))
+        way = Way(self.label, values, ic)
+        if isinstance(self.pending, Pending) and not self.saved and self.blocks[k].flags == COLD:
+            way = way._replace(kind=(self.pending.rule, self.pending.widths), args=tuple(a.attr for a in self.pending.args))
+        self.incoming.setdefault(k, []).append(way)
         self.do(f"br label %B{k}")
 
     def go(self, link: int) -> None:
         """Along a link of the block."""
         w = self.b.ways[link]
+        if w is None or self.joins(w):
+            self.write_registers()
+        if w is None and not 0 <= self.b.links[link] < 4096:
+            self.keep_flags()
+            return self.jump_to(self.let(f"and i64 {self.let(f'add i64 %page, {self.b.links[link]}')}, {signed(self.mask, 64)}"))
         if w is None:
             self.keep_flags()
             links = RECORD * (self.b.whole + self.b.falls) + LINK * link
@@ -200,10 +276,10 @@ class Region(InState):
             return self.tail_to(self.load("ptr", self.at(links, body)), self.ic)
         if not self.joins(w):
             label = f"B{w}"
-            self.after.append((w, label, dict(self.env), self.pending, self.saved))
+            self.after.append((w, label, dict(self.env), dict(self.dirty), self.pending, self.saved))
             return self.do(f"br label %{label}")
         target = self.blocks[w]
-        if target.wants_flags:
+        if target.flags == HOT or target.flags == COLD and isinstance(self.pending, Arrived):
             self.keep_flags()
         if target.offset <= self.b.offset:
             pending, saved, ic = self.pending, self.saved, self.ic
@@ -216,15 +292,36 @@ class Region(InState):
             self.on_time(self.ic, late)
         return self.arrive(w, self.ic)
 
+    def jump_to(self, pc: Any) -> None:
+        """To an address, by the jump cache: here, so that each place has a prediction of its own."""
+        ic = self.ic
+        mixed = self.let(f"xor i64 {pc}, {self.let(f'lshr i64 {pc}, 12')}")
+        at = self.let(f"shl i64 {self.let(f'and i64 {mixed}, {JUMPS - 1}')}, 4")
+        entry = self.let(f"getelementptr i8, ptr {self.at(JUMPS_AT)}, i64 {at}")
+        key = self.let(f"or i64 {self.load('i64', self.word('generation'))}, {self.load('i64', self.word('mode'))}")
+        tag = self.let(f"or i64 {self.let(f'shl i64 {pc}, 16')}, {key}")
+        on, off = self.fresh("L"), self.fresh("C")
+        self.branch(self.let(f"icmp eq i64 {tag}, {self.load('i64', entry)}"), on, off)
+
+        def elsewhere() -> None:
+            self.set_word("pc", pc)
+            f = self.load("ptr", self.at(runtime_at("jump")))
+            self.do(f"ret i64 {self.let(f'musttail call preserve_nonecc i64 {f}(ptr %st, ptr null, ptr %tlb, i64 {ic})')}")
+
+        self.aside(off, elsewhere)
+        self.start(on)
+        self.do(f"store i64 {self.let(f'and i64 {pc}, -4096')}, ptr {self.at(PAGE_AT)}")
+        self.tail_to(self.load("ptr", self.at(8, entry)), ic)
+
     def both(self, c: Any, first: int, second: int) -> None:
         """A conditional branch along two links."""
         yes, no = self.fresh("L"), self.fresh("L")
         self.do(f"br i1 {c}, label %{yes}, label %{no}")
-        env, saved, mark = dict(self.env), self.saved, len(self.log)
+        env, saved, dirty, mark = dict(self.env), self.saved, dict(self.dirty), len(self.log)
         self.start(yes)
         self.go(first)
         self.leave_scope(mark)
-        self.env, self.saved = env, saved
+        self.env, self.saved, self.dirty = env, saved, dirty
         self.start(no)
         self.go(second)
 
@@ -244,12 +341,9 @@ class Region(InState):
         target = None if first is not None else self.value(pc, i)
         self.write_back(i, trace)
         if first is None:
-            self.set_word("pc", target)
             self.keep_flags()
-            f = self.load("ptr", self.at(runtime_at("jump")))
-            op = self.load("ptr", self.at(HEAD["body"], self.head(self.k)))
-            r_ = self.let(f"musttail call preserve_nonecc i64 {f}(ptr %st, ptr {op}, ptr %tlb, i64 {self.ic})")
-            self.do(f"ret i64 {r_}")
+            self.write_registers()
+            self.jump_to(target)
         elif second is None:
             self.go(first)
         else:
@@ -278,6 +372,7 @@ class Region(InState):
         pending = self.pending
         if trace.flags is not None:
             assert trace.rules is not None
+            self.rules = trace.rules
             args = tuple(named(a.w, self.value(a, i)) for a in trace.flags.args)
             pending = Pending(trace.rules, trace.flags.rule, args)
         for place, v in writes:
@@ -285,8 +380,14 @@ class Region(InState):
         if pending is not self.pending:
             self.pending, self.saved = pending, False
 
-    def save_flags(self, pending: Pending) -> None:
+    rules: FlagRules | None = None
+
+    def save_flags(self, pending: Pending | Arrived) -> None:
         """Flag words into the state."""
+        if isinstance(pending, Arrived):
+            after = self.fresh("Z")
+            self.out.append(f"FLAGS {pending.block} {after}")
+            return self.start(after)
         i = Instruction(Trace())
         values = [(place, self.value(pending.want(name), i)) for name, place in pending.rules.words.items()]
         for place, v in values:
@@ -329,8 +430,7 @@ class Region(InState):
     def unit_value(self, u: Unit) -> Any:
         if (v := self.env.get(u)) is None:
             t = self.unit_type(u)
-            align = 16 if t[0] == "<" else 1 if t == "i80" else 8
-            v = self.let(f"load {t}, ptr {self.at(self.layout.offset(*u))}, align {align}")
+            v = self.let(f"load {t}, ptr {self.at(self.layout.offset(*u))}, align {alignment(t)}")
             self.remember(self.env, u, v)
         return v
 
@@ -344,8 +444,7 @@ class Region(InState):
         u = self.registers.unit(place)
         if u is None:
             t = "<2 x i64>" if w == 128 else f"i{w}"
-            align = 16 if w == 128 else 1 if w < 64 or w == 80 else 8
-            return self.let(f"load {t}, ptr {self.at(self.layout.offset(name, int(slot)))}, align {align}")
+            return self.let(f"load {t}, ptr {self.at(self.layout.offset(name, int(slot)))}, align {alignment(t)}")
         v = self.unit_value(u)
         whole = self.layout.files[name].width
         if w == whole:
@@ -364,14 +463,21 @@ class Region(InState):
             wide = (v & (1 << w) - 1) if isinstance(v, int) else self.let(f"zext i{w} {v} to i{whole}")
             if shift:
                 wide = self.let(f"shl i{whole} {wide}, {shift}")
-            self.env[u] = self.let(f"or i{whole} {kept}, {wide}")
-        elif u is not None:
+            v = self.let(f"or i{whole} {kept}, {wide}")
+        if u is not None:
             self.env[u] = v
+            self.dirty.pop(u, None)  # in the order of writing
+            self.dirty[u] = v
+            return
         t = "<2 x i64>" if w == 128 else f"i{w}"
-        align = 16 if w == 128 else 1 if w < 64 or w == 80 else 8
-        self.do(f"store {t} {v}, ptr {self.at(self.layout.offset(name, int(slot)))}, align {align}")
+        self.do(f"store {t} {v}, ptr {self.at(self.layout.offset(name, int(slot)))}, align {alignment(t)}")
+
+    def do_peek(self, n: Node, i: Instruction) -> None:
+        self.write_registers()
+        super().do_peek(n, i)
 
     def do_poke(self, n: Node, i: Instruction) -> None:
+        self.write_registers()
         super().do_poke(n, i)
         for u in [u for u in self.env if u[0] == n.attr]:
             del self.env[u]
@@ -379,7 +485,10 @@ class Region(InState):
     # -- effects
     def do_when(self, n: Node, i: Instruction) -> None:
         if not self.leaves(n.attr[0]):
-            return super().do_when(n, i)
+            self.inside += 1
+            super().do_when(n, i)
+            self.inside -= 1
+            return None
         c = self.value(n.args[0], i)
         on = self.fresh("L")
         self.do(f"br i1 {c}, label %{self.leaving()}, label %{on}{UNLIKELY}")
@@ -392,19 +501,50 @@ class Region(InState):
     do_retry = do_raise
 
     def do_translate(self, n: Node, i: Instruction) -> None:
-        access, size, seg = n.attr
+        kind, size, seg = n.attr
         address = self.value(n.args[0], i)
+        access = self.accesses.get((self.index, id(n)))
+        if access is None:
+            addend = self.look(address, 0, size, kind, seg)
+        else:
+            addend = self.covered(access, size)
+            if addend is None:
+                addend = self.look(address, access.low - access.constant, access.high - access.constant, access.kind, seg)
+                self.checked.append((access, addend))
+        host = self.let(f"add i64 {address}, {addend}")
+        self.remember(i.memo, id(n), self.let(f"inttoptr i64 {host} to ptr"))
+
+    def covered(self, access: Access, size: int) -> Any:
+        """What to add to the address, if a check before has answered for it; what may be written may be read."""
+        for done, addend in self.checked:
+            if (
+                done.terms == access.terms
+                and done.low <= access.constant
+                and access.constant + size <= done.high
+                and done.kind >= access.kind
+            ):
+                return addend
+        return None
+
+    def look(self, address: Any, low: int, high: int, kind: str, seg: Any) -> Any:
+        """Look into the TLB: from `address` + low to + high all bytes lie in one page that can be accessed; what to add to addresses."""
         tlb = self.load("ptr", self.word("tlb_system")) if seg == "system" else "%tlb"
-        index = self.let(f"and i64 {self.let(f'lshr i64 {address}, 12')}, {TLB_ENTRIES - 1}")
+        first = self.let(f"add i64 {address}, {low}") if low else address
+        last = self.let(f"add i64 {address}, {high - 1}") if high > 1 else address
+        # the first byte's page says which entry; it cannot hold the page behind it
+        index = self.let(f"and i64 {self.let(f'lshr i64 {first}, 12')}, {TLB_ENTRIES - 1}")
         entry = self.let(f"getelementptr [4 x i64], ptr {tlb}, i64 {index}")
-        tag = self.load("i64", self.at(WRITE if access == "w" else READ, entry))
-        last = address if size == 1 else self.let(f"add i64 {address}, {size - 1}")
+        tag = self.load("i64", self.at(WRITE if kind == "w" else READ, entry))
         page = self.let(f"and i64 {last}, -4096")
         on = self.fresh("L")
         self.do(f"br i1 {self.let(f'icmp eq i64 {tag}, {page}')}, label %{on}, label %{self.leaving()}{LIKELY}")
         self.start(on)
-        host = self.let(f"add i64 {address}, {self.load('i64', self.at(ADDEND, entry))}")
-        self.remember(i.memo, id(n), self.let(f"inttoptr i64 {host} to ptr"))
+        return self.load("i64", self.at(ADDEND, entry))
+
+
+def alignment(t: str) -> int:
+    """Of a value in the state, in bytes."""
+    return 16 if t[0] == "<" else 8 if t == "i64" else 1
 
 
 def named(w: int, v: Any) -> Node:

@@ -14,6 +14,7 @@ from exuvia.dsl.trace import Place
 from exuvia.dsl.values import Node
 
 ORDINARY = {"translate", "load", "store", "cas", "when", "rare", "raise", "retry", "loop", "peek", "poke"}  # effects that regions do
+NO, COLD, HOT = range(3)  # flags on entry: set before anything wants them; wanted only where the region is left; read by an instruction
 Unit = tuple[str, int]  # a register as SSA sees it: its file and the slot that it begins at
 
 
@@ -44,7 +45,7 @@ class Block:
     ways: list[int | None] = field(default_factory=list)
     before: list[int] = field(default_factory=list)
     wants: set[Unit] = field(default_factory=set)  # registers that it or what follows reads before writing
-    wants_flags: bool = True
+    flags: int = COLD
 
 
 def ordinary(form: Form) -> bool:
@@ -176,7 +177,7 @@ def liveness(blocks: list[Block], registers: Registers) -> None:
     for b in blocks:
         reads: set[Unit] = set()
         writes: set[Unit] = set()
-        flags: bool | None = None
+        flags, killed = NO, False
         for r in b.records:
             got, put, wants_flags, sets_flags, may_leave = uses(r.form)
             for place in got:
@@ -185,25 +186,23 @@ def liveness(blocks: list[Block], registers: Registers) -> None:
             for place in put:
                 if (u := registers.unit(registers.concrete(place, r.fields))) is not None:
                     writes.add(u)
-            if flags is None and (wants_flags or may_leave):
-                flags = True
-            if flags is None and sets_flags:
-                flags = False
-        facts.append((reads, writes, flags))
-        b.wants, b.wants_flags = set(reads), bool(flags)
+            if not killed:
+                flags = max(flags, HOT if wants_flags else COLD if may_leave else NO)
+            killed |= sets_flags
+        facts.append((reads, writes, flags, killed))
+        b.wants, b.flags = set(reads), flags
     changed = True
     while changed:
         changed = False
-        for b, (reads, writes, flags) in zip(reversed(blocks), reversed(facts), strict=True):
+        for b, (reads, writes, flags, killed) in zip(reversed(blocks), reversed(facts), strict=True):
             after: set[Unit] = set()
-            leaves = len(b.records) < b.whole or not b.ways
+            onwards = COLD if len(b.records) < b.whole or not b.ways else NO
             for w in b.ways:
                 if w is None:
-                    leaves = True
+                    onwards = max(onwards, COLD)
                 else:
                     after |= blocks[w].wants
-                    leaves |= blocks[w].wants_flags
-            wants = reads | after - writes
-            wants_flags = leaves if flags is None else flags
-            if wants != b.wants or wants_flags != b.wants_flags:
-                b.wants, b.wants_flags, changed = wants, wants_flags, True
+                    onwards = max(onwards, blocks[w].flags)
+            wants, flags = reads | after - writes, flags if killed else max(flags, onwards)
+            if wants != b.wants or flags != b.flags:
+                b.wants, b.flags, changed = wants, flags, True

@@ -71,7 +71,7 @@ def main() -> None:
             return
         assert isinstance(wanted, Wanted)
         try:
-            send(sink, make(wanted, forms.form, architecture.layout, architecture.no_index))
+            send(sink, make(wanted, forms.form, architecture))
         except (ValueError, RuntimeError, NotImplementedError) as error:  # the interpreter goes on with it
             print(f"exuvia: a region was not compiled: {error}", file=sys.stderr)
             send(sink, None)
