@@ -35,13 +35,14 @@ class Addresses:
 
     def __init__(self, registers: Registers, versions: dict[Unit, Sum]) -> None:
         self.registers, self.versions = registers, versions
+        self.moving: frozenset[str] = frozenset()
 
     def of(self, n: Node, fields: dict[str, int]) -> Sum | None:
         """The value as a sum of at most three terms."""
         if n.op == "const":
             return Sum((), signed(n.attr, n.w))
         if n.op == "field":
-            return Sum((), signed(fields[n.attr], 64))
+            return None if n.attr in self.moving else Sum((), signed(fields[n.attr], 64))
         if n.op == "get":
             place = self.registers.concrete(n.attr, fields)
             if self.registers.zero(place):
@@ -69,6 +70,7 @@ class Addresses:
     def after(self, r: Record) -> None:
         """What registers hold when the instruction is done."""
         now: dict[Unit, Sum] = {}
+        self.moving = r.moving
         for place, n in r.form.trace.env.items():
             concrete: Place = self.registers.concrete(place, r.fields)
             if place[0] in ("var", "pc") or (u := self.registers.unit(concrete)) is None:
@@ -93,6 +95,7 @@ def plan(addresses: Addresses, records: list[Record]) -> dict[tuple[int, int], A
     found: dict[tuple[int, int], Access] = {}
     groups: dict[Terms, list[tuple[int, int]]] = {}
     for index, r in enumerate(records):
+        addresses.moving = r.moving
         for n in r.form.trace.body:
             if n.op == "translate" and n.attr[2] != "system" and (s := addresses.of(n.args[0], r.fields)) is not None:
                 key = index, id(n)

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import ctypes
+import hashlib
 import json
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
+from itertools import takewhile
 from typing import TYPE_CHECKING, NamedTuple
 
 from exuvia.codegen.layout import CACHE, HEAD, HEAD_SIZE, PAGE_ENTRY, REGION_HEADS, SPECIAL
 from exuvia.codegen.region import Region
-from exuvia.codegen.shapes import Block, Record, fields_of, ordinary, ways
+from exuvia.codegen.shapes import Block, Record, fields_of, moving, ordinary, ways
 from exuvia.dsl.architecture import Architecture, Form
-from exuvia.dsl.record import FIELDS, LINK, RECORD
+from exuvia.dsl.record import LINK, RECORD
 from exuvia.support.errors import UserError
 
 if TYPE_CHECKING:
@@ -21,7 +23,6 @@ if TYPE_CHECKING:
 
 HEAD_WORDS = struct.Struct("<QQIHHQQQQIHBx")  # in the order of layout.HEAD
 MOST_BLOCKS, MOST_INSTRUCTIONS = 48, 400  # of a region
-SLOT = FIELDS["slot"][0]
 SYMBOL = "region "
 
 
@@ -65,10 +66,14 @@ class Wanted(NamedTuple):
 
 
 class Made(NamedTuple):
-    """A region: what it was made of, which of its blocks (by number) can be entered, and its code."""
+    """A region: what it was made of, which of its blocks (by number) can be entered, and its code.
+
+    A block is its offset, its bytes, and where it has constants that the region reads from the records: (place, bytes), zeros here.
+    """
 
     meaning: str
-    blocks: tuple[tuple[int, bytes], ...]
+    blocks: tuple[tuple[int, bytes, tuple[tuple[int, int], ...]], ...]
+    decoded: str
     entries: tuple[int, ...]
     code: bytes
     at: int
@@ -77,27 +82,34 @@ class Made(NamedTuple):
     @property
     def symbol(self) -> str:
         """Its name in the store says all that has to be known."""
-        return SYMBOL + json.dumps([self.meaning, [[o, b.hex()] for o, b in self.blocks], self.entries, self.functions])
+        return SYMBOL + json.dumps(
+            [self.meaning, [[o, b.hex(), gaps] for o, b, gaps in self.blocks], self.decoded, self.entries, self.functions]
+        )
 
 
 def made_of(symbol: str) -> Made:
     """What a name in the store stands for."""
-    meaning, blocks, entries, functions = json.loads(symbol[len(SYMBOL) :])
-    return Made(meaning, tuple((o, bytes.fromhex(b)) for o, b in blocks), tuple(entries), b"", 0, tuple(functions))
+    meaning, blocks, decoded, entries, functions = json.loads(symbol[len(SYMBOL) :])
+    parsed = tuple((o, bytes.fromhex(b), tuple(map(tuple, gaps))) for o, b, gaps in blocks)
+    return Made(meaning, parsed, decoded, tuple(entries), b"", 0, tuple(functions))
+
+
+def dissect(b: Found, mode: int, form: Callable[[int, int], Form]) -> Iterator[tuple[Record, int, dict[str, tuple[int, int]]]]:
+    """The block's instructions, each with its place in the code and its constants that look like addresses."""
+    for k in range(0, len(b.records), RECORD):
+        fields = fields_of(b.records[k : k + RECORD])
+        f, at = form(mode, fields["slot"]), fields["off"] - b.offset
+        found = moving(f, fields, b.code[at : at + fields["len"]])
+        yield Record(f, fields, frozenset(found)), at, found
 
 
 def region(w: Wanted, form: Callable[[int, int], Form], a: Architecture) -> Region:
     """The region, not yet written."""
     blocks = []
     for b in w.blocks:
-        records = []
-        for k in range(0, len(b.records), RECORD):
-            raw = b.records[k : k + RECORD]
-            f = form(w.mode, int.from_bytes(raw[SLOT : SLOT + 2], "little"))
-            if not ordinary(f):
-                break
-            records.append(Record(f, fields_of(raw)))
-        blocks.append(Block(b.offset, records, list(b.links), b.offset == w.seed, len(b.records) // RECORD, b.falls))
+        records = [r for r, _, _ in dissect(b, w.mode, form)]
+        done = list(takewhile(lambda r: ordinary(r.form), records))
+        blocks.append(Block(b.offset, done, list(b.links), b.offset == w.seed, len(records), b.falls))
     return Region(a.layout, a.no_index, a.address_mask(w.mode), blocks, "region")
 
 
@@ -110,7 +122,33 @@ def make(w: Wanted, form: Callable[[int, int], Form], a: Architecture) -> Made:
     r = region(w, form, a)
     code, symbols = compile_text(r.text() + define(r.declares) + PROFILE)
     entries = tuple(k for k, b in enumerate(r.blocks) if b.entry)
-    return Made(w.meaning, tuple((b.offset, b.code) for b in w.blocks), entries, code, symbols[r.name], tuple(sorted(r.used)))
+    sights = [sight(b, w.mode, form) for b in w.blocks]
+    blocks = tuple((b.offset, code, gaps) for b, (code, gaps, _) in zip(w.blocks, sights, strict=True))
+    return Made(w.meaning, blocks, meanings(sights), entries, code, symbols[r.name], tuple(sorted(r.used)))
+
+
+Sight = tuple[bytes, tuple[tuple[int, int], ...], str]
+
+
+def sight(b: Found, mode: int, form: Callable[[int, int], Form]) -> Sight:
+    """The block as regions see it: bytes with gaps where constants are that they read from the records, the gaps, and all the rest."""
+    gaps, rest = [], []
+    for r, at, found in dissect(b, mode, form):
+        gaps += [(at + start, size) for start, size in found.values()]
+        rest.append([v for name, v in r.fields.items() if name not in found])
+    return blank(b.code, gaps), tuple(gaps), repr((rest, b.links, b.falls))
+
+
+def meanings(sights: list[Sight]) -> str:
+    """A digest of what was decoded."""
+    return hashlib.blake2b("".join(rest for _, _, rest in sights).encode(), digest_size=16).hexdigest()
+
+
+def blank(code: bytes, gaps: Iterable[tuple[int, int]]) -> bytes:
+    """The code with zeros in the gaps."""
+    for at, size in gaps:
+        code = code[:at] + bytes(size) + code[at + size :]
+    return code
 
 
 class Hot:
@@ -219,17 +257,27 @@ class Hot:
         meaning = self.engine.prefixes[head.mode]
         page = head.key - head.offset
         for made, code in self.known.get((meaning, head.offset, ctypes.string_at(head.key, 1)), ()):
-            if all(ctypes.string_at(page + o, len(b)) == b for o, b in made.blocks):
+            if all(blank(ctypes.string_at(page + o, len(b)), gaps) == b for o, b, gaps in made.blocks):
                 words, at = state.words, state.index
                 heads = []
-                for offset, _ in made.blocks:
+                for offset, _, _ in made.blocks:
                     words[at["pc"]] = pc - head.offset + offset
                     heads.append(self.engine.block(state.address))
                 words[at["pc"]] = pc
-                if all(heads) and all(not (h := self.head(a)).region and h.body for a in heads):
+                if all(heads) and all(not (h := self.head(a)).region and h.body for a in heads) and self.same(made, heads):
                     self.install(heads, code, made.entries)
                     return True
         return False
+
+    def same(self, made: Made, heads: list[int]) -> bool:
+        """Are constants that differ the only difference? Where the region has none, equal bytes mean equal records."""
+        if not any(gaps for _, _, gaps in made.blocks):
+            return True
+        found = [self.block(self.head(a)) for a in heads]
+        if any(b is None for b in found):
+            return False
+        mode = self.head(heads[0]).mode
+        return meanings([sight(b, mode, self.engine.form) for b in found if b is not None]) == made.decoded
 
     def make_now(self, wanted: Wanted) -> None:
         """Compile here and now."""
@@ -261,7 +309,7 @@ class Hot:
     def remember(self, made: Made, code: int) -> None:
         """Know a region by its blocks."""
         self.engine.compile_functions(set(made.functions))
-        for offset, text in made.blocks:
+        for offset, text, _ in made.blocks:
             self.known.setdefault((made.meaning, offset, text[:1]), []).append((made._replace(code=b""), code))
 
     def install(self, heads: list[int] | tuple[int, ...], code: int, entries: tuple[int, ...]) -> None:
@@ -275,6 +323,11 @@ class Hot:
             if k in entries:
                 struct.pack_into("<Q", self.arena.map, at + HEAD["handler"], code)
         self.installed += 1
+
+    def heat(self, wanted: Wanted) -> int:
+        """How often the blocks of a region that is being asked for were seen by now; from any thread."""
+        at = HEAD["samples"] - self.arena.address
+        return sum(struct.unpack_from("<I", self.arena.map, head + at)[0] for head in wanted.heads) if wanted.flood == self.flood else -1
 
     def forget(self) -> None:
         """All blocks are gone."""

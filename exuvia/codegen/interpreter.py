@@ -360,8 +360,10 @@ class Interpreter(InState):
         if where is None:
             v = self.value(pc, i)
             self.write_back(i, env, flags, False)
+            if "switch_tlb" not in {n.op for n in walk_body(i.trace.body)}:
+                return self.enter_block(self.found(v, "%ic"))
             self.set_word("pc", v)
-            return self.tail_runtime("fresh" if "switch_tlb" in {n.op for n in walk_body(i.trace.body)} else "jump")
+            return self.tail_runtime("fresh")
         self.write_back(i, env, flags, False)
         if again is None:
             return self.enter_block(where)

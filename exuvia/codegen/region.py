@@ -19,8 +19,8 @@ from exuvia.codegen.layout import ADDEND, HEAD, READ, REGION_HEADS, TLB_ENTRIES,
 from exuvia.codegen.native import ARGS
 from exuvia.codegen.registers import InState
 from exuvia.codegen.shapes import COLD, HOT, Block, Record, Registers, Unit, connect, liveness
-from exuvia.dsl.record import LINK, RECORD
-from exuvia.dsl.state import JUMPS, JUMPS_AT, PAGE_AT, Layout
+from exuvia.dsl.record import FIELDS, LINK, RECORD
+from exuvia.dsl.state import PAGE_AT, Layout
 from exuvia.dsl.trace import FlagRules, Place, Trace, substitute
 from exuvia.dsl.values import Node, signed
 
@@ -293,25 +293,8 @@ class Region(InState):
         return self.arrive(w, self.ic)
 
     def jump_to(self, pc: Any) -> None:
-        """To an address, by the jump cache: here, so that each place has a prediction of its own."""
-        ic = self.ic
-        mixed = self.let(f"xor i64 {pc}, {self.let(f'lshr i64 {pc}, 12')}")
-        at = self.let(f"shl i64 {self.let(f'and i64 {mixed}, {JUMPS - 1}')}, 4")
-        entry = self.let(f"getelementptr i8, ptr {self.at(JUMPS_AT)}, i64 {at}")
-        key = self.let(f"or i64 {self.load('i64', self.word('generation'))}, {self.load('i64', self.word('mode'))}")
-        tag = self.let(f"or i64 {self.let(f'shl i64 {pc}, 16')}, {key}")
-        on, off = self.fresh("L"), self.fresh("C")
-        self.branch(self.let(f"icmp eq i64 {tag}, {self.load('i64', entry)}"), on, off)
-
-        def elsewhere() -> None:
-            self.set_word("pc", pc)
-            f = self.load("ptr", self.at(runtime_at("jump")))
-            self.do(f"ret i64 {self.let(f'musttail call preserve_nonecc i64 {f}(ptr %st, ptr null, ptr %tlb, i64 {ic})')}")
-
-        self.aside(off, elsewhere)
-        self.start(on)
-        self.do(f"store i64 {self.let(f'and i64 {pc}, -4096')}, ptr {self.at(PAGE_AT)}")
-        self.tail_to(self.load("ptr", self.at(8, entry)), ic)
+        """To an address that has been computed."""
+        self.tail_to(self.found(pc, self.ic), self.ic)
 
     def both(self, c: Any, first: int, second: int) -> None:
         """A conditional branch along two links."""
@@ -328,7 +311,7 @@ class Region(InState):
     # -- instructions
     def instruction(self, r: Record, last: bool) -> bool:
         """One instruction; True if it ended the block."""
-        self.fields = r.fields
+        self.fields, self.moving = r.fields, r.moving
         self.pointers = {}
         trace = r.form.trace
         i = Instruction(trace)
@@ -411,7 +394,18 @@ class Region(InState):
         return self.fields[name]
 
     def value_field(self, n: Node, i: Instruction) -> Any:
-        return self.fields[n.attr]
+        return self.constant(n.attr) if n.attr in self.moving else self.fields[n.attr]
+
+    def constant(self, name: str) -> Any:
+        """A field from the record, as it is in this machine."""
+        key = "field", name
+        if key not in self.pointers:
+            offset, w, signs = FIELDS[name]
+            body = self.load("ptr", self.at(HEAD["body"], self.head(self.k)))
+            v = self.load(f"i{w}", self.at(self.index * RECORD + offset, body))
+            v = v if w == 64 else self.let(f"{'sext' if signs else 'zext'} i{w} {v} to i64")
+            self.remember(self.pointers, key, v)
+        return self.pointers[key]
 
     def value_this_pc(self, n: Node, i: Instruction) -> Any:
         return self.let(f"add i64 %page, {self.fields['off']}")

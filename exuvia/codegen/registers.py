@@ -6,7 +6,8 @@ import zlib
 from typing import Any
 
 from exuvia.codegen.emit import Emitter, Instruction
-from exuvia.dsl.state import Layout
+from exuvia.codegen.layout import runtime_at
+from exuvia.dsl.state import JUMPS, JUMPS_AT, PAGE_AT, Layout
 from exuvia.dsl.trace import FUNCTIONS, Function, Place, Trace, substitute
 from exuvia.dsl.values import Node
 
@@ -110,6 +111,26 @@ class InState(Emitter):
 
     def set_word(self, name: str, v: Any) -> None:
         self.do(f"store i64 {v}, ptr {self.word(name)}")
+
+    def found(self, pc: Any, ic: Any) -> str:
+        """The head of the block at an address, by the jump cache: looked up in place, so that each place has a prediction of its own."""
+        mixed = self.let(f"xor i64 {pc}, {self.let(f'lshr i64 {pc}, 12')}")
+        at = self.let(f"shl i64 {self.let(f'and i64 {mixed}, {JUMPS - 1}')}, 4")
+        entry = self.let(f"getelementptr i8, ptr {self.at(JUMPS_AT)}, i64 {at}")
+        key = self.let(f"or i64 {self.load('i64', self.word('generation'))}, {self.load('i64', self.word('mode'))}")
+        tag = self.let(f"or i64 {self.let(f'shl i64 {pc}, 16')}, {key}")
+        on, off = self.fresh("L"), self.fresh("C")
+        self.branch(self.let(f"icmp eq i64 {tag}, {self.load('i64', entry)}"), on, off)
+
+        def elsewhere() -> None:
+            self.set_word("pc", pc)
+            f = self.load("ptr", self.at(runtime_at("jump")))
+            self.do(f"ret i64 {self.let(f'musttail call preserve_nonecc i64 {f}(ptr %st, ptr null, ptr %tlb, i64 {ic})')}")
+
+        self.aside(off, elsewhere)
+        self.start(on)
+        self.do(f"store i64 {self.let(f'and i64 {pc}, -4096')}, ptr {self.at(PAGE_AT)}")
+        return self.load("ptr", self.at(8, entry))
 
     def function(self, f: Function) -> str:
         self.used.add(f.name)

@@ -6,7 +6,6 @@ A worker that dies or hangs costs the region that it was about; after a few of t
 from __future__ import annotations
 
 import os
-import queue
 import subprocess
 import sys
 import threading
@@ -25,26 +24,47 @@ Done = Callable[[Wanted, Made | None], None]
 
 
 class Service:
-    """`submit` a region; `done` is called in a thread of ours when it is compiled, with None where that failed."""
+    """`submit` a region; `done` is called in a thread of ours when it is compiled, with None where that failed.
 
-    def __init__(self, module: str, features: frozenset[str], done: Done, workers: int | None = None) -> None:
+    `heat` says how often a region's blocks were seen: the hottest is next.
+    """
+
+    def __init__(
+        self,
+        module: str,
+        features: frozenset[str],
+        done: Done,
+        heat: Callable[[Wanted], int] = lambda wanted: 0,
+        workers: int | None = None,
+    ) -> None:
         self.arguments = [sys.executable, "-m", "exuvia.codegen.worker", module, ",".join(sorted(features))]
-        self.done = done
+        self.done, self.heat = done, heat
         self.workers = workers or max(1, min(4, (os.cpu_count() or 2) - 1))
-        self.todo: queue.SimpleQueue[Wanted | None] = queue.SimpleQueue()
+        self.todo: list[Wanted] = []
+        self.change = threading.Condition()
         self.threads: list[threading.Thread] = []
         self.processes: set[subprocess.Popen[bytes]] = set()
         self.deaths = 0
-        self.waiting = 0
         self.closed = False
 
     def submit(self, wanted: Wanted) -> None:
         """Have a region compiled. Workers start when they are first needed."""
-        self.waiting += 1
-        if len(self.threads) < self.workers and self.waiting > len(self.threads):
+        with self.change:
+            self.todo.append(wanted)
+            self.change.notify()
+        if len(self.threads) < min(self.workers, len(self.todo)):
             self.threads.append(threading.Thread(target=self.work, name="regions", daemon=True))
             self.threads[-1].start()
-        self.todo.put(wanted)
+
+    def next(self) -> Wanted | None:
+        """What was seen most often by now; None at the end."""
+        with self.change:
+            self.change.wait_for(lambda: self.todo or self.closed)
+            if self.closed:
+                return None
+            hottest = max(self.todo, key=self.heat)
+            self.todo.remove(hottest)
+            return hottest
 
     def start(self) -> subprocess.Popen[bytes]:
         """A worker of our own package, wherever that lies."""
@@ -58,7 +78,7 @@ class Service:
     def work(self) -> None:
         """One worker's thread."""
         process: subprocess.Popen[bytes] | None = None
-        while (wanted := self.todo.get()) is not None and not self.closed:
+        while (wanted := self.next()) is not None:
             made: Made | None = None
             if self.deaths < DEATHS:
                 try:
@@ -70,7 +90,6 @@ class Service:
                     if process is not None:
                         self.end(process)
                     process = None
-            self.waiting -= 1
             if not self.closed:
                 self.done(wanted, made)
         if process is not None:
@@ -102,9 +121,9 @@ class Service:
 
     def close(self) -> None:
         """Stop all workers."""
-        self.closed = True
-        for _ in self.threads:
-            self.todo.put(None)
+        with self.change:
+            self.closed = True
+            self.change.notify_all()
         for process in list(self.processes):
             process.kill()
         for thread in self.threads:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import cache
 from typing import NamedTuple
 
 from exuvia.codegen.interpreter import is_next, walk_body
@@ -11,7 +12,7 @@ from exuvia.dsl.architecture import Form
 from exuvia.dsl.record import FIELDS
 from exuvia.dsl.state import Layout
 from exuvia.dsl.trace import Place
-from exuvia.dsl.values import Node
+from exuvia.dsl.values import Node, signed
 
 ORDINARY = {"translate", "load", "store", "cas", "when", "rare", "raise", "retry", "loop", "peek", "poke"}  # effects that regions do
 NO, COLD, HOT = range(3)  # flags on entry: set before anything wants them; wanted only where the region is left; read by an instruction
@@ -19,10 +20,11 @@ Unit = tuple[str, int]  # a register as SSA sees it: its file and the slot that 
 
 
 class Record(NamedTuple):
-    """One instruction: its form, and the fields of its record as numbers."""
+    """One instruction: its form, the fields of its record as numbers, and which of them the region reads from the record instead."""
 
     form: Form
     fields: dict[str, int]
+    moving: frozenset[str] = frozenset()
 
 
 def fields_of(record: bytes) -> dict[str, int]:
@@ -30,6 +32,22 @@ def fields_of(record: bytes) -> dict[str, int]:
     return {
         name: int.from_bytes(record[at : at + w // 8], "little", signed=signed) & (1 << 64) - 1 for name, (at, w, signed) in FIELDS.items()
     }
+
+
+def moving(form: Form, fields: dict[str, int], code: bytes) -> dict[str, tuple[int, int]]:
+    """Constants that look like addresses of a kernel, which lies elsewhere after each boot: field -> (place in the code, bytes)."""
+    found = {}
+    for name, sizes in (("imm", (4, 8)), ("disp", (4,))):
+        v = signed(fields[name], 64)
+        if name == "imm" and form.targets:
+            continue
+        if -1 << 31 <= v < -1 << 24:
+            for size in sizes:
+                at = code.rfind((v & (1 << 8 * size) - 1).to_bytes(size, "little"))
+                if at > 0 and (name == "disp" or at + size == len(code)):
+                    found[name] = at, size
+                    break
+    return found
 
 
 @dataclass
@@ -99,6 +117,7 @@ class Registers:
         return place[1] == self.no_index and self.layout.files[place[0]].stride == 1
 
 
+@cache
 def alone(layout: Layout) -> set[str]:
     """The architecture's register files that share no memory with others: those can be kept in SSA values."""
     owners: dict[int, set[str]] = {}

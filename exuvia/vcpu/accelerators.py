@@ -56,8 +56,9 @@ def software(machine: Any, index: int, apic: Any) -> Any:
                     engine.written(vcpu.native.address, address, step)
                     address += step
 
-        service = Service(engine.architecture.module, kind.features, lambda *region: machine.post(lambda: engine.hot.finished(*region)))
-        engine.hot.ask = service.submit
+        hot = engine.hot
+        service = Service(engine.architecture.module, kind.features, lambda *made: machine.post(lambda: hot.finished(*made)), hot.heat)
+        hot.ask = service.submit
         machine.at_end.append(service.close)
         machine.memory.on_change.append(changed)
         ram.on_write.append(written)
