@@ -1,0 +1,151 @@
+"""Formats that keep a disk in clusters found through tables: reading, writing, copy on write and zeroing in terms of three methods.
+
+A format says where things are (`lookup`), gives room (`place`) and makes tables point there (`link`); this file does the rest.
+"""
+
+from abc import abstractmethod
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from exuvia.disk.format import Format
+from exuvia.disk.node import CHUNK, ZEROS, Extent, Kind, Node
+from exuvia.disk.vector import Vector
+
+
+class Room(NamedTuple):
+    """`length` bytes at `host` of `file`. `clear`: they read as zeros already."""
+
+    host: int
+    length: int
+    clear: bool
+    file: Node
+
+
+class Clustered(Format):
+    """`cluster` is the unit of allocation in bytes, set by `open` (for a format with subclusters, theirs)."""
+
+    cluster: int
+
+    @abstractmethod
+    def lookup(self, offset: int, length: int) -> Extent:
+        """The first extent of [offset, offset+length): as long as one kind lies together. Raises ImageError where tables lie."""
+
+    def unpack(self, offset: int, length: int) -> bytes:
+        """The content of a COMPRESSED extent's bytes."""
+        raise NotImplementedError
+
+    def extents(self, offset: int, length: int) -> Iterator[Extent]:
+        while length:
+            with self.lock:
+                extent = self.lookup(offset, length)
+            yield extent
+            offset += extent.length
+            length -= extent.length
+
+    def readv(self, offset: int, into: Vector) -> None:
+        at = 0
+        for extent in self.extents(offset, into.length):
+            part = into.slice(at, extent.length)
+            if extent.kind is Kind.DATA:
+                assert extent.host is not None
+                (extent.file or self.file).readv(extent.host, part)
+            elif extent.kind is Kind.COMPRESSED:
+                part.scatter(self.unpack(offset + at, extent.length))
+            elif extent.kind is Kind.ABSENT and self.backing is not None:
+                self._read_backing(offset + at, part)
+            else:
+                part.clear()
+            at += extent.length
+
+    def _read_backing(self, offset: int, into: Vector) -> None:
+        """The backing image may be shorter: what it lacks reads as zeros."""
+        assert self.backing is not None
+        there = max(0, min(into.length, self.backing.size - offset))
+        if there:
+            self.backing.readv(offset, into.slice(0, there))
+        if there < into.length:
+            into.slice(there, into.length - there).clear()
+
+
+class Writable(Clustered):
+    """A clustered format that can be written: one writer at a time makes clusters, any number write into those that are."""
+
+    @abstractmethod
+    def place(self, offset: int, length: int) -> Room:
+        """Room for new content of whole clusters from `offset` on, maybe for fewer bytes than `length`. Tables do not point there yet.
+
+        Called with `lock` held, for what `lookup` does not call unfrozen DATA.
+        """
+
+    @abstractmethod
+    def link(self, offset: int, room: Room) -> None:
+        """The room's content was written: tables point there now, and what they pointed to is given up. Called with `lock` held."""
+
+    def erase(self, offset: int, length: int, unmap: bool) -> bool:
+        """Make whole clusters read as zeros by tables alone; False where the format has no way. Called with `lock` held."""
+        return False
+
+    def writev(self, offset: int, data: Vector) -> None:
+        at = 0
+        while at < data.length:
+            with self.lock:
+                extent = self.lookup(offset + at, data.length - at)
+            if extent.kind is Kind.DATA and not extent.frozen:
+                assert extent.host is not None
+                (extent.file or self.file).writev(extent.host, data.slice(at, extent.length))
+                at += extent.length
+            else:
+                with self.placing:
+                    at += self._write_new(offset + at, data.slice(at, extent.length))
+
+    def _write_new(self, offset: int, data: Vector) -> int:
+        """Write into clusters that have no room of their own yet; the number of bytes of `data` that were taken."""
+        with self.lock:
+            extent = self.lookup(offset, data.length)  # somebody may have been faster
+            if extent.kind is Kind.DATA and not extent.frozen:
+                return 0
+            first = offset - offset % self.cluster
+            end = offset + extent.length
+            room = self.place(first, end - first + -end % self.cluster)
+        head = offset - first
+        count = min(extent.length, room.length - head)
+        tail = room.length - head - count
+        before = self._old(first, head, room, extent)
+        behind = self._old(offset + count, tail, room, extent)
+        pieces = Vector((*before, *data.slice(0, count), *behind))
+        room.file.writev(room.host + (0 if before else head), pieces)
+        with self.lock:
+            self.link(first, room)
+        return count
+
+    def _old(self, offset: int, length: int, room: Room, extent: Extent) -> list[memoryview]:
+        """What stands beside new data in its cluster; nothing where the room has it already."""
+        if not length:
+            return []
+        if extent.kind is Kind.ZERO or (extent.kind is Kind.ABSENT and (self.backing is None or offset >= self.backing.size)):
+            return [] if room.clear else [memoryview(ZEROS)[:length]] if length <= CHUNK else [memoryview(bytes(length))]
+        buffer = bytearray(length)
+        there = max(0, min(length, self.size - offset))  # the last cluster may reach past the end
+        self.readv(offset, Vector((memoryview(buffer)[:there],)))
+        return [memoryview(buffer)]
+
+    def zero(self, offset: int, length: int, unmap: bool = True) -> None:
+        end = offset + length
+        first = offset + -offset % self.cluster
+        last = end if end == self.size else end - end % self.cluster
+        if first < last:
+            with self.placing, self.lock:
+                erased = self.erase(first, last - first, unmap)
+            if erased:
+                self._write_zeros(offset, first - offset)
+                self._write_zeros(last, end - last)
+                return
+        self._write_zeros(offset, length)
+
+    def _write_zeros(self, offset: int, length: int) -> None:
+        """Write zeros where something else reads, and no more than that."""
+        for extent in list(self.extents(offset, length)):
+            silent = extent.kind is Kind.ABSENT and (self.backing is None or offset >= self.backing.size)
+            if extent.kind is not Kind.ZERO and not silent:
+                Node.zero(self, offset, extent.length)
+            offset += extent.length

@@ -1,0 +1,1 @@
+"""Nodes that change how another node is used, not what it holds."""

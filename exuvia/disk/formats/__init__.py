@@ -1,0 +1,1 @@
+"""Image formats, one file or folder each: a file here is its registration."""

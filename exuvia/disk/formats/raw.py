@@ -1,0 +1,80 @@
+"""raw: the file's bytes are the disk's bytes, or a window of them (options `offset` and `size`)."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from exuvia.disk.format import Format, Measure, Opener
+from exuvia.disk.node import Extent, Kind, Node
+from exuvia.disk.options import Option
+from exuvia.disk.vector import Vector
+from exuvia.support.errors import UserError
+
+SECTOR = 512
+
+
+class Raw(Format):
+    """Everything is the file's own business."""
+
+    name = "raw"
+    suffixes = (".img", ".raw", ".iso")
+    OPTIONS = (
+        Option("offset", "size", 0, "where in the file the disk begins"),
+        Option("size", "size", None, "how much of the file it is"),
+    )
+    CREATE = (Option("preallocation", ("off", "falloc", "full"), "off", "Preallocation mode (allowed values: off, falloc, full)"),)
+
+    @classmethod
+    def probe(cls, head: bytes, filename: str) -> int:
+        """Anything is raw when it is nothing else."""
+        return 1
+
+    @classmethod
+    def create(cls, file: Node, size: int, options: dict[str, Any], opener: Opener | None = None) -> None:
+        preallocate = getattr(file, "preallocate", None)
+        if options["preallocation"] == "off" or preallocate is None:
+            file.resize(size)
+        else:
+            preallocate(size, options["preallocation"])
+
+    @classmethod
+    def measure(cls, size: int, options: dict[str, Any], source: Node | None) -> Measure:
+        return Measure(size, size)
+
+    def open(self) -> None:
+        self.start: int = self.options.get("offset") or 0
+        limit: int | None = self.options.get("size")
+        there = self.file.size - self.start
+        if there < 0 or (limit is not None and limit > there):
+            raise UserError(f"{self.filename}: the file has {self.file.size} bytes, fewer than options offset and size of raw say")
+        self.limit = limit
+
+    @property
+    def size(self) -> int:  # type: ignore[override]
+        """The file may grow under us, as a log or a device does."""
+        return self.file.size - self.start if self.limit is None else self.limit
+
+    def readv(self, offset: int, into: Vector) -> None:
+        self.file.readv(self.start + offset, into)
+
+    def writev(self, offset: int, data: Vector) -> None:
+        self.file.writev(self.start + offset, data)
+
+    def zero(self, offset: int, length: int, unmap: bool = True) -> None:
+        self.file.zero(self.start + offset, length, unmap)
+
+    def discard(self, offset: int, length: int) -> None:
+        self.file.discard(self.start + offset, length)
+
+    def resize(self, size: int) -> None:
+        if self.limit is not None or self.start:
+            raise UserError(f"{self.filename}: a window of a file cannot be resized")
+        self.file.resize(size)
+
+    def flush(self) -> None:
+        self.file.flush()
+
+    def extents(self, offset: int, length: int) -> Iterator[Extent]:
+        for extent in self.file.extents(self.start + offset, length):
+            kind = Kind.ZERO if extent.kind is Kind.ABSENT else extent.kind
+            yield Extent(kind, extent.length, self.start + offset, self.file)
+            offset += extent.length

@@ -1,0 +1,165 @@
+"""From a description to open nodes. A description is QMP's BlockdevOptions as a dict; a file name or `json:{…}` is a short form of one.
+
+{"driver": "qcow2", "file": {"driver": "file", "filename": "disk.qcow2"}}
+"""
+
+import json
+import os
+from collections.abc import Mapping
+from typing import Any, cast
+
+from exuvia.disk.format import Format
+from exuvia.disk.node import ImageError, Node
+from exuvia.disk.options import values
+from exuvia.support.errors import UserError
+from exuvia.support.registry import Registry
+
+FORMATS: Registry[Format] = Registry("exuvia.disk.formats", Format, "format")
+PROTOCOLS: Registry[Node] = Registry("exuvia.disk.protocols", Node, "protocol")
+FILTERS: Registry[Node] = Registry("exuvia.disk.filters", Node, "filter")
+HEAD = 64 << 10  # bytes of a file that probing sees
+DEEPEST = 200  # images in a chain of backing files
+Description = Mapping[str, Any]
+
+
+def describe(name: str) -> dict[str, Any]:
+    """The description of what a file name, a URL (`nbd://…`), `json:{…}` or `PROTOCOL:…` names. Raises UserError."""
+    if name.startswith("json:"):
+        try:
+            found = json.loads(name[5:])
+        except ValueError as error:
+            raise UserError(f"'{name}' is not JSON: {error}") from None
+        if not isinstance(found, dict):
+            raise UserError(f"'{name}' is not a JSON object")
+        return _nested(found)
+    scheme, colon, rest = name.partition(":")
+    if colon and "/" not in scheme and scheme != "file":
+        for protocol in PROTOCOLS.values():
+            if scheme in getattr(protocol, "schemes", ()):
+                return cast(dict[str, Any], protocol.describe(name))  # type: ignore[attr-defined]
+        raise UserError(f"Could not open '{name}': Unknown protocol '{scheme}' (write ./{name} for a file of that name)")
+    path = rest if colon and scheme == "file" else name
+    try:
+        device = os.stat(path).st_mode & 0o170000 == 0o060000
+    except (OSError, ValueError):
+        device = False
+    return {"driver": "host_device" if device else "file", "filename": path}
+
+
+def _nested(flat: Mapping[str, Any]) -> dict[str, Any]:
+    """`file.filename` and the like as dicts in dicts."""
+    result: dict[str, Any] = {}
+    for key, value in flat.items():
+        inner, *path = reversed(key.split("."))
+        place = result
+        for part in reversed(path):
+            place = place.setdefault(part, {})
+            if not isinstance(place, dict):
+                raise UserError(f"'{key}' says more of '{part}', which has a value already")
+        place[inner] = _nested(value) if isinstance(value, Mapping) else value
+    return result
+
+
+def nested(pairs: Mapping[str, Any]) -> dict[str, Any]:
+    """The description that `driver=qcow2,file.filename=x` (--image-opts, -drive) means, of its pairs."""
+    return _nested(pairs)
+
+
+def open_protocol(description: Description | str, *, writable: bool = False, share: bool = False, create: bool = False) -> Node:
+    """The node that holds an image's bytes. `create` makes the file where there is none."""
+    said = dict(describe(description) if isinstance(description, str) else description)
+    said = {key: value for key, value in said.items() if key not in COMMON}
+    driver = PROTOCOLS[said.pop("driver")]
+    given = {key: value for key, value in values(driver.OPTIONS, said, f"protocol {driver.name}").items() if value is not None}
+    extra = {"create": True} if create else {}
+    return cast(Node, cast(Any, driver)(**given, writable=writable, share=share, **extra))  # each driver has its own keywords
+
+
+COMMON = (
+    "node-name",
+    "cache",
+    "read-only",
+    "auto-read-only",
+    "detect-zeroes",
+    "force-share",
+)  # of every node; what runs the graph looks at them
+
+
+def probe(file: Node) -> type[Format]:
+    """The format that the file's first bytes and name suggest; raw where none does."""
+    head = file.read(0, min(HEAD, file.size))
+    return max(FORMATS.values(), key=lambda each: each.probe(head, file.filename))
+
+
+def open_image(
+    image: Description | str, format: str | None = None, *, writable: bool = False, share: bool = False, chain: bool = True, _depth: int = 0
+) -> Format:
+    """The image with everything under it. `format` None probes; `chain` False leaves its backing image out. Raises UserError."""
+    said = dict(describe(image) if isinstance(image, str) else image)
+    if said.get("read-only") in (True, "on"):
+        writable = False
+    share = share or said.get("force-share") in (True, "on")
+    name = said.get("driver")
+    below: Any = None
+    if name is None and "file" not in said and "filename" in said:
+        said["driver"] = name = describe(said["filename"])["driver"]
+    if name is not None and name in PROTOCOLS:
+        below, said = said, {}
+    elif "file" in said:
+        below = said.pop("file")
+        said.pop("driver", None)
+        format = name or format
+    else:
+        raise UserError(f"a description of driver '{name}' has no file")
+    file = (
+        open_protocol(below, writable=writable, share=share)
+        if not isinstance(below, Mapping) or below.get("driver", "file") in PROTOCOLS
+        else open_image(below, writable=writable, share=share, chain=chain, _depth=_depth)
+    )
+    try:
+        kind = FORMATS[format] if format else probe(file)
+        backing = said.pop("backing", "")
+        own = {key: value for key, value in said.items() if key not in COMMON}
+        given = {key: value for key, value in values(kind.OPTIONS, own, f"format {kind.name}").items() if value is not None}
+
+        def opener(other: str, to_write: bool) -> Node:
+            return open_protocol(
+                beside(file.filename, other),
+                writable=to_write,
+                share=share,
+                create=to_write and not os.path.lexists(beside(file.filename, other)),
+            )
+
+        node = kind(file, writable=writable, opener=opener, **given)
+    except BaseException:
+        file.close()
+        raise
+    try:
+        if chain and backing is not None:
+            _open_backing(node, backing, share, _depth)
+    except BaseException:
+        node.close()
+        raise
+    return node
+
+
+def _open_backing(node: Format, said: Any, share: bool, depth: int) -> None:
+    """Open what the image stands on: as `said`, or as is written inside."""
+    if depth >= DEEPEST:
+        raise ImageError(f"{node.filename}: more than {DEEPEST} images stand on one another, is there a circle?")
+    try:
+        if isinstance(said, Mapping):
+            node.backing = open_image(said, share=share, _depth=depth + 1)
+        elif said or node.backing_file:
+            name = said or beside(node.filename, cast(str, node.backing_file))
+            node.backing = open_image(name, None if said else node.backing_format, share=share, _depth=depth + 1)
+    except UserError as error:
+        raise ImageError(f"{node.filename}: Could not open backing file: {error}") from None
+
+
+def beside(filename: str, other: str) -> str:
+    """How `other`, written inside `filename`, is reached from here: relative names are relative to the image's folder."""
+    if os.path.isabs(other) or ":" in other.split("/")[0]:
+        return other
+    folder, _, _ = filename.rpartition("/")
+    return f"{folder}/{other}" if folder else other

@@ -1,0 +1,89 @@
+"""A write-back cache of an image's tables, and the order in which they reach the disk.
+
+A table must not point to what is not there after a power cut. So a cache can be told `after(other)`: nothing that is dirty in it reaches
+the file before what `other` holds is safe there. Memory is bounded: the oldest pages go, written first where they are dirty.
+"""
+
+from collections import OrderedDict
+
+from exuvia.disk.node import Node
+
+
+class Pages:
+    """Pages of `size` bytes of `file`, `limit` of them at most. Not thread-safe: the format's lock guards it."""
+
+    def __init__(self, file: Node, size: int, limit: int) -> None:
+        self.file, self.size, self.limit = file, size, max(limit, 2)
+        self._pages: OrderedDict[int, bytearray] = OrderedDict()
+        self._dirty: set[int] = set()
+        self._after: Pages | None = None
+        self._barrier = False
+
+    def page(self, offset: int) -> bytearray:
+        """The page at `offset` of the file, to be read, or changed before `dirty(offset)`; use it before asking for the next."""
+        page = self._pages.get(offset)
+        if page is None:
+            self._make_room()
+            page = bytearray(self.file.read(offset, self.size))
+            self._pages[offset] = page
+        else:
+            self._pages.move_to_end(offset)
+        return page
+
+    def fresh(self, offset: int, content: bytes | None = None) -> bytearray:
+        """A page that is not read from the file, zeros unless `content` is given; dirty."""
+        if offset not in self._pages:
+            self._make_room()
+        page = bytearray(content) if content is not None else bytearray(self.size)
+        self._pages[offset] = page
+        self._pages.move_to_end(offset)
+        self._dirty.add(offset)
+        return page
+
+    def dirty(self, offset: int) -> None:
+        """The page at `offset` was changed."""
+        self._dirty.add(offset)
+
+    def after(self, other: "Pages") -> None:
+        """Dirty pages reach the file only after `other`'s have, and are safe there. What waits the other way round is written first."""
+        if other._after is self:
+            other.write()
+        if self._after is not other:
+            if self._after is not None:
+                self.write()
+            self._after = other
+
+    def after_data(self) -> None:
+        """Dirty pages reach the file only after a flush of it."""
+        self._barrier = True
+
+    def write(self) -> None:
+        """Give every dirty page to the file, what it depends on first. A flush of the file makes them safe."""
+        if not self._dirty:
+            return
+        if self._after is not None:
+            first, self._after = self._after, None
+            first.write()
+            self._barrier = True
+        if self._barrier:
+            self.file.flush()
+            self._barrier = False
+        for offset in sorted(self._dirty):
+            self.file.write(offset, self._pages[offset])
+            self._dirty.discard(offset)
+
+    def forget(self, offset: int | None = None) -> None:
+        """Drop one page, or all, with their changes: their place has another use now."""
+        if offset is None:
+            self._pages.clear()
+            self._dirty.clear()
+        else:
+            self._pages.pop(offset, None)
+            self._dirty.discard(offset)
+
+    def _make_room(self) -> None:
+        while len(self._pages) >= self.limit:
+            oldest = next(iter(self._pages))
+            if oldest in self._dirty:
+                self.write()
+            self._pages.pop(oldest)

@@ -1,0 +1,1 @@
+"""Where bytes lie: files, sockets, servers. A file here is its registration."""

@@ -1,0 +1,198 @@
+"""file: a regular file of the host, with the byte-range locks that QEMU takes, so that the two keep each other out.
+
+The locks are open file description locks on single bytes: 100+n says "I use permission n", 200+n "I do not share permission n" (QEMU, docs/
+devel and `qemu-img --help` on -U; permissions in the order consistent read, write, write unchanged, resize).
+"""
+
+import errno
+import fcntl
+import os
+import stat
+import struct
+from collections.abc import Iterator
+from typing import Any
+
+from exuvia.disk.node import CHUNK, ZEROS, Extent, ImageError, Kind, Node
+from exuvia.disk.options import Option
+from exuvia.disk.vector import Vector
+from exuvia.support.errors import UserError
+
+READ, WRITE, RESIZE = 0, 1, 3  # permissions, as the number of their lock's byte
+NAMES = {READ: "consistent read", WRITE: "write", RESIZE: "resize"}
+USES, REFUSES = 100, 200
+IOV_MAX = 1024
+FALLOC_KEEP_SIZE, FALLOC_PUNCH_HOLE, FALLOC_ZERO_RANGE = 1, 2, 16
+_FLOCK = struct.Struct("hhqqi4x")  # struct flock of 64-bit Linux
+_NO_SUCH = {errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL, errno.ENODEV}
+
+
+class File(Node):
+    """A file opened for reading, or for writing too. `share` takes no part in locking (-U). Raises UserError when it cannot be opened."""
+
+    name = "file"
+    OPTIONS = (
+        Option("filename", str, None, "the file's path"),
+        Option("locking", ("auto", "on", "off"), "auto", "keep other writers out"),
+        Option("discard", ("ignore", "unmap"), "unmap", "whether discarded bytes give up their room"),
+    )
+
+    def __init__(
+        self,
+        filename: str,
+        *,
+        writable: bool = False,
+        share: bool = False,
+        locking: str = "auto",
+        discard: str = "unmap",
+        create: bool = False,
+    ) -> None:
+        self.filename, self.writable, self.gives_room = filename, writable, discard == "unmap"
+        flags = (os.O_RDWR if writable else os.O_RDONLY) | os.O_CLOEXEC | (os.O_CREAT if create else 0)
+        try:
+            self.fd = os.open(filename, flags, 0o644)
+        except (OSError, ValueError) as error:
+            raise UserError(f"Could not open '{filename}': {getattr(error, 'strerror', None) or error}") from None
+        try:
+            self.check_kind(os.fstat(self.fd))
+            if locking != "off":
+                self.lock({READ, WRITE, RESIZE} if writable else {READ}, set() if share else {WRITE, RESIZE})
+        except BaseException:
+            os.close(self.fd)
+            raise
+        self.punches = True
+
+    def check_kind(self, status: os.stat_result) -> None:
+        """Refuse what is no regular file."""
+        if stat.S_ISDIR(status.st_mode):
+            raise UserError(f"Could not open '{self.filename}': Is a directory")
+        if not stat.S_ISREG(status.st_mode):
+            raise UserError(f"Could not open '{self.filename}': A regular file was expected, give host_device for a device")
+
+    def lock(self, uses: set[int], refuses: set[int]) -> None:
+        """Announce what is used and what is not shared, then look for somebody who minds."""
+        try:
+            for byte in (*(USES + each for each in uses), *(REFUSES + each for each in refuses)):
+                fcntl.fcntl(self.fd, fcntl.F_OFD_SETLK, _FLOCK.pack(fcntl.F_RDLCK, os.SEEK_SET, byte, 1, 0))
+            for each in sorted(uses):
+                self._conflict(REFUSES + each, f'Failed to get "{NAMES[each]}" lock')
+            for each in sorted(refuses):
+                self._conflict(USES + each, f'Failed to get shared "{NAMES[each]}" lock')
+        except OSError as error:
+            if error.errno not in _NO_SUCH | {errno.ENOLCK, errno.EACCES, errno.EAGAIN}:
+                raise
+
+    def _conflict(self, byte: int, text: str) -> None:
+        answer = fcntl.fcntl(self.fd, fcntl.F_OFD_GETLK, _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, byte, 1, 0))
+        if _FLOCK.unpack(answer)[0] != fcntl.F_UNLCK:
+            raise ImageError(f"Could not open '{self.filename}': {text}\nIs another process using the image [{self.filename}]?")
+
+    @property
+    def size(self) -> int:  # type: ignore[override]
+        """As the host has it now."""
+        return os.fstat(self.fd).st_size
+
+    def read(self, offset: int, length: int) -> bytes:
+        data = os.pread(self.fd, length, offset)
+        if len(data) == length:
+            return data
+        return super().read(offset, length)
+
+    def readv(self, offset: int, into: Vector) -> None:
+        left = into
+        while left.length:
+            count = os.preadv(self.fd, left.parts[:IOV_MAX], offset)
+            if not count:
+                left.clear()
+                return
+            offset += count
+            left = left.slice(count, left.length - count)
+
+    def writev(self, offset: int, data: Vector) -> None:
+        left = data
+        while left.length:
+            count = os.pwritev(self.fd, left.parts[:IOV_MAX], offset)
+            offset += count
+            left = left.slice(count, left.length - count)
+
+    def zero(self, offset: int, length: int, unmap: bool = True) -> None:
+        end = offset + length
+        if end > self.size:
+            os.ftruncate(self.fd, end)
+        if not self._allocate(FALLOC_PUNCH_HOLE if unmap and self.gives_room else FALLOC_ZERO_RANGE, offset, length):
+            while offset < end:
+                offset += os.pwrite(self.fd, memoryview(ZEROS)[: min(end - offset, CHUNK)], offset)
+
+    def discard(self, offset: int, length: int) -> None:
+        if self.gives_room:
+            self._allocate(FALLOC_PUNCH_HOLE, offset, min(length, self.size - offset))
+
+    def _allocate(self, mode: int, offset: int, length: int) -> bool:
+        """fallocate(2) with a mode; False where the file system has no such thing."""
+        if not self.punches or length <= 0:
+            return length <= 0
+        if _libc().fallocate(self.fd, mode | FALLOC_KEEP_SIZE, offset, length) == 0:
+            return True
+        import ctypes
+
+        number = ctypes.get_errno()
+        if number not in _NO_SUCH:
+            raise OSError(number, os.strerror(number), self.filename)
+        self.punches = mode != FALLOC_PUNCH_HOLE
+        return False
+
+    def preallocate(self, size: int, mode: str) -> None:
+        """Become `size` bytes long with room on the disk: `falloc` reserves it, `full` writes zeros."""
+        old = self.size
+        if size <= old:
+            return
+        if mode == "falloc":
+            os.posix_fallocate(self.fd, old, size - old)
+        else:
+            os.ftruncate(self.fd, size)
+            while old < size:
+                old += os.pwrite(self.fd, memoryview(ZEROS)[: min(size - old, CHUNK)], old)
+
+    def resize(self, size: int) -> None:
+        os.ftruncate(self.fd, size)
+
+    def flush(self) -> None:
+        if self.writable:
+            os.fdatasync(self.fd)
+
+    def extents(self, offset: int, length: int) -> Iterator[Extent]:
+        """Holes that the file system knows are ABSENT."""
+        end = offset + length
+        while offset < end:
+            try:
+                data = min(os.lseek(self.fd, offset, os.SEEK_DATA), end)
+            except OSError as error:
+                if error.errno not in _NO_SUCH | {errno.ENXIO}:
+                    raise
+                data = end if error.errno == errno.ENXIO else offset
+            if data > offset:
+                yield Extent(Kind.ABSENT, data - offset, offset, self)
+            if data < end:
+                try:
+                    hole = min(os.lseek(self.fd, data, os.SEEK_HOLE), end)
+                except OSError:
+                    hole = end
+                yield Extent(Kind.DATA, hole - data, data, self)
+                data = hole
+            offset = data
+
+    def allocated(self) -> int:
+        """Bytes of the host's disk that it takes."""
+        return os.fstat(self.fd).st_blocks * 512
+
+    def close(self) -> None:
+        if self.fd >= 0:
+            os.close(self.fd)
+            self.fd = -1
+
+
+def _libc() -> Any:
+    import ctypes
+
+    library = ctypes.CDLL(None, use_errno=True)
+    library.fallocate.argtypes = [ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64]
+    return library
