@@ -1,8 +1,8 @@
 """Compiled regions: hot blocks of one page as one native function, guest registers in SSA values.
 
-A region has a handler's signature and stands in the first word of its entries' heads. Registers are written through to the state as they
-are produced and read from SSA values; flags stay a rule and its arguments until somebody wants them. Whatever is not usual (a TLB miss, a
-fault, an instruction with effects of its own) goes to the record of that instruction: the interpreter does it, with an exact state.
+A region has a handler's signature and stands in the first word of its entries' heads. Registers are SSA values, written to the state
+before the region can be left; flags stay a rule and its arguments until somebody wants them. Whatever is not usual (a TLB miss, a fault, an
+instruction with effects of its own) goes to the record of that instruction: the interpreter does it, with an exact state.
 
 Passes, in order: `connect` (where blocks lead), `liveness` (which registers and flags a block wants), then the text.
 """
