@@ -1,9 +1,10 @@
-"""CPU seconds to a shell prompt on the serial console: Exuvia and QEMU TCG in turn in one run, medians over rounds.
+"""Boots to a shell prompt on the serial console: Exuvia, its interpreter alone, and QEMU TCG in turn in one run, medians over rounds.
 
     .venv/bin/python benchmarks/boot.py [--rounds 3] [--guest alpine ...] [--output FOLDER]
 
-Exuvia's very first run, with an empty store of generated code, is measured once and apart; the rounds have a filled one.
-Writes boot.json and boot.svg. Seconds are user and system time of all processes of the emulator; memory is their largest resident set.
+Before the rounds Exuvia boots each guest with an empty store of generated code, then with handlers but no regions, and then until the
+store has settled; those are reported apart. Writes boot.json and boot.svg. CPU seconds are user and system time of all processes of the
+emulator; memory is the sum of their largest resident sets.
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ from exuvia.guests.catalog import guest
 GUESTS = ("alpine", "debian-amd64", "debian-i386")
 PROMPT = b" # "
 TIMEOUT = 600.0
+SETTLING = 3
+"""Boots that fill the store, after which few new regions are found."""
 
 
 def command(emulator: list[str], name: str, memory: int) -> list[str]:
@@ -33,17 +36,8 @@ def command(emulator: list[str], name: str, memory: int) -> list[str]:
     files = cache.find(guest(name))
     if files is None:
         raise Failure(f"{name} is not in the cache; fetch it with: exuvia guests fetch {name}")
-    options = ["-m", str(memory), "-display", "none", "-serial", "stdio", "-no-reboot"]
-    return [
-        *emulator,
-        "-kernel",
-        str(files["kernel"]),
-        "-initrd",
-        str(files["initrd"]),
-        "-append",
-        "rdinit=/bin/sh console=ttyS0",
-        *options,
-    ]
+    kernel = ["-kernel", str(files["kernel"]), "-initrd", str(files["initrd"]), "-append", "rdinit=/bin/sh console=ttyS0"]
+    return [*emulator, *kernel, "-m", str(memory), "-display", "none", "-serial", "stdio", "-no-reboot"]
 
 
 def main() -> int:
@@ -51,54 +45,73 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--guest", nargs="+", default=GUESTS)
-    parser.add_argument("--only", choices=sorted(emulators()), help="just one of the emulators")
+    parser.add_argument("--only", nargs="+", choices=sorted(emulators()), help="some of the emulators")
     parser.add_argument("--memory", type=int, default=512, help="MiB of guest memory")
     parser.add_argument("--output", type=Path, default=Path("."))
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as store:
-        chosen = {n: ["env", f"XDG_CACHE_HOME={store}", *c] for n, c in emulators().items() if args.only in (None, n)}
-        return measure(args, chosen, Path(store))
+        chosen = {n: ["env", f"XDG_CACHE_HOME={store}", *c] for n, c in emulators().items() if n in (args.only or emulators())}
+        return Boots(args, chosen, Path(store)).run()
 
 
-def measure(args: argparse.Namespace, chosen: dict[str, list[str]], store: Path) -> int:
-    """The first runs, the rounds, the files; 1 if a boot failed."""
-    runs: dict[str, dict[str, list[Cost]]] = {g: {e: [] for e in chosen} for g in args.guest}
-    first: dict[str, float] = {}
-    status = 0
-    for name in args.guest if "exuvia" in chosen else ():
-        shutil.rmtree(store / "exuvia", ignore_errors=True)
+class Boots:
+    """Runs and what they cost: guest -> what was run -> costs."""
+
+    def __init__(self, args: argparse.Namespace, chosen: dict[str, list[str]], store: Path) -> None:
+        self.args, self.chosen, self.store = args, chosen, store
+        self.costs: dict[str, dict[str, list[Cost]]] = {g: {} for g in args.guest}
+        self.status = 0
+
+    def boot(self, name: str, emulator: str, label: str) -> None:
+        """One boot, told and kept under `label`."""
         try:
-            first[name] = until(command(chosen["exuvia"], name, args.memory), PROMPT, TIMEOUT).cpu
+            cost = until(command(self.chosen[emulator], name, self.args.memory), PROMPT, TIMEOUT)
         except Failure as failure:
             print(f"{name}: {failure}", file=sys.stderr)
-            status = 1
-            continue
-        print(f"first {name:<13} exuvia  {first[name]:7.2f} s CPU", flush=True)
-        until(command(chosen["exuvia"], name, args.memory), PROMPT, TIMEOUT)
-    for turn in range(args.rounds):
-        for name in args.guest:
-            for emulator, start in chosen.items():
-                try:
-                    cost = until(command(start, name, args.memory), PROMPT, TIMEOUT)
-                except Failure as failure:
-                    print(f"{name}: {failure}", file=sys.stderr)
-                    status = 1
-                    continue
-                runs[name][emulator].append(cost)
-                label = f"{turn + 1}/{args.rounds} {name:<13} {emulator:<7}"
-                print(f"{label} {cost.cpu:7.2f} s CPU {cost.wall:7.2f} s {cost.resident / 1e6:6.0f} MB", flush=True)
-    medians = {g: {e: round(statistics.median(c.cpu for c in costs), 3) for e, costs in row.items() if costs} for g, row in runs.items()}
-    resident = {g: {e: max(c.resident for c in costs) for e, costs in row.items() if costs} for g, row in runs.items()}
-    args.output.mkdir(parents=True, exist_ok=True)
-    each = {g: {e: [c.cpu for c in costs] for e, costs in row.items()} for g, row in runs.items()}
-    (args.output / "boot.json").write_text(
-        json.dumps({"cpu_seconds": medians, "first_run": first, "resident_bytes": resident, "runs": each}, indent=1) + "\n"
-    )
-    bars(args.output / "boot.svg", "Boot to a shell", "CPU seconds, less is better", medians)
-    for name, row in medians.items():
-        ratio = f"  {row['exuvia'] / row['qemu']:.2f} times QEMU" if {"exuvia", "qemu"} <= row.keys() else ""
-        print(f"{name:<13} " + "  ".join(f"{e} {v:.2f} s" for e, v in row.items()) + ratio)
-    return status
+            self.status = 1
+            return
+        self.costs[name].setdefault(label, []).append(cost)
+        print(f"{name:<13} {label:<14} {cost.cpu:7.2f} s CPU {cost.wall:7.2f} s {cost.resident / 1e6:6.0f} MB", flush=True)
+
+    def fill(self, name: str) -> None:
+        """The first boots of Exuvia: nothing kept, handlers kept, then until few new regions are found."""
+        shutil.rmtree(self.store / "exuvia", ignore_errors=True)
+        self.boot(name, "exuvia", "first run")
+        for folder in (self.store / "exuvia").rglob("*.regions"):
+            shutil.rmtree(folder)
+        self.boot(name, "exuvia", "no regions")
+        for _ in range(SETTLING):
+            self.boot(name, "exuvia", "filling")
+
+    def run(self) -> int:
+        """All boots, the files; 1 if a boot failed."""
+        for name in self.args.guest:
+            if "exuvia" in self.chosen:
+                self.fill(name)
+            for _ in range(self.args.rounds):
+                for emulator in self.chosen:
+                    self.boot(name, emulator, emulator)
+        self.args.output.mkdir(parents=True, exist_ok=True)
+        each = {g: {e: [vars(c) for c in costs] for e, costs in row.items()} for g, row in self.costs.items()}
+        medians = {unit: self.medians(unit) for unit in ("cpu", "wall", "resident")}
+        (self.args.output / "boot.json").write_text(json.dumps({"medians": medians, "runs": each}, indent=1) + "\n")
+        shown = {g: {e: v for e, v in row.items() if e in self.chosen} for g, row in medians["cpu"].items()}
+        bars(self.args.output / "boot.svg", "Boot to a shell", "CPU seconds, less is better", shown)
+        for name in self.args.guest:
+            for label, cpu in medians["cpu"][name].items():
+                wall, peer = medians["wall"][name][label], self.costs[name].get("qemu")
+                times = (
+                    f"{cpu / medians['cpu'][name]['qemu']:.2f} and {wall / medians['wall'][name]['qemu']:.2f} times QEMU" if peer else ""
+                )
+                print(f"{name:<13} {label:<14} {cpu:7.2f} s CPU {wall:7.2f} s  {times}")
+        return self.status
+
+    def medians(self, unit: str) -> dict[str, dict[str, float]]:
+        """Of one of a cost's numbers."""
+        return {
+            g: {e: round(statistics.median(getattr(c, unit) for c in costs), 3) for e, costs in row.items()}
+            for g, row in self.costs.items()
+        }
 
 
 if __name__ == "__main__":

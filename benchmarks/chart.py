@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from html import escape
 from pathlib import Path
 
-COLOURS = {"exuvia": "#2b7a78", "qemu": "#e08e45"}
+COLOURS = {"exuvia": "#2b7a78", "interpreter": "#8fbcbb", "qemu": "#e08e45"}
 BAR, GAP, LEFT, WIDTH = 16, 14, 150, 460
 """Pixels: a bar's height, the space between groups, the labels' width, the longest bar."""
 

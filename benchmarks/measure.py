@@ -33,9 +33,9 @@ class Failure(Exception):
 
 
 def emulators() -> dict[str, list[str]]:
-    """The commands to compare, by name: those that are installed."""
+    """The commands to compare, by name: those that are installed. `interpreter` is Exuvia without compiled regions."""
     ours = Path(sys.executable).with_name("exuvia-system-x86_64")
-    found = {"exuvia": [str(ours)]} if ours.exists() else {}
+    found = {"exuvia": [str(ours)], "interpreter": [str(ours), "-accel", "software,regions=off"]} if ours.exists() else {}
     if qemu := shutil.which("qemu-system-x86_64"):
         found["qemu"] = [qemu, "-accel", "tcg"]
     return found

@@ -9,6 +9,7 @@ from weakref import WeakKeyDictionary
 from exuvia.support.errors import UserError
 
 _engines: WeakKeyDictionary[Any, Any] = WeakKeyDictionary()
+NEVER = 1 << 31  # samples of a block before it is compiled
 SOFTWARE = ("software", "tcg")  # the second is what QEMU's users type
 
 
@@ -35,6 +36,7 @@ def software(machine: Any, index: int, apic: Any) -> Any:
         kind = model(config.cpu, [("+" if on else "-") + name for name, on in config.cpu_features])
     except UnknownName as error:
         raise UserError(f"-cpu {config.cpu}: {error}") from None
+    regions = dict(config.accel_options).get("regions") != "off"
     engine = _engines.get(machine)
     if engine is None:
         ram = machine.ram
@@ -56,11 +58,15 @@ def software(machine: Any, index: int, apic: Any) -> Any:
                     engine.written(vcpu.native.address, address, step)
                     address += step
 
-        hot = engine.hot
-        service = Service(engine.architecture.module, kind.features, lambda *made: machine.post(lambda: hot.finished(*made)), hot.heat)
-        hot.ask = service.submit
-        machine.at_end.append(service.close)
+        if regions:
+            hot = engine.hot
+            service = Service(engine.architecture.module, kind.features, lambda *made: machine.post(lambda: hot.finished(*made)), hot.heat)
+            hot.ask = service.submit
+            machine.at_end.append(service.close)
         machine.memory.on_change.append(changed)
         ram.on_write.append(written)
         changed()
-    return SoftwareVcpu(engine, kind.numbered(index, config.smp), index, machine.memory, machine.ports, apic, machine)
+    vcpu = SoftwareVcpu(engine, kind.numbered(index, config.smp), index, machine.memory, machine.ports, apic, machine)
+    if not regions:
+        vcpu.first_look, vcpu.hot_after = 0, NEVER
+    return vcpu

@@ -22,6 +22,12 @@ def test_defaults() -> None:
     assert parse("test", 32, []).config().cpu == "qemu32"
 
 
+def test_compiled_regions_can_be_left_out() -> None:
+    assert config("-accel", "software,regions=off").accel_options == (("regions", "off"),)
+    with pytest.raises(UserError, match="regions is on or off"):
+        config("-accel", "tcg,regions=perhaps")
+
+
 def test_a_whole_line() -> None:
     made = config(
         *("-M", "pc,accel=tcg", "-cpu", "max,+sse4.2,-avx2,aes=off".replace("-avx2,", ""), "-smp", "cpus=2", "-m", "1.5G"),
