@@ -13,6 +13,7 @@ import pytest
 from exuvia.backends.chardev.chardev import Chardev, chardevs
 from exuvia.backends.chardev.mux import Mux
 from exuvia.backends.chardev.socket import Socket
+from exuvia.backends.chardev.stream import Stream
 from exuvia.support.errors import UserError
 
 
@@ -150,6 +151,24 @@ def test_pty(made: Callable[..., Chardev], loop: Loop, tmp_path: Path, capsys: p
     os.close(peer)
     backend.close()
     assert not link.is_symlink()
+
+
+def test_a_stream_begins_when_its_owner_has_it() -> None:
+    """What is there already must not come back before the owner can answer it; and a stream that never began can be stopped."""
+    here, there = socket.socketpair()
+    with here, there:
+        there.sendall(b"early")
+        got: queue.Queue[bytes] = queue.Queue()
+        stream = Stream(here.fileno(), got.put, lambda: None)
+        with pytest.raises(queue.Empty):
+            got.get(timeout=0.1)
+        stream.start()
+        assert got.get(timeout=10) == b"early"
+        stream.stop()
+        idle = Stream(here.fileno(), got.put, lambda: None)
+        idle.stop()
+        idle.start()
+        assert got.empty()
 
 
 def test_a_peer_that_does_not_read(made: Callable[..., Chardev], loop: Loop) -> None:

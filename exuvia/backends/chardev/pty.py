@@ -39,6 +39,7 @@ class Pty(Chardev):
                 raise UserError(f"cannot make the link {link}: {error.strerror}") from None
         print(f"char device redirected to {self.path} (label {self.id})", file=sys.stderr, flush=True)
         self._stream = Stream(master, lambda data: self.post(lambda: self.deliver(data)), lambda: None)
+        self._stream.start()
 
     def write(self, data: bytes) -> None:
         """Output for whoever has it open."""

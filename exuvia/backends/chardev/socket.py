@@ -93,6 +93,7 @@ class Socket(Chardev):
         self._ended.clear()
         self._peer = peer
         self._stream = Stream(peer.fileno(), lambda data: self.post(lambda: self.deliver(data)), self._ended.set)
+        self._stream.start()
 
     def _detach(self) -> None:
         stream, peer, self._stream, self._peer = self._stream, self._peer, None, None
@@ -112,10 +113,8 @@ class Socket(Chardev):
                 peer = listener.accept()[0]
             except OSError:  # closed
                 return
-            if self._closed.is_set():
-                peer.close()
-                return
             self._attach(peer)
+        self._detach()  # what came while it was being closed
 
     def write(self, data: bytes) -> None:
         """Output for the peer, if there is one."""

@@ -31,6 +31,7 @@ class Stdio(Chardev):
         Stdio.in_use = True
         terminal.enter(0, signals=self.signals)
         self._stream = Stream(0, lambda data: self.post(lambda: self.deliver(data)), lambda: None, writes=False)
+        self._stream.start()
 
     def write(self, data: bytes) -> None:
         """Write to standard output; what a closed one does not take is lost."""

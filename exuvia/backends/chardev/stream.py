@@ -13,7 +13,8 @@ BACKLOG = 1 << 20  # bytes kept for a peer that does not read; then output is lo
 class Stream:
     """Reads `fd` a chunk at a time: after `on_data(chunk)` it waits for `more()`. Writes what `send` queued. Callbacks run in the thread.
 
-    The descriptor is made non-blocking and stays the caller's: close it after `stop`.
+    The thread begins with `start`, so that whoever keeps the stream has it before the first callback comes. The descriptor is made
+    non-blocking and stays the caller's: close it after `stop`.
     """
 
     def __init__(self, fd: int, on_data: Callable[[bytes], object], on_end: Callable[[], object], *, writes: bool = True) -> None:
@@ -26,7 +27,12 @@ class Stream:
         if writes:
             os.set_blocking(fd, False)
         self._thread = threading.Thread(target=self._run, name="chardev", daemon=True)
-        self._thread.start()
+
+    def start(self) -> None:
+        """Begin, once; nothing happens after `stop`."""
+        with self._lock:
+            if not self._stopped:
+                self._thread.start()
 
     def send(self, data: bytes) -> None:
         """Write `data`, now if the peer takes it, else from the thread."""
@@ -59,8 +65,11 @@ class Stream:
             if self._stopped:
                 return
             self._stopped = True
+            started = self._thread.ident is not None
         self._wake()
-        if threading.current_thread() is not self._thread:
+        if not started:
+            os.close(self._wake_read)
+        elif threading.current_thread() is not self._thread:
             self._thread.join(2)
         os.close(self._wake_write)
 
