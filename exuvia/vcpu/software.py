@@ -97,12 +97,23 @@ class SoftwareVcpu(Processor):
         self.__dict__["nmi_pending"] = True
         self._show_pending()
 
+    @property
+    def nmi_welcome(self) -> bool:
+        """Is there one, and none is being handled (SDM vol. 3, 6.7.1)?"""
+        return self.nmi_pending and not self.nmi_blocked
+
+    def unblock_nmi(self) -> None:
+        """One that came meanwhile is next."""
+        super().unblock_nmi()
+        self._show_pending()
+
     def _show_pending(self) -> None:
-        pending = self.intr or self.nmi_pending
+        nmi = self.nmi_welcome
+        pending = self.intr or nmi
         self.words[self._pending] = int(pending)
         if pending:
             self.words[self._deadline] = 0
-            if not self.waiting and (self.nmi_pending or self.eflags & IF):
+            if not self.waiting and (nmi or self.eflags & IF):
                 self.__dict__["halted"] = False
 
     def init(self) -> None:
@@ -175,7 +186,8 @@ class SoftwareVcpu(Processor):
     # -- interrupts
     def take_interrupt(self) -> bool:
         """Begin the delivery of what is pending, if it is welcome; False if an instruction has to run before."""
-        if not self.nmi_pending and not self.eflags & IF:
+        nmi = self.nmi_welcome
+        if not nmi and not (self.intr and self.eflags & IF):
             return True
         if self.inhibit and not self.halted:
             debug.stepped(self, self.single_step)
@@ -183,8 +195,9 @@ class SoftwareVcpu(Processor):
         self.inhibit = 0
         d = self.__dict__
         d["halted"] = False
-        if self.nmi_pending:
+        if nmi:
             d["nmi_pending"] = False
+            self.nmi_blocked = 1
             vector = NMI
         else:
             vector = self.acknowledge()
@@ -421,7 +434,7 @@ class SoftwareVcpu(Processor):
 
     def halt(self) -> None:
         """Until an interrupt."""
-        if not ((self.intr and self.eflags & IF) or self.nmi_pending):
+        if not ((self.intr and self.eflags & IF) or self.nmi_welcome):
             self.__dict__["halted"] = True
 
     def shutdown(self) -> None:

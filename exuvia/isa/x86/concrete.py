@@ -314,7 +314,7 @@ class Processor:
         """What INIT does too: segments, tables, IP, control registers; caches, MSRs and floating point stay (SDM vol. 3, table 9-1)."""
         self.cr0 = self.cr0 & 0x60000000 | 0x10
         self.cr2 = self.cr3 = self.cr4 = self.efer = 0
-        self.cpl = self.eflags = self.unflat = self.inhibit = self.pending_db = self.delivering = 0
+        self.cpl = self.eflags = self.unflat = self.inhibit = self.nmi_blocked = self.pending_db = 0
         for i, name in enumerate(SEGMENTS):
             system = {LDTR: 0x82, TR: 0x8B}.get(i, 0x93)
             self.set_segment(i, 0xF000 if name == "CS" else 0, 0xFFFF0000 if name == "CS" else 0, 0xFFFF, system)
@@ -367,6 +367,10 @@ class Processor:
     def timestamp(self) -> int:
         """The TSC, with `tsc_offset` added."""
         raise NotImplementedError
+
+    def unblock_nmi(self) -> None:
+        """NMIs are delivered again."""
+        self.nmi_blocked = 0
 
     def end_turn(self) -> None:
         """Let another processor of the machine run, where they take turns."""

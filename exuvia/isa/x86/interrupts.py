@@ -355,6 +355,8 @@ def iret_protected(cpu: Cpu) -> None:
 
 @op("CF", osize=True, ends=True)
 def iret(cpu: Cpu) -> None:
+    with when(cpu.nmi_blocked != 0):
+        leave("iret_from_nmi", cpu.osize)
     if cpu.code == 64 and cpu.osize == 64:
         iret_long(cpu)
     elif cpu.code != 64 and cpu.osize == 32:

@@ -47,7 +47,7 @@ ZERO = 128
 layout.words("result aux df eflags cpl unflat cr0 cr2 cr3 cr4 efer xcr0 gdt_base gdt_limit idt_base idt_limit", df=1)
 layout.file("pdpte", 4, 64)  # PAE: the page directory pointers, as they were when CR3 was loaded
 layout.attention["eflags"] = TF | RF
-layout.words("event event_ip event_start event_has_error inhibit others pending_db")
+layout.words("event event_ip event_start event_has_error inhibit nmi_blocked others pending_db")
 layout.words("star lstar cstar fmask kernel_gs_base sysenter_cs sysenter_esp sysenter_eip tsc_offset tsc_aux pat apic_base misc_enable")
 layout.words("dr0 dr1 dr2 dr3 dr6 dr7 mxcsr fcw fsw ftw fop fip fdp fcs fds top", dr6=0xFFFF0FF0, dr7=0x400, mxcsr=0x1F80, fcw=0x37F)
 _BASE = layout.size

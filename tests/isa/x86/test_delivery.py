@@ -250,3 +250,17 @@ def test_task_gate_and_return() -> None:
     m.step(b"\xcf")
     assert (m.pc, m.seg_selector[TR], m.gpr[0], m.gpr[4]) == (CODE, 12 * 8, 0x1234, STACKS + 0x800)
     assert m.ram[GDT + 13 * 8 + 5] == 0x89
+
+
+def test_iret_ends_the_blocking_of_nmis_also_where_it_faults() -> None:
+    m = protected_mode()
+    m.poke(IDT + 8 * 13, gate(K32, 0x200, 0x8E))
+    for i, v in enumerate((0x500, K32, 2)):
+        m.poke(m.gpr[4] + 4 * i, v, 4)
+    m.nmi_blocked = 1
+    m.step(b"\xcf")
+    assert (m.pc, m.nmi_blocked) == (0x500, 0)
+    m.poke(m.gpr[4] + 4, 0xFFF8, 4)
+    m.nmi_blocked = 1
+    m.step(b"\xcf")
+    assert (m.pc, m.nmi_blocked) == (0x200, 0)

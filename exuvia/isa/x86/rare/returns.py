@@ -132,6 +132,13 @@ def iret(cpu: Processor, width: int) -> None:
     return go(cpu, d, level, ip)
 
 
+@rare
+def iret_from_nmi(cpu: Processor, width: int) -> None:
+    """IRET while NMIs are blocked: they no longer are, also where it faults (SDM vol. 3, 6.7.1)."""
+    cpu.unblock_nmi()
+    cpu.perform("iret", (width,), cpu.here)
+
+
 def real(cpu: Processor, size: int) -> None:
     """Real mode; virtual-8086 mode needs IOPL 3 and leaves IOPL alone."""
     vm = cpu.eflags & VM
