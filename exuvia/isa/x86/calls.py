@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from exuvia.dsl.trace import when
 from exuvia.dsl.values import Value, lift
-from exuvia.isa.x86.cpu import Cpu, raise_
-from exuvia.isa.x86.eflags import flags_image, load_flags, privileged, protected, update_mode
+from exuvia.isa.x86.cpu import Cpu, protected, raise_
+from exuvia.isa.x86.eflags import flags_image, load_flags, privileged, update_mode
 from exuvia.isa.x86.forms import op
 from exuvia.isa.x86.segments import set_segment
 from exuvia.isa.x86.state import CS, EFER_LMA, EFER_SCE, GP, GS, IF, RF, SS, SYSTEM_FLAGS, UD, VM

@@ -7,7 +7,7 @@ from typing import Any
 from exuvia.dsl.trace import Trace, now, retry, when
 from exuvia.dsl.values import Node, Readable, Value, const, lift
 from exuvia.isa.x86.flags import FLAG_RULES
-from exuvia.isa.x86.state import CS, ES, GP, GPR, SS, SS_FAULT, layout
+from exuvia.isa.x86.state import CR0_PE, CS, ES, GP, GPR, SS, SS_FAULT, VM, layout
 
 WORDS = {name for name in layout.declared if layout.files[name].count == 1} | {"deadline"}
 
@@ -229,6 +229,13 @@ class Memory(Readable):
         m = Memory(self.cpu, self.address + offset, self.w, self.seg)
         m.will_write = self.will_write
         return m
+
+
+def protected(cpu: Cpu) -> Value:
+    """Are segments descriptors? Always, in 64-bit code; not in real and virtual-8086 mode."""
+    if cpu.code == 64:
+        return lift(1, 1)
+    return lift(((cpu.cr0 & CR0_PE) != 0) & ((cpu.eflags & VM) == 0))
 
 
 def raise_(vector: int, error: Any = None) -> None:

@@ -167,7 +167,8 @@ def decode(code: Value, out: Value, tab: Value, off: Value) -> Value:
 
 
 def vex(r: Reader, cls: Var, table: Var, extra: Var) -> None:
-    """VEX (SDM vol. 2, 2.3.5). Outside of 64-bit mode C4 and C5 are LES and LDS unless the next byte's top two bits are set."""
+    """VEX (SDM vol. 2, 2.3.5). Outside of 64-bit mode C4 and C5 are LES and LDS unless the next byte's top two bits are set; where there is
+    no protection the instruction's text says #UD, as LES and LDS with a register do."""
     legacy = byte(r.tab + t.HEAD)
     with when((legacy == 0) | (byte(r.at.read()).u >= 0xC0)):
         first = r.next_byte()

@@ -14,7 +14,6 @@ from exuvia.isa.x86.state import (
     ATTRIBUTE_DB,
     ATTRIBUTE_L,
     CR0_AM,
-    CR0_PE,
     CR0_TS,
     CR4_SMAP,
     CS,
@@ -51,13 +50,6 @@ def load_flags(cpu: Cpu, value: Value, system: Any) -> None:
     cpu.df = value.bit(10).choose(lift(-1, 64), lift(1, 64))
     mask = lift(system, 64)
     cpu.eflags = cpu.eflags & ~mask | value & mask
-
-
-def protected(cpu: Cpu) -> Value:
-    """Are segments descriptors? Always, in 64-bit code."""
-    if cpu.code == 64:
-        return lift(1, 1)
-    return lift(((cpu.cr0 & CR0_PE) != 0) & ((cpu.eflags & VM) == 0))
 
 
 def privileged(cpu: Cpu) -> None:

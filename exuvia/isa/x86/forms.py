@@ -14,7 +14,7 @@ from typing import Any
 
 from exuvia.dsl.trace import tracing, when
 from exuvia.dsl.values import Value, lift
-from exuvia.isa.x86.cpu import Cpu, raise_
+from exuvia.isa.x86.cpu import Cpu, protected, raise_
 from exuvia.isa.x86.operands import device_not_available, operand
 from exuvia.isa.x86.state import CR0_EM, CR0_TS, CR4_OSFXSR, MF, NM, UD
 
@@ -113,7 +113,10 @@ class Row:
         return cpu
 
     def guard(self, cpu: Cpu) -> None:
-        """#UD and #NM of the unit that this instruction needs (SDM vol. 3, 2.5 and table 13-1)."""
+        """#UD of VEX without protection (SDM vol. 2, 2.8); #UD and #NM of the unit that the instruction needs (vol. 3, 2.5, table 13-1)."""
+        if self.vex and cpu.code != 64:
+            with when(~protected(cpu)):
+                raise_(UD)
         if self.facts.get("sse"):
             with when((cpu.cr0 & (CR0_EM | CR0_TS) | ~cpu.cr4 & CR4_OSFXSR) != 0):
                 with when((cpu.cr0 & CR0_EM | ~cpu.cr4 & CR4_OSFXSR) != 0):

@@ -12,8 +12,8 @@ from typing import Any
 
 from exuvia.dsl.trace import Var, when
 from exuvia.dsl.values import Value, lift
-from exuvia.isa.x86.cpu import Cpu, enter, leave, raise_
-from exuvia.isa.x86.eflags import flags_image, iopl_allows, load_flags, protected, update_mode, virtual8086
+from exuvia.isa.x86.cpu import Cpu, enter, leave, protected, raise_
+from exuvia.isa.x86.eflags import flags_image, iopl_allows, load_flags, update_mode, virtual8086
 from exuvia.isa.x86.flags import OF
 from exuvia.isa.x86.forms import op
 from exuvia.isa.x86.segments import null_segment, set_segment, table_entry, unpack

@@ -6,8 +6,8 @@ from typing import Any
 
 from exuvia.dsl.trace import Var, when
 from exuvia.dsl.values import Value, lift
-from exuvia.isa.x86.cpu import Cpu, leave, raise_
-from exuvia.isa.x86.eflags import privileged, protected, update_mode, virtual8086
+from exuvia.isa.x86.cpu import Cpu, leave, protected, raise_
+from exuvia.isa.x86.eflags import privileged, update_mode, virtual8086
 from exuvia.isa.x86.forms import op
 from exuvia.isa.x86.state import (
     ATTRIBUTE_DB,

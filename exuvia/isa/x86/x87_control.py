@@ -6,11 +6,11 @@ from typing import Any
 
 from exuvia.dsl.trace import when
 from exuvia.dsl.values import Value, lift
-from exuvia.isa.x86.cpu import Cpu, Memory, raise_
+from exuvia.isa.x86.cpu import Cpu, Memory, protected, raise_
 from exuvia.isa.x86.extended import C1
 from exuvia.isa.x86.forms import op
 from exuvia.isa.x86.operands import device_not_available
-from exuvia.isa.x86.state import CR0_PE, CR0_TS, CR4_OSXSAVE, GP, NM, UD, VM
+from exuvia.isa.x86.state import CR0_TS, CR4_OSXSAVE, GP, NM, UD
 from exuvia.isa.x86.x87_stack import ES, STATUS, B, waiting
 
 CONTROL, CONTROL_ONE = 0x1F7F, 0x40
@@ -138,15 +138,10 @@ def set_tags(cpu: Cpu, word: Value) -> None:
     cpu.ftw = empty
 
 
-def real_addressing(cpu: Cpu) -> Value:
-    """Whether the real-address form of the environment is used: real and virtual-8086 mode."""
-    return lift(0, 1) if cpu.code == 64 else ((cpu.cr0 & CR0_PE) == 0) | ((cpu.eflags & VM) != 0)
-
-
 def environment(cpu: Cpu) -> list[Value]:
     """The environment's words, 16 or 32 bits wide by operand size (SDM vol. 1, figures 8-9 to 8-12)."""
     w = 16 if cpu.osize == 16 else 32
-    real = real_addressing(cpu)
+    real = ~protected(cpu)
     fip, fdp, fop = cpu.fip.low(32), cpu.fdp.low(32), cpu.fop.low(32) & 0x7FF
     fcs, fds = cpu.fcs.low(32) & 0xFFFF, cpu.fds.low(32) & 0xFFFF
     head = [cpu.fcw.low(16), status(cpu), full_tags(cpu)]
@@ -169,7 +164,7 @@ def environment(cpu: Cpu) -> list[Value]:
 
 def load_environment(cpu: Cpu, words: list[Value]) -> None:
     """Take over what was stored by `environment`."""
-    real = real_addressing(cpu)
+    real = ~protected(cpu)
     control, state, tags, ip, ip_high, dp, dp_high = (x.zext(32) for x in words)
     set_control(cpu, control & 0xFFFF)
     set_status(cpu, state & 0xFFFF, cpu.fcw.low(32))

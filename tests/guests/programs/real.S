@@ -89,6 +89,9 @@ real:   out16 "real mode\n"
         expect 6, "lldt in real mode"
         lldt %ax
         done16
+        expect 6, "vex in real mode"
+        .byte 0xC4, 0xE2, 0x78, 0xF2, 0xC1
+        done16
         expect 13, "word at FFFF"
         movw $0xFFFF, %bx
         movw (%bx), %ax

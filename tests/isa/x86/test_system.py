@@ -251,3 +251,15 @@ def test_general_detect() -> None:
     m.step(b"\x0f\x21\xc0")
     assert (m.pc, m.dr6 >> 13 & 1, m.dr7) == (0x900, 1, 0x400)
     assert words(m, m.gpr[4], 1, 4) == [CODE]
+
+
+@pytest.mark.parametrize(("flags", "cr0", "fault"), [(2, 0x11, None), (0x23002, 0x11, 6), (2, 0x10, 6)])
+def test_vex_is_for_protected_mode(flags: int, cr0: int, fault: int | None) -> None:
+    m = protected_mode(3 if flags & 1 << 17 else 0)
+    m.cr0 = cr0
+    m.set_flags(flags, 0x3FFFFF)
+    m.update_mode()
+    m.gpr[0], m.gpr[1] = 0x0F0, 0x3C
+    raised = m.text(bytes.fromhex("c4e278f2c1"))[1]  # ANDN EAX, EAX, ECX
+    assert raised.vector == fault if raised else fault is None
+    assert m.gpr[0] == (0x0C if raised is None else 0x0F0)
