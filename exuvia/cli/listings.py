@@ -1,7 +1,7 @@
 """What `-X help` prints, and names checked against what there is. Imports only what the question needs."""
 
 from collections.abc import Mapping, Sequence
-from typing import Literal
+from typing import Any, Literal
 
 from exuvia.support.errors import UserError, unknown
 
@@ -32,6 +32,27 @@ def machine_list() -> str:
     from exuvia.machines.machine import machines
 
     return _table({name: kind.description + (" (default)" if name == "pc" else "") for name, kind in machines.items()})
+
+
+def machine_help(name: str) -> str:
+    """The properties of one machine."""
+    from exuvia.machines.machine import machines
+
+    return _properties(machines[name].properties)
+
+
+def machine_options(name: str, pairs: Sequence[tuple[str, str]]) -> None:
+    """Raises UserError unless the machine has these properties and they can have these values."""
+    if not pairs:
+        return
+    from exuvia.devices.device import configured
+    from exuvia.machines.machine import machines
+
+    known = machines[name].properties
+    for key, _ in pairs:
+        if key.replace("_", "-") not in known:
+            raise unknown("property of -machine", key, ["type", "accel", *known])
+    configured("-machine", known, pairs)
 
 
 def accelerator(name: str) -> str:
@@ -131,10 +152,14 @@ def device_help(name: str) -> str:
     """The properties of one device."""
     from exuvia.devices.device import devices
 
+    return _properties(devices[device(name)].properties)
+
+
+def _properties(known: Mapping[str, Any]) -> str:
     rows = {}
-    for key, declared in devices[device(name)].properties.items():
-        default = "" if declared.default is None else f" (default {declared.default})"
-        rows[f"{key}=<{declared.type.__name__}>"] = f"{declared.help}{default}"
+    for key, declared in known.items():
+        value = ("on" if declared.default else "off") if declared.type is bool else declared.default
+        rows[f"{key}=<{declared.type.__name__}>"] = f"{declared.help}{'' if value is None else f' (default {value})'}"
     return _table(rows)
 
 

@@ -130,16 +130,22 @@ def _only(option: str, pairs: keyval.Pairs, known: Sequence[str]) -> dict[str, s
 
 
 def opt_machine(draft: Draft, value: str) -> None:
-    """NAME[,accel=ACCEL]: the machine; -machine help lists them"""
+    """NAME[,accel=ACCEL][,PROPERTY=VALUE]: the machine; -machine help lists them, -machine NAME,help its properties"""
     if value in ("help", "?"):
         raise Answered(listings.machine_list())
-    for key, text in keyval.parse(value, "type"):
+    options: keyval.Pairs = []
+    pairs = keyval.parse(value, "type")
+    for key, text in pairs:
         if key == "type":
             draft.machine = listings.machine(text)
         elif key == "accel":
             draft.accel = [listings.accelerator(name) for name in text.split(":")]
+        elif key in ("help", "?"):
+            raise Answered(listings.machine_help(draft.machine))
         else:
-            raise unknown("property of -machine", key, ["type", "accel"])
+            options.append((key, text))
+    listings.machine_options(draft.machine, options)
+    draft.machine_options += options
 
 
 opt_M = opt_machine

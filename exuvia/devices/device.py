@@ -6,7 +6,7 @@ A device declares them as class attributes; dispatch, reset, save and load deriv
 import copy
 import re
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar, overload
 
 from exuvia.support import log
@@ -261,7 +261,8 @@ class Alarm:
 class Property(Generic[T]):
     """A setting of the user's: `-device NAME,property=value`. `type` is bool, int or str; sizes may end in K, M, G, T.
 
-    On a device it is the value. The user's word for it is the attribute's name, with `-` for `_`, unless `name` says otherwise.
+    On a device, or a machine, it is the value. The user's word for it is the attribute's name, with `-` for `_`, unless `name` says
+    otherwise.
     """
 
     def __init__(self, type: Callable[..., T], default: T, help: str, *, name: str = "") -> None:
@@ -274,8 +275,8 @@ class Property(Generic[T]):
     @overload
     def __get__(self, device: None, owner: type) -> "Property[T]": ...
     @overload
-    def __get__(self, device: "Device", owner: type) -> T: ...
-    def __get__(self, device: "Device | None", owner: type) -> "Property[T] | T":
+    def __get__(self, device: object, owner: type) -> T: ...
+    def __get__(self, device: object | None, owner: type) -> "Property[T] | T":
         return self if device is None else self.default
 
     def parse(self, text: str) -> Any:
@@ -307,13 +308,32 @@ class Backend(Property[Any]):
         self._callback = callback
         return callback
 
-    def __get__(self, device: "Device | None", owner: type) -> Any:
+    def __get__(self, device: object | None, owner: type) -> Any:
         return self if device is None else device.__dict__.get(self.attribute)
 
     def __set__(self, device: "Device", value: Any) -> None:
         device.__dict__[self.attribute] = value
         if value is not None and self._callback is not None:
             self._callback(device)
+
+
+def declared_properties(kind: type) -> dict[str, Property[Any]]:
+    """What a class and its bases declare, by the user's words."""
+    declared: dict[str, object] = {}
+    for base in reversed(kind.__mro__):
+        declared.update(vars(base))
+    return {value.name: value for value in declared.values() if isinstance(value, Property)}
+
+
+def configured(owner: str, known: dict[str, Property[Any]], options: Iterable[tuple[str, str]]) -> dict[str, Any]:
+    """The user's `options` by attribute; raises UserError for an unknown property of `owner` or a bad value."""
+    parsed = {}
+    for key, text in options:
+        found = known.get(key.replace("_", "-"))
+        if found is None:
+            raise unknown(f"property of {owner}", key, known)
+        parsed[found.attribute] = found.parse(text)
+    return parsed
 
 
 class Device:
@@ -343,7 +363,7 @@ class Device:
         for base in reversed(cls.__mro__):
             declared.update(vars(base))
         cls.registers = {name: value for name, value in declared.items() if isinstance(value, Reg)}
-        cls.properties = {value.name: value for value in declared.values() if isinstance(value, Property)}
+        cls.properties = declared_properties(cls)
         cls._states = {name: value for name, value in declared.items() if isinstance(value, State)}
         cls._wires = tuple(name for name, value in declared.items() if isinstance(value, Irq))
         cls._alarms = tuple(name for name, value in declared.items() if isinstance(value, Alarm))
@@ -377,13 +397,7 @@ class Device:
     @classmethod
     def configure(cls, options: dict[str, str]) -> dict[str, Any]:
         """The user's `options` as keyword arguments for the constructor; raises UserError for an unknown property or a bad value."""
-        parsed = {}
-        for key, text in options.items():
-            found = cls.properties.get(key.replace("_", "-"))
-            if found is None:
-                raise unknown(f"property of {cls.name}", key, cls.properties)
-            parsed[found.attribute] = found.parse(text)
-        return parsed
+        return configured(cls.name, cls.properties, options.items())
 
     @classmethod
     def help(cls) -> str:

@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Literal, Protocol
 
 from exuvia.boot.entry import Entry
 from exuvia.boot.layout import LOCAL_APIC, PAGE
-from exuvia.devices.device import Device
+from exuvia.devices.device import Device, Property, configured, declared_properties
 from exuvia.devices.irq.apicbus import ApicBank, ApicBus
 from exuvia.devices.irq.lapic import LocalApic
 from exuvia.machines.config import MachineConfig
@@ -24,6 +24,7 @@ from exuvia.support.registry import Registry
 from exuvia.vcpu.clock import Clock, Timer
 
 SLICE = 2_000_000  # ns that one of several processors runs before the next has its turn
+LONGEST = 3600.0  # s of one sleep: a guest may arm a timer centuries ahead, for which Python's locks cannot wait
 SWITCH_INTERVAL = 50e-6  # s; at Python's own 5 ms each return from native code could wait that long for another thread
 
 Status = Literal["prelaunch", "running", "paused", "shutdown"]
@@ -125,9 +126,16 @@ class Machine:
 
     name: ClassVar[str]
     description: ClassVar[str]
+    properties: ClassVar[dict[str, Property[Any]]] = {}
+    """What a user sets with `-machine NAME,property=value`; a subclass declares them as class attributes, as a device does."""
+
+    def __init_subclass__(cls) -> None:
+        cls.properties = declared_properties(cls)
 
     def __init__(self, config: MachineConfig, chardevs: Mapping[str, Any] | None = None, *, vcpus: VcpuFactory | None = None) -> None:
         self.config = config
+        for attribute, value in configured("-machine", self.properties, config.machine_options).items():
+            setattr(self, attribute, value)
         self.chardevs: Mapping[str, Any] = chardevs or {}
         self.clock: Clock = _AlarmClock(self._armed)
         self.memory = AddressSpace("memory")
@@ -326,7 +334,7 @@ class Machine:
                 return
             timeout = None if deadline is None else (deadline - self.clock.now()) / 1e9
             if timeout is None or timeout > 0:
-                self._wake.wait(timeout)
+                self._wake.wait(None if timeout is None else min(timeout, LONGEST))
 
     # The watcher: one thread that kicks the running processor when the next timer is due.
 
@@ -351,7 +359,7 @@ class Machine:
                     continue
                 left = deadline - self.clock.now()
                 if left > 0:
-                    self._wake.wait(left / 1e9)
+                    self._wake.wait(min(left / 1e9, LONGEST))
                     continue
                 self._watched = None
                 current = self._current

@@ -14,10 +14,10 @@ from exuvia.boot import acpi, smbios
 from exuvia.boot.entry import reset_vector
 from exuvia.boot.image import read_image
 from exuvia.boot.kernel import load_kernel
-from exuvia.boot.layout import FOUR_GIB, IOAPIC, MIB, PAGE, PCI_HOLE, PCI_HOLE_END, VGA_WINDOW, memory_map, ram_below_4g
+from exuvia.boot.layout import FOUR_GIB, HPET, IOAPIC, MIB, PAGE, PCI_HOLE, PCI_HOLE_END, VGA_WINDOW, memory_map, ram_below_4g
 from exuvia.devices.debug.isa_debug_exit import IsaDebugExit
 from exuvia.devices.debug.post import Post
-from exuvia.devices.device import Backend, Device, Sink, WiredOr, devices
+from exuvia.devices.device import Backend, Device, Property, Sink, WiredOr, devices
 from exuvia.devices.firmware.fw_cfg import CPUS, MAX_CPUS, RAM_SIZE, FwCfg
 from exuvia.devices.input.i8042 import I8042
 from exuvia.devices.irq.apicbus import ApicBus
@@ -30,6 +30,7 @@ from exuvia.devices.pci.i440fx import PAM, I440fx
 from exuvia.devices.pci.piix3 import PIRQRC, Piix3, Port92, ResetControl
 from exuvia.devices.pci.piix4_pm import PMBA, PMREGMISC, Piix4Pm, SmiCommand
 from exuvia.devices.serial.uart16550 import Uart16550
+from exuvia.devices.timer.hpet import FIRST_ROUTE, Hpet
 from exuvia.devices.timer.i8254 import I8254
 from exuvia.devices.timer.mc146818 import Mc146818
 from exuvia.machines.config import DeviceConfig, MachineConfig
@@ -54,6 +55,7 @@ class Pc(Machine):
 
     name = "pc"
     description = "PC with i440FX, PIIX3 and PIIX4 power management"
+    with_hpet = Property(bool, True, "high precision event timers", name="hpet")
 
     def __init__(self, config: MachineConfig, chardevs: Mapping[str, Any] | None = None, *, vcpus: VcpuFactory | None = None) -> None:
         super().__init__(config, chardevs, vcpus=vcpus)
@@ -91,9 +93,11 @@ class Pc(Machine):
         self.pic.irq.connect(first.input(0))
         first.pic_acknowledge = self.pic.acknowledge
 
-        self.pit = self._place("pit", I8254(), 0x40, 4, 0)
+        self.pit = self._place("pit", I8254(), 0x40, 4)
         self.ports.map_device(0x61, 1, self.pit, offset=4)
-        self.rtc = self._place("rtc", Mc146818(base=config.rtc_base), 0x70, 4, 8)
+        self.rtc = self._place("rtc", Mc146818(base=config.rtc_base), 0x70, 4)
+        self.hpet = Hpet() if self.with_hpet else None
+        self._connect_timers()
         self.rtc.set_memory(low, config.memory - low)
         self.rtc.cmos[0x5F] = config.smp - 1
         self.i8042 = self._place("i8042", I8042(), 0x60, 1, 1)
@@ -149,6 +153,22 @@ class Pc(Machine):
                 sink(level)
 
         return follow
+
+    def _connect_timers(self) -> None:
+        """8254 and RTC interrupt as 0 and 8, through the HPET where there is one: it can take their places."""
+        timer, clock = self.lines[0].input(), self.lines[8].input()
+        if self.hpet is None:
+            self.pit.irq.connect(timer)
+            self.rtc.irq.connect(clock)
+            return
+        self.add("hpet", self.hpet)
+        self.memory.map_device(HPET, self.hpet.window, self.hpet)
+        self.pit.irq.connect(self.hpet.input(0))
+        self.rtc.irq.connect(self.hpet.input(1))
+        self.hpet.legacy0.connect(timer)
+        self.hpet.legacy1.connect(clock)
+        for number, wire in enumerate((self.hpet.out0, self.hpet.out1, self.hpet.out2)):
+            wire.connect(self.ioapic.input(FIRST_ROUTE + number))
 
     def _place(self, label: str, device: D, port: int, count: int, line: int | None = None) -> D:
         """Add `device`, show it at `count` ports from `port` on, and connect its interrupt."""
@@ -238,6 +258,7 @@ class Pc(Machine):
             high_top=FOUR_GIB + max(0, config.memory - low),
             serial=sorted(set(self.serial)),
             keyboard=self.i8042.keyboard is not None,
+            hpet=self.hpet is not None,
         )
         rsdp = acpi.place(self.memory, platform)
         identity = uuid.UUID(config.uuid) if config.uuid else None

@@ -28,6 +28,10 @@ def test_compiled_regions_can_be_left_out() -> None:
         config("-accel", "tcg,regions=perhaps")
 
 
+def test_properties_of_the_machine() -> None:
+    assert config("-M", "pc,hpet=off,accel=tcg", "-machine", "hpet=on").machine_options == (("hpet", "off"), ("hpet", "on"))
+
+
 def test_a_whole_line() -> None:
     made = config(
         *("-M", "pc,accel=tcg", "-cpu", "max,+sse4.2,-avx2,aes=off".replace("-avx2,", ""), "-smp", "cpus=2", "-m", "1.5G"),
@@ -115,6 +119,8 @@ def test_sizes(text: str, size: int) -> None:
         ("-nographic=on", "option -nographic takes no value"),
         ("-M q36", "unknown machine 'q36' (did you mean pc?)"),
         ("-M pc,acel=tcg", "unknown property of -machine 'acel' (did you mean accel?)"),
+        ("-M pc,hpt=off", "unknown property of -machine 'hpt' (did you mean hpet"),
+        ("-M pc,hpet=maybe", "property 'hpet' is on or off, not 'maybe'"),
         ("-accel kvmm", "unknown accelerator 'kvmm'"),
         ("-cpu qemu63", "unknown processor model 'qemu63' (did you mean qemu64"),
         ("-cpu max,+sse9", "unknown processor feature 'sse9'; did you mean sse"),
@@ -144,6 +150,7 @@ def test_mistakes(line: str, message: str) -> None:
     ("line", "part"),
     [
         ("-machine help", "pc  "),
+        ("-machine pc,help", "hpet=<bool>          high precision event timers (default on)"),
         ("-cpu help", "qemu64  "),
         ("-accel help", "software  "),
         ("-device help", "isa-serial  "),

@@ -95,6 +95,17 @@ def test_a_halted_machine_sleeps_until_the_timer() -> None:
     assert cpu.runs == 2
 
 
+@pytest.mark.parametrize("what", ["hlt", "spin"])
+def test_a_timer_centuries_ahead(what: str) -> None:
+    """As an HPET comparator of 64 bits can be."""
+    machine = Bare(MachineConfig(), forever(what))
+    machine.clock.timer(lambda: None).set(10 << 64)
+    other = threading.Timer(0.05, lambda: machine.exit(4))
+    other.start()
+    assert machine.run() == 4
+    other.join()
+
+
 def test_posted_work_runs_in_the_machine_thread() -> None:
     machine = Bare(MachineConfig(), forever("spin"))
     where: list[threading.Thread] = []

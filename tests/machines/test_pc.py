@@ -138,6 +138,64 @@ def test_the_8254_interrupts_through_the_io_apic(config: MachineConfig) -> None:
     assert vcpu.taken == [0x41]
 
 
+def test_the_hpet_takes_the_8254s_place(config: MachineConfig) -> None:
+    """Legacy replacement, as Linux sets it up: comparator 0 interrupts at the 8259's input 0, and the 8254 no longer does."""
+
+    def program(cpu: FakeVcpu, pc: Pc) -> Iterator[str]:
+        for port, value in ((0x43, 0x34), (0x40, 0x00), (0x40, 0x10)):  # the 8254: every 3.4 ms
+            pc.ports.write(port, 1, value)
+        for port, value in ((0x20, 0x11), (0x21, 0x20), (0x21, 4), (0x21, 1), (0x21, 0xFE)):
+            pc.ports.write(port, 1, value)
+        assert pc.memory.read(0xFED00000, 4) & 0x8000 == 0x8000, "it can replace"
+        for offset, value in ((0x10, 0), (0xF0, 0), (0x100, 0x104), (0x108, 3_000_000), (0x10, 3)):  # 30 ms
+            pc.memory.write(0xFED00000 + offset, 4, value)
+        yield "hlt"
+        pc.exit(0)
+        yield ""
+
+    pc = make(config, program)
+    assert pc.run() == 0
+    vcpu = pc.vcpus[0]
+    assert isinstance(vcpu, FakeVcpu)
+    assert vcpu.taken == [0x20]
+    assert pc.clock.now() > 30_000_000
+
+
+@pytest.mark.parametrize("number", range(3))
+def test_hpet_comparators_have_inputs_of_the_io_apic(config: MachineConfig, number: int) -> None:
+    def program(cpu: FakeVcpu, pc: Pc) -> Iterator[str]:
+        pc.memory.write(0xFEE000F0, 4, 0x1FF)
+        pc.memory.write(0xFEE00350, 4, 0x10000)
+        route = pc.memory.read(0xFED00100 + 0x20 * number, 8) >> 32
+        assert route == 1 << 20 + number
+        for index, value in ((0x10 + 2 * route.bit_length() - 2, 0x51), (0x10 + 2 * route.bit_length() - 1, 0)):
+            pc.memory.write(0xFEC00000, 4, index)
+            pc.memory.write(0xFEC00010, 4, value)
+        for offset, value in ((0x10, 1), (0x100 + 0x20 * number, 0x104), (0x108 + 0x20 * number, 100_000)):
+            pc.memory.write(0xFED00000 + offset, 4, value)
+        yield "hlt"
+        pc.exit(0)
+        yield ""
+
+    pc = make(config, program)
+    assert pc.run() == 0
+    vcpu = pc.vcpus[0]
+    assert isinstance(vcpu, FakeVcpu)
+    assert vcpu.taken == [0x51]
+
+
+@pytest.mark.parametrize("present", [True, False])
+def test_the_hpet_is_there_and_announced_as_asked(config: MachineConfig, present: bool) -> None:
+    def program(cpu: FakeVcpu, pc: Pc) -> Iterator[str]:
+        found = pc.memory.read(0xFED00000, 4)
+        assert (found >> 16 == 0x8086) if present else found == 0xFFFFFFFF
+        assert (b"HPET" in pc.memory.read_bytes(0xE0000, 0x10000)) == present
+        pc.exit(0)
+        yield ""
+
+    assert run(replace(config, machine_options=(("hpet", "on" if present else "off"),)), program) == 0
+
+
 def test_serial_ports(config: MachineConfig) -> None:
     def program(cpu: FakeVcpu, pc: Pc) -> Iterator[str]:
         pc.ports.write(0x3F8, 1, ord("1"))
@@ -219,6 +277,7 @@ def test_bios(tmp_path: Path, config: MachineConfig) -> None:
         ({"memory": 1 << 50}, "-m: "),
         ({"smp": 0}, "-smp: a pc takes 1 to 8 processors, not 0"),
         ({"smp": 99}, "-smp: "),
+        ({"machine_options": (("hpt", "off"),)}, "unknown property of -machine 'hpt'"),
         ({"serial": ("x",)}, "there is no chardev 'x'"),
         ({"serial": (None,) * 5}, "at most 4 serial ports"),
         ({"rtc_base": "yesterday"}, "utc, localtime"),
