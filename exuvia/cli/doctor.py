@@ -27,6 +27,8 @@ def run(args: argparse.Namespace) -> int:
         "Fetching": _clients(),
         "Cache": _cache(),
     }
+    if sound:
+        rows["Code"] = _code()
     for name, text in rows.items():
         print(f"{name:<10} {text}")
     return 0 if sound else 1
@@ -111,6 +113,22 @@ def _cache() -> str:
     parts = [f"{path.name} {_size(path) / 1e6:.1f} MB" for path in sorted(root.iterdir()) if path.is_dir()]
     writable = "" if os.access(root, os.W_OK) else "; it cannot be written"
     return f"{root} ({', '.join(parts) or 'empty'}{writable})"
+
+
+def _code() -> str:
+    """What the store has for this build: handlers of instruction forms, and regions of guests' hot code."""
+    from exuvia.codegen import store
+    from exuvia.codegen.engine import build_identity
+    from exuvia.isa.x86.architecture import architecture
+
+    folder, build = store.folder(), build_identity(architecture())
+    kinds = {"functions": build, "regions": store.beside(build, "regions")}
+    held = {kind: store.contents(folder / name) for kind, name in kinds.items()}
+    parts = [f"{count:,} {kind} {size / 1e6:.1f} MB" for kind, (count, size) in held.items()]
+    others = [path for path in folder.iterdir() if path.is_dir() and path.name not in kinds.values()] if folder.is_dir() else []
+    if others:
+        parts.append(f"other builds {sum(map(_size, others)) / 1e6:.1f} MB")
+    return f"{', '.join(parts)}, at most {store.LIMIT / 1e6:.0f} MB"
 
 
 def _size(folder: Path) -> int:

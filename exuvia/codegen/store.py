@@ -24,8 +24,8 @@ Batch = tuple[bytes, dict[str, int]]
 
 def folder() -> Path:
     """Where generated code lies: $XDG_CACHE_HOME/exuvia/code."""
-    base = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
-    return Path(base) / "exuvia" / "code"
+    base = os.environ.get("XDG_CACHE_HOME", "")
+    return (Path(base) if os.path.isabs(base) else Path.home() / ".cache") / "exuvia" / "code"
 
 
 class Store:
@@ -49,7 +49,7 @@ class Store:
 
     def beside(self, kind: str) -> Store:
         """A store for another kind of code of the same build."""
-        return Store(f"{self.path.name}.{kind}", self.path.parent)
+        return Store(beside(self.path.name, kind), self.path.parent)
 
     def seal(self, why: str) -> None:
         """Neither read nor write from now on."""
@@ -66,10 +66,7 @@ class Store:
         found: list[Batch] = []
         for file in files:
             try:
-                data = file.read_bytes()
-                if hashlib.blake2b(data[32:], digest_size=32).digest() != data[:32]:
-                    raise ValueError
-                code, symbols = pickle.loads(data[32:])
+                code, symbols = read(file)
             except OSError:
                 continue
             except Exception:  # whatever a damaged file makes of unpickling
@@ -113,6 +110,31 @@ class Store:
                 break
             shutil.rmtree(p, ignore_errors=True)
             del sizes[p]
+
+
+def beside(build: str, kind: str) -> str:
+    """The folder's name for another kind of code of a build."""
+    return f"{build}.{kind}"
+
+
+def read(file: Path) -> Batch:
+    """A stored batch. Raises OSError where it cannot be read, anything else where it is damaged."""
+    data = file.read_bytes()
+    if hashlib.blake2b(data[32:], digest_size=32).digest() != data[:32]:
+        raise ValueError(f"{file} is damaged")
+    code, symbols = pickle.loads(data[32:])
+    return code, symbols
+
+
+def contents(path: Path) -> tuple[int, int]:
+    """How many functions a build's folder holds, and how many bytes of files; what is damaged has no functions. Nothing is changed."""
+    functions: set[str] = set()
+    size = 0
+    for file in path.glob("*.code"):
+        with suppress(Exception):  # gone meanwhile, or damaged
+            size += file.stat().st_size
+            functions |= read(file)[1].keys()
+    return len(functions), size
 
 
 def joined(batches: list[Batch]) -> Batch:

@@ -10,6 +10,9 @@ from pathlib import Path
 import pytest
 
 from exuvia.cli import doctor
+from exuvia.codegen.engine import build_identity
+from exuvia.codegen.store import Store
+from exuvia.isa.x86.architecture import architecture
 
 SCRIPT = "import sys; from exuvia.cli.{module} import {name}; sys.argv[0] = '{name}'; {name}()"
 
@@ -74,6 +77,28 @@ def test_doctor() -> None:
     assert result.returncode == 0, result.stderr
     for subject in ("Python ", "LLVM ", "KVM ", "Cache "):
         assert f"\n{subject}" in f"\n{result.stdout}"
+
+
+def test_doctor_counts_generated_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is stored for this build, handlers and regions; the damaged does not count, and nothing is changed."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    result = exuvia("doctor")
+    assert result.returncode == 0, result.stderr
+    assert "\nCode       0 functions 0.0 MB, 0 regions 0.0 MB, at most " in result.stdout
+    assert not list(tmp_path.iterdir())
+
+    store = Store(build_identity(architecture()), tmp_path / "exuvia" / "code")
+    store.add((bytes(300_000), {"h.x.0.1.0": 0, "h.x.0.2.0": 64}))
+    store.beside("regions").add((bytes(100_000), {"region 1": 0}))
+    store.beside("regions").add((bytes(100_001), {"region 2": 0}))
+    store.beside("regions").add((bytes(100_002), {"region 3": 0}))
+    damaged = next(store.beside("regions").path.iterdir())
+    damaged.write_bytes(damaged.read_bytes()[:-1])
+    Store("x86-older", store.path.parent).add((bytes(1_000_000), {"h": 0}))
+    files = sorted(tmp_path.rglob("*"))
+    result = exuvia("doctor")
+    assert "\nCode       2 functions 0.3 MB, 2 regions 0.3 MB, other builds 1.0 MB, at most " in result.stdout
+    assert sorted(tmp_path.rglob("*")) == files
 
 
 def test_kvm_is_absent(tmp_path: Path) -> None:
