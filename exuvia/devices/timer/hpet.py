@@ -56,10 +56,10 @@ class Hpet(Device):
             return self._legacy(number)
         return (self.out0, self.out1, self.out2)[number]
 
-    def _count(self) -> int:
+    def _count(self, now: int | None = None) -> int:
         if not self.configuration.enable:
             return int(self.counter)
-        return (self.clock.now() - self.started) // _TICK & _MASK64
+        return ((self.clock.now() if now is None else now) - self.started) // _TICK & _MASK64
 
     @counter.read
     def read_counter(self) -> int:
@@ -106,23 +106,25 @@ class Hpet(Device):
     def _mask(self, number: int) -> int:
         return _MASK32 if self.configurations[number] & _MODE32 else _MASK64
 
-    def _schedule(self, number: int) -> None:
+    def _schedule(self, number: int, now: int | None = None) -> None:
         alarm = (self.match0, self.match1, self.match2)[number]
         settings = self.configurations[number]
         if not self.configuration.enable or not settings & _ENABLE:
             alarm.cancel()
             return
-        now = self.clock.now()
-        left = self.comparators[number] - self._count() & self._mask(number)
+        if now is None:
+            now = self.clock.now()
+        left = self.comparators[number] - self._count(now) & self._mask(number)
         at = now - (now - self.started) % _TICK + left * _TICK
         short = settings & _PERIODIC and self.periods[number] * _TICK < _SHORTEST
         alarm.set(max(at, now + _SHORTEST) if short else at)
 
     def _match(self, number: int) -> None:
         settings, mask = self.configurations[number], self._mask(number)
+        now = self.clock.now()  # once: what comes due from here on must not look like a match that comes when the counter has gone round
         if settings & _PERIODIC and self.periods[number]:
             period = self.periods[number]
-            late = self._count() - self.comparators[number] & mask
+            late = self._count(now) - self.comparators[number] & mask
             self.comparators[number] = self.comparators[number] + (late // period + 1) * period & mask
         if settings & _LEVEL:
             self.status = self.status | 1 << number
@@ -130,9 +132,9 @@ class Hpet(Device):
         else:
             self._wire(number).pulse()
         if settings & _PERIODIC and self.periods[number]:
-            self._schedule(number)
+            self._schedule(number, now)
         else:
-            (self.match0, self.match1, self.match2)[number].set(self.clock.now() + (mask + 1) * _TICK)  # when the counter comes round again
+            (self.match0, self.match1, self.match2)[number].set(now + (mask + 1) * _TICK)  # when the counter comes round again
 
     match0 = Alarm(lambda self: self._match(0))
     match1 = Alarm(lambda self: self._match(1))

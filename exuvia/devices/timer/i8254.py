@@ -215,12 +215,11 @@ class I8254(Device):
         """OUT of counter 0 rises; in modes 2 and 3 it was low before."""
         self.irq.set(False)
         self.irq.set(True)
-        self._schedule()
+        self._schedule(self.clock.now())
 
     rise = Alarm(on_rise)
 
-    def _schedule(self) -> None:
-        now = self.clock.now()
+    def _schedule(self, now: int) -> None:
         counter = self.counters[0]
         at = counter.next_rise(now)
         if at is None:
@@ -237,15 +236,17 @@ class I8254(Device):
     def write(self, offset: int, size: int, value: int) -> None:
         """As a Device; the counters are written straight."""
         if offset < 3 and size == 1:
-            self.counters[offset].write(value, self.clock.now())
+            now = self.clock.now()
+            self.counters[offset].write(value, now)
             if offset == 0:
-                self._changed()
+                self._changed(now)
         else:
             super().write(offset, size, value)
 
-    def _changed(self) -> None:
-        self.irq.set(self.counters[0].output(self.clock.now()))
-        self._schedule()
+    def _changed(self, now: int) -> None:
+        """One time for both: OUT may rise between two."""
+        self.irq.set(self.counters[0].output(now))
+        self._schedule(now)
 
     @control.read
     def read_control(self) -> int:
@@ -264,7 +265,7 @@ class I8254(Device):
         elif value & 0x30:
             self.counters[number].control(value, now)
             if number == 0:
-                self._changed()
+                self._changed(now)
         else:
             self.counters[number].latch_count(now)
 

@@ -48,6 +48,23 @@ def test_periodic_interrupts_do_not_drift(rig: Rig, mode: int) -> None:
     assert all(-1 < at - number * period < 2_100 for number, at in enumerate(rig.edges, 1))
 
 
+@pytest.mark.parametrize("count", range(1, 9))
+def test_a_one_shot_interrupt_while_time_goes_on(rig: Rig, count: int) -> None:
+    """It is due while the guest's write is still being handled."""
+    read = rig.clock.now
+
+    def now() -> int:
+        rig.clock.time += 1_000
+        return read()
+
+    rig.clock.now = now  # type: ignore[method-assign]
+    rig.pit.write(3, 1, 0x10)
+    rig.edges.clear()
+    rig.pit.write(0, 1, count)
+    rig.clock.advance(100_000)
+    assert len(rig.edges) == 1
+
+
 @pytest.mark.parametrize(("mode", "clocks"), [(0, 1000), (4, 1001)])
 def test_one_shot_interrupts(rig: Rig, mode: int, clocks: int) -> None:
     rig.program(0, mode, 1000)
