@@ -1,5 +1,7 @@
 """The base of image formats: what every format says about itself, and what the commands ask of it."""
 
+import errno
+import os
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -7,6 +9,7 @@ from typing import Any, ClassVar
 
 from exuvia.disk.node import Node, Unsupported
 from exuvia.disk.options import Option
+from exuvia.disk.vector import Buffer
 
 Opener = Callable[[str, bool], Node]  # (name as written in the image, writable) -> the protocol node; raises UserError
 
@@ -42,6 +45,23 @@ class Found:
 
 
 @dataclass
+class Bitmap:
+    """A persistent dirty bitmap: bit n (of byte n//8, from the lowest on) says that the n-th `granularity` bytes were written.
+
+    `enabled`: it records ("auto" in QMP). `in_use`: whoever recorded last did not close it, so what it says is not complete.
+    """
+
+    name: str
+    granularity: int
+    enabled: bool = True
+    in_use: bool = False
+
+    def flags(self) -> list[str]:
+        """As QMP's Qcow2BitmapInfoFlags lists them."""
+        return [*(["in-use"] if self.in_use else []), *(["auto"] if self.enabled else [])]
+
+
+@dataclass
 class Measure:
     """Bytes that a new image's file would need: for the data that there is, and when everything is allocated."""
 
@@ -63,6 +83,9 @@ class Format(Node):
     backing_format: str | None = None
     backing: Node | None = None
     cluster: int | None = None  # bytes, where it has clusters
+    encrypted: bool = False  # `info` says so
+    dirty: bool | None = None  # not closed cleanly; None: the format does not keep that
+    AMEND: ClassVar[tuple[Option, ...]] = ()  # options that `amend` changes
 
     def __init__(self, file: Node, *, writable: bool = False, opener: Opener | None = None, **options: Any) -> None:
         self.file, self.writable, self.opener, self.options = file, writable, opener, options
@@ -103,8 +126,63 @@ class Format(Node):
         raise Unsupported("This image format does not support checks")
 
     def snapshots(self) -> list[Snapshot]:
-        """Internal snapshots in the image's order."""
+        """Internal snapshots in the image's order. A format that keeps snapshots defines all five methods of them."""
         return []
+
+    def create_snapshot(self, snapshot: Snapshot) -> None:
+        """Keep what the image holds now; `snapshot.id` is "" and is set by this. Raises OSError(EEXIST), ENOSPC ..."""
+        raise OSError(errno.ENOTSUP, os.strerror(errno.ENOTSUP))
+
+    def apply_snapshot(self, snapshot: Snapshot) -> None:
+        """Go back: the image holds what the snapshot holds."""
+        raise OSError(errno.ENOTSUP, os.strerror(errno.ENOTSUP))
+
+    def delete_snapshot(self, snapshot: Snapshot) -> None:
+        """Forget one and give up its room."""
+        raise OSError(errno.ENOTSUP, os.strerror(errno.ENOTSUP))
+
+    def show_snapshot(self, snapshot: Snapshot) -> None:
+        """From now on this node (opened read-only) reads as the snapshot, `size` with it; the image does not change."""
+        raise Unsupported(f"Device '{self.filename}' does not support internal snapshots")
+
+    def bitmaps(self) -> list[Bitmap]:
+        """Persistent dirty bitmaps in the image's order. A format that keeps bitmaps defines all of the methods of them."""
+        return []
+
+    def add_bitmap(self, bitmap: Bitmap) -> None:
+        """A new one, all clear. Raises UserError for a name that is taken or too long and for a granularity that cannot be."""
+        raise Unsupported(f"Block format '{self.name}' does not support persistent bitmaps")
+
+    def remove_bitmap(self, name: str) -> None:
+        """Forget one, which may be in use."""
+        raise Unsupported(f"Block format '{self.name}' does not support persistent bitmaps")
+
+    def read_bitmap(self, name: str) -> bytes:
+        """Its bits. (A new image's worth for a 2 TiB disk is 4 MiB at 64 KiB granularity.) Raises UserError where it is in use."""
+        raise Unsupported(f"Block format '{self.name}' does not support persistent bitmaps")
+
+    def write_bitmap(self, name: str, bits: Buffer, enabled: bool) -> None:
+        """Replace its bits and whether it records. `clear` and `merge` of the commands are done with this."""
+        raise Unsupported(f"Block format '{self.name}' does not support persistent bitmaps")
+
+    def amend(self, options: dict[str, Any], force: bool, progress: Callable[[float], None]) -> None:
+        """Change properties of an existing image to `options` (those of AMEND that were given); `progress` is told shares of 1."""
+        raise Unsupported(f"Format driver '{self.name}' does not support option amendment")
+
+    def set_backing(self, file: str | None, format: str | None) -> None:
+        """Write another backing file's name into the image, None for none. `backing` stays as it is."""
+        raise OSError(errno.ENOTSUP, os.strerror(errno.ENOTSUP))
+
+    def write_compressed(self, offset: int, data: Buffer) -> None:
+        """Write one `compressed_unit` (less at the end of the image) that was not written before, compressed where that saves room.
+
+        Several threads call this at once, for different units: the work of compressing belongs outside of `lock`.
+        """
+        raise Unsupported(f"{self.filename}: Compression not supported for this file format")
+
+    def empty(self) -> None:
+        """Forget all content, so that everything is ABSENT, as after a commit. A format without this is emptied by `discard`."""
+        raise Unsupported(f"{self.filename}: {self.name} images cannot be emptied")
 
     def close(self) -> None:
         if not self.closed:

@@ -78,8 +78,11 @@ class Node:
     def discard(self, offset: int, length: int) -> None:
         """Advice that the content is not needed: it may read as anything that was there, or zeros, afterwards."""
 
-    def resize(self, size: int) -> None:
-        """Become `size` bytes long; new bytes read as zeros. Raises Unsupported where that cannot be."""
+    def resize(self, size: int, preallocation: str = "off") -> None:
+        """Become `size` bytes long; new bytes read as zeros, with room as `preallocation` (off, metadata, falloc, full) says.
+
+        Raises Unsupported where that cannot be.
+        """
         raise Unsupported(f"{self.filename}: {self.name} cannot be resized")
 
     def flush(self) -> None:

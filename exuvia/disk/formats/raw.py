@@ -30,11 +30,7 @@ class Raw(Format):
 
     @classmethod
     def create(cls, file: Node, size: int, options: dict[str, Any], opener: Opener | None = None) -> None:
-        preallocate = getattr(file, "preallocate", None)
-        if options["preallocation"] == "off" or preallocate is None:
-            file.resize(size)
-        else:
-            preallocate(size, options["preallocation"])
+        file.resize(size + -size % SECTOR, options["preallocation"])
 
     @classmethod
     def measure(cls, size: int, options: dict[str, Any], source: Node | None) -> Measure:
@@ -65,10 +61,10 @@ class Raw(Format):
     def discard(self, offset: int, length: int) -> None:
         self.file.discard(self.start + offset, length)
 
-    def resize(self, size: int) -> None:
+    def resize(self, size: int, preallocation: str = "off") -> None:
         if self.limit is not None or self.start:
             raise UserError(f"{self.filename}: a window of a file cannot be resized")
-        self.file.resize(size)
+        self.file.resize(size, preallocation)
 
     def flush(self) -> None:
         self.file.flush()

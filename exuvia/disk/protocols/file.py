@@ -12,7 +12,7 @@ import struct
 from collections.abc import Iterator
 from typing import Any
 
-from exuvia.disk.node import CHUNK, ZEROS, Extent, ImageError, Kind, Node
+from exuvia.disk.node import CHUNK, ZEROS, Extent, ImageError, Kind, Node, Unsupported
 from exuvia.disk.options import Option
 from exuvia.disk.vector import Vector
 from exuvia.support.errors import UserError
@@ -21,6 +21,7 @@ READ, WRITE, RESIZE = 0, 1, 3  # permissions, as the number of their lock's byte
 NAMES = {READ: "consistent read", WRITE: "write", RESIZE: "resize"}
 USES, REFUSES = 100, 200
 IOV_MAX = 1024
+FIRST = 4096  # bytes
 FALLOC_KEEP_SIZE, FALLOC_PUNCH_HOLE, FALLOC_ZERO_RANGE = 1, 2, 16
 _FLOCK = struct.Struct("hhqqi4x")  # struct flock of 64-bit Linux
 _NO_SUCH = {errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL, errno.ENODEV}
@@ -119,8 +120,7 @@ class File(Node):
         if end > self.size:
             os.ftruncate(self.fd, end)
         if not self._allocate(FALLOC_PUNCH_HOLE if unmap and self.gives_room else FALLOC_ZERO_RANGE, offset, length):
-            while offset < end:
-                offset += os.pwrite(self.fd, memoryview(ZEROS)[: min(end - offset, CHUNK)], offset)
+            self._write_zeros(offset, end)
 
     def discard(self, offset: int, length: int) -> None:
         if self.gives_room:
@@ -140,20 +140,31 @@ class File(Node):
         self.punches = mode != FALLOC_PUNCH_HOLE
         return False
 
-    def preallocate(self, size: int, mode: str) -> None:
-        """Become `size` bytes long with room on the disk: `falloc` reserves it, `full` writes zeros."""
-        old = self.size
-        if size <= old:
-            return
-        if mode == "falloc":
-            os.posix_fallocate(self.fd, old, size - old)
-        else:
-            os.ftruncate(self.fd, size)
-            while old < size:
-                old += os.pwrite(self.fd, memoryview(ZEROS)[: min(size - old, CHUNK)], old)
+    def resize(self, size: int, preallocation: str = "off") -> None:
+        """`falloc` reserves room, `full` writes zeros. A failure leaves the old length.
 
-    def resize(self, size: int) -> None:
-        os.ftruncate(self.fd, size)
+        A file's first block always has room, because that is where programs that bypass the cache try which alignment it wants.
+        """
+        old = self.size
+        if preallocation not in ("off", "falloc", "full"):
+            raise Unsupported(f"Unsupported preallocation mode '{preallocation}'")
+        if preallocation != "off" and size < old:
+            raise Unsupported("Preallocation can't be used for shrinking files")
+        try:
+            if preallocation == "falloc" and size > old:
+                os.posix_fallocate(self.fd, old, size - old)
+            os.ftruncate(self.fd, size)
+            if preallocation == "full":
+                self._write_zeros(old, size)
+            elif not old and size:
+                self._write_zeros(0, FIRST if size >= FIRST else min(size, 512))
+        except BaseException:
+            os.ftruncate(self.fd, old)
+            raise
+
+    def _write_zeros(self, offset: int, end: int) -> None:
+        while offset < end:
+            offset += os.pwrite(self.fd, memoryview(ZEROS)[: min(end - offset, CHUNK)], offset)
 
     def flush(self) -> None:
         if self.writable:
