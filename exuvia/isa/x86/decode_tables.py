@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from exuvia.dsl.state import PAGE_AT
@@ -145,15 +145,24 @@ class Compactor:
     def __init__(self, code: int) -> None:
         self.sizes = osizes(code)
         self.tables: dict[bytes, int] = {bytes(128): 0}
+        self.shapes: dict[tuple[object, ...], tuple[int, list[int]]] = {}
 
     def of(self, row: Row) -> tuple[int, list[int]]:
         """The table's number, and the variants in the order of their dense numbers."""
+        k = 4 * osize_class(row)
+        facts = (row.facts.get(name) for name in ("locks", "string", "repne", "asize", "segment"))
+        shape = k, row.mask(), row.memory, row.register, row.far_memory, *facts
+        if shape not in self.shapes:
+            self.shapes[shape] = self.compact(row, k)
+        return self.shapes[shape]
+
+    def compact(self, row: Row, k: int) -> tuple[int, list[int]]:
+        """The same for a row of a new shape; `k` is where its line of operand sizes begins."""
         numbers: dict[int, int] = {}
         table = bytearray(128)
-        k = 4 * osize_class(row)
         sizes = sorted(set(self.sizes[k : k + 4]))
         for variant in range(128):
-            plain = self.plain(row, variant)
+            plain = self.plain(row, variant, row.mask())
             if plain is None:
                 table[variant] = REFUSED
             elif (variant & 3) in sizes:
@@ -161,7 +170,7 @@ class Compactor:
         number = self.tables.setdefault(bytes(table), len(self.tables))
         return number, list(numbers)
 
-    def plain(self, row: Row, variant: int) -> int | None:
+    def plain(self, row: Row, variant: int, mask: int) -> int | None:
         """The variant without the bits that do not matter to the row; None where the prefixes are refused."""
         if row.memory and not row.register:
             variant |= 4
@@ -169,7 +178,6 @@ class Compactor:
         lock = variant >> 4 & 3 == 3
         if lock and not (row.facts.get("locks") and memory):
             return None
-        mask = row.mask()
         if not memory and not row.far_memory and not row.facts.get("string"):
             mask &= ~((0 if row.facts.get("asize") else 8) | (0 if row.facts.get("segment") else 64))
         if row.facts.get("string"):
@@ -239,12 +247,12 @@ class Builder:
             e |= bit if on else 0
         return e
 
-    def opcode(self, rows: list[Row], cls: int) -> int:
-        """The entry for the rows that share an opcode, under one class of mandatory prefix."""
+    def opcode(self, rows: Sequence[Row]) -> int:
+        """The entry for the rows that share an opcode, all under one class of mandatory prefix."""
+        if len(rows) == 1 and not rows[0].modrm:
+            return self.entries[rows[0].id]
         best: dict[tuple[int, int], Row] = {}
         for row in rows:
-            if row.prefix is not None and CLASSES[row.prefix] != cls:
-                continue
             for cell in cells(row) if row.modrm else [(f, rm) for f in range(16) for rm in range(8)]:
                 other = best.get(cell)
                 if other is not None and rank(other) == rank(row):
@@ -273,8 +281,12 @@ class Builder:
                 shared.setdefault((name, opcode), []).append(row)
         out = [self.nothing] * (7 * 4 * 256 + 256)
         for (name, opcode), rows in shared.items():
+            made: dict[tuple[Row, ...], int] = {}  # most are the same under every mandatory prefix
             for cls in range(4):
-                out[(MAPS[name] * 4 + cls) * 256 + opcode] = self.opcode(rows, cls)
+                here = tuple(row for row in rows if row.prefix is None or CLASSES[row.prefix] == cls)
+                if here not in made:
+                    made[here] = self.opcode(here)
+                out[(MAPS[name] * 4 + cls) * 256 + opcode] = made[here]
         return struct.pack(f"<{len(out)}Q", *out)
 
     def prefixes(self) -> bytes:
