@@ -36,6 +36,8 @@ class Generated:
     """Whether the ModRM operand is in memory."""
     count: int | None = None
     """A shift's or rotate's count before masking."""
+    address: int | None = None
+    """Where the ModRM operand in memory begins."""
 
 
 class Generator:
@@ -144,7 +146,7 @@ class Builder:
         mmx = any(x in "PQN" for x in letters(row)) and r.random() < 0.9
         image = values.fxsave(r, kind, mmx=mmx)
         case = Case(code, self.mode, self.gprs, self.rflags, image, bytes(self.memory))
-        return Generated(row, case, self.width, self.in_memory, count)
+        return Generated(row, case, self.width, self.in_memory, count, self.address if self.in_memory and row.modrm else None)
 
     def reg_letter(self) -> str:
         """The letter of the operand in ModRM.reg, or a space."""

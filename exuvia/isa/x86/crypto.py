@@ -12,7 +12,7 @@ from exuvia.isa.x86.forms import op, pure
 from exuvia.isa.x86.vector import every
 
 AES: dict[str, Any] = {"sse": True, "feature": "aes"}
-SHA: dict[str, Any] = {"sse": True, "feature": "sha_ni", "unaligned": True}  # processors do not ask for alignment here
+SHA: dict[str, Any] = {"sse": True, "feature": "sha_ni"}
 
 
 # -- AES: a column is a lane of 32 bits, a row one of its bytes (FIPS 197, 3.4)

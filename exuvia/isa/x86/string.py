@@ -1,4 +1,7 @@
-"""String instructions (SDM vol. 1, 5.1.8, 7.3.9): the text is one element; `repeated` makes the REP forms."""
+"""String instructions (SDM vol. 1, 5.1.8, 7.3.9): the text is one element; `string` makes the REP forms of it.
+
+CMPS and SCAS under REP set the flags when they end, so that a fault shows those of before (SDM vol. 2, REP).
+"""
 
 from __future__ import annotations
 
@@ -8,11 +11,11 @@ from typing import Any
 from exuvia.dsl.trace import when
 from exuvia.dsl.values import Value
 from exuvia.isa.x86.cpu import Cpu
-from exuvia.isa.x86.flags import ZF
 from exuvia.isa.x86.forms import op
 from exuvia.isa.x86.state import ES
 
-Text = Callable[[Cpu, Value], None]
+Compared = tuple[Value, Value]
+Text = Callable[[Cpu, Value], Compared | None]
 
 
 def string(code: int, name: str, one: Text, bulk: Callable[[Cpu, int], Value] | None = None, compares: bool = False, **facts: Any) -> None:
@@ -22,8 +25,11 @@ def string(code: int, name: str, one: Text, bulk: Callable[[Cpu, int], Value] | 
         n = cpu.w // 8
         step = (cpu.df * n).low(cpu.asize)
         if cpu.rep is None:
-            return one(cpu, step)
+            if compared := one(cpu, step):
+                compare(cpu, compared)
+            return
         with when(cpu.aCX != 0):
+            compared = None
             if bulk and cpu.flat and not cpu.override:
                 done = bulk(cpu, n).low(cpu.asize)
                 cpu.aCX = cpu.aCX - done
@@ -31,16 +37,24 @@ def string(code: int, name: str, one: Text, bulk: Callable[[Cpu, int], Value] | 
                     one(cpu, step)
                     cpu.aCX = cpu.aCX - 1
             else:
-                one(cpu, step)
+                compared = one(cpu, step)
                 cpu.aCX = cpu.aCX - 1
             more = cpu.aCX != 0
-            if compares:
-                more = more & (ZF.read() if cpu.rep == "rep" else ~ZF)
+            if compared:
+                a, b = compared
+                more = more & (a == b if cpu.rep == "rep" else a != b)
+                with when(~more):
+                    compare(cpu, compared)
             with when(more):
                 cpu.again()
 
     op(f"{code:02X}", name + "b", string=True, byte=True, ends=True, conditional=True, repne=compares, **facts)(run)
     op(f"{code + 1:02X}", name, string=True, osize=True, ends=True, conditional=True, repne=compares, **facts)(run)
+
+
+def compare(cpu: Cpu, compared: Compared) -> None:
+    a, b = compared
+    cpu.set_flags("subtracted", a, b, a - b)
 
 
 def movs(cpu: Cpu, step: Value) -> None:
@@ -73,16 +87,16 @@ def lods(cpu: Cpu, step: Value) -> None:
     cpu.aSI = cpu.aSI + step
 
 
-def scas(cpu: Cpu, step: Value) -> None:
-    a, b = cpu.rAX, cpu.memory(cpu.aDI, cpu.w, ES).read()
-    cpu.set_flags("subtracted", a, b, a - b)
+def scas(cpu: Cpu, step: Value) -> Compared:
+    compared = cpu.rAX, cpu.memory(cpu.aDI, cpu.w, ES).read()
     cpu.aDI = cpu.aDI + step
+    return compared
 
 
-def cmps(cpu: Cpu, step: Value) -> None:
-    a, b = cpu.string_source(cpu.w).read(), cpu.memory(cpu.aDI, cpu.w, ES).read()
-    cpu.set_flags("subtracted", a, b, a - b)
+def cmps(cpu: Cpu, step: Value) -> Compared:
+    compared = cpu.string_source(cpu.w).read(), cpu.memory(cpu.aDI, cpu.w, ES).read()
     cpu.aSI, cpu.aDI = cpu.aSI + step, cpu.aDI + step
+    return compared
 
 
 string(0xA4, "movs", movs, bulk_movs)

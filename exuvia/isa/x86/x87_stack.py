@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from exuvia.dsl.floating import DE, IE, ZE
-from exuvia.dsl.trace import rarely, when
+from exuvia.dsl.trace import when
 from exuvia.dsl.values import Value, lift
 from exuvia.isa.x86.cpu import Cpu, Memory, leave, raise_
 from exuvia.isa.x86.extended import C0, C1, C2, C3, INDEFINITE
@@ -104,9 +104,7 @@ def put(cpu: Cpu, i: Any, value: Value, done: Value) -> None:
 
 
 def store(cpu: Cpu, m: Memory, value: Value, done: Value) -> None:
-    """Store where that may be; where not, memory that cannot be written still faults."""
-    with rarely(~done):
-        cpu.memory(m.address, m.w, m.seg).writable().read()  # read, so that a buffered access puts back what was there
+    """Store where that may be; where not, memory is not asked for."""
     with when(done):
         m.set(value)
 

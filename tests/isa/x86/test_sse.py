@@ -15,8 +15,9 @@ from exuvia.isa.x86 import load
 from exuvia.isa.x86.forms import ROWS, Row
 from exuvia.vcpu.evaluate import call
 from tests.dsl.compiled import compiled
-from tests.isa.x86.cases import APPROXIMATE, difference, run_reference, suitable
+from tests.isa.x86.cases import difference, run_reference, suitable
 from tests.oracle.case import Case
+from tests.oracle.freedoms import APPROXIMATE
 from tests.oracle.generate import Generated, Generator
 from tests.oracle.hostcpu import HostCpu, why_not
 

@@ -1,0 +1,220 @@
+"""What the manuals leave to the processor, and processors do differently: each freedom once, with the manual's section.
+
+`settled` gives the host's result as if the host had chosen as we did, where both choices are allowed; all else stays to be compared.
+What is undefined in every result, flags and destinations, is in `undefined.py`.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from tests.oracle.case import CODE, WINDOW, WINDOW_SIZE, Case, Fault, Result
+from tests.oracle.undefined import AF, CF, OF, PF, SF, STATUS, ZF
+
+APPROXIMATE = frozenset(("rcpps", "rcpss", "rsqrtps", "rsqrtss"))
+"""Results to 12 bits, of which each processor model gives its own (SDM vol. 2, RCPPS)."""
+TRANSCENDENTAL = frozenset(("fsin", "fcos", "fsincos", "fptan", "fpatan", "f2xm1", "fyl2x", "fyl2xp1"))
+"""Results within one unit in the last place (SDM vol. 1, 8.3.10)."""
+RCX, RSP, RSI, RDI = 1, 4, 6, 7
+GENERAL_PROTECTION, PAGE_FAULT = 13, 14
+FSW, MXCSR, XMM = 2, 24, 160
+"""Where they stand in an FXSAVE image."""
+ES, IE = 0x80, 1
+"""FSW: an unmasked exception is pending; MXCSR: an operation was invalid."""
+
+
+@dataclass(frozen=True)
+class Bytes:
+    """An instruction without VEX, taken apart as far as the freedoms need it."""
+
+    prefixes: bytes
+    rex: int
+    opcode: bytes
+    """With its escape bytes."""
+    rest: bytes
+    """ModRM and what follows."""
+
+
+def apart(case: Case) -> Bytes:
+    """The case's first instruction (SDM vol. 2, 2.1)."""
+    code, at, rex = case.code, 0, 0
+    while code[at] in b"\x66\x67\xf0\xf2\xf3\x26\x2e\x36\x3e\x64\x65":
+        at += 1
+    prefixes = code[:at]
+    if case.mode == 64 and code[at] >> 4 == 4:
+        rex, at = code[at], at + 1
+    length = (3 if code[at + 1] in (0x38, 0x3A) else 2) if code[at] == 0x0F else 1
+    return Bytes(prefixes, rex, code[at : at + length], code[at + length :])
+
+
+Freedom = Callable[[Case, Bytes, int | None, Result, Result], Result]
+
+
+def settled(case: Case, want: Result, got: Result, address: int | None = None) -> Result:
+    """The host's result `want` with our choices, seen in `got`, where they are allowed. `address`: of the case's operand in memory."""
+    if case.code:
+        for freedom in FREEDOMS:
+            want = freedom(case, apart(case), address, want, got)
+    return want
+
+
+def pushed_selector(case: Case, code: Bytes, _: int | None, want: Result, got: Result) -> Result:
+    """A segment register pushed with 32 bits: extended with zeros, or only the low half is written (SDM vol. 2, PUSH)."""
+    wide = case.mode == 32 and 0x66 not in code.prefixes
+    if not wide or code.opcode.hex() not in ("06", "0e", "16", "1e", "0fa0", "0fa8") or want.fault or got.fault:
+        return want
+    at = want.gprs[RSP] + 2 - WINDOW
+    allowed = (bytes(2), case.memory[at : at + 2])
+    if not {want.memory[at : at + 2], got.memory[at : at + 2]} <= set(allowed):
+        return want
+    return replace(want, memory=want.memory[:at] + got.memory[at : at + 2] + want.memory[at + 2 :])
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """CMPS or SCAS in the middle."""
+
+    size: int
+    step: int
+    addresses: tuple[int, ...]
+    """Of the elements that are next."""
+
+
+def comparison(case: Case, code: Bytes, result: Result) -> Comparison | None:
+    """Where CMPS or SCAS stood when it faulted."""
+    if code.opcode not in (b"\xa6", b"\xa7", b"\xae", b"\xaf"):
+        return None
+    size = 1 if not code.opcode[0] & 1 else 8 if code.rex & 8 else 2 if 0x66 in code.prefixes else 4
+    registers = (RSI, RDI) if code.opcode[0] < 0xA8 else (RDI,)
+    return Comparison(size, -size if case.rflags & 0x400 else size, tuple(result.gprs[r] for r in registers))
+
+
+def compared_flags(case: Case, code: Bytes, _: int | None, want: Result, got: Result) -> Result:
+    """Repeated CMPS or SCAS that faults: the flags of before (SDM vol. 2, REP), or as AMD's manual leaves them, of the last comparison."""
+    c = comparison(case, code, want)
+    if c is None or want.fault is None or got.fault is None or not {0xF2, 0xF3} & set(code.prefixes):
+        return want
+    allowed = {case.rflags & STATUS}
+    if want.gprs[RCX] != case.gprs[RCX]:
+        a, *b = (read(case, at - c.step, c.size) for at in c.addresses)
+        allowed.add(subtraction(a, b[0], 8 * c.size) if b else subtraction(case.gprs[0] & (1 << 8 * c.size) - 1, a, 8 * c.size))
+    if {want.rflags & STATUS, got.rflags & STATUS} <= allowed:
+        return replace(want, rflags=want.rflags & ~STATUS | got.rflags & STATUS)
+    return want
+
+
+def read(case: Case, address: int, size: int) -> int:
+    """An element in the case's window."""
+    return int.from_bytes(case.memory[address - WINDOW : address - WINDOW + size], "little")
+
+
+def subtraction(a: int, b: int, width: int) -> int:
+    """The status flags of CMP."""
+    r, sign = (a - b) % (1 << width), 1 << width - 1
+    return (
+        (CF if a < b else 0)
+        | (PF if (r & 0xFF).bit_count() % 2 == 0 else 0)
+        | (AF if a & 15 < b & 15 else 0)
+        | (ZF if r == 0 else 0)
+        | (SF if r & sign else 0)
+        | (OF if (a ^ b) & (a ^ r) & sign else 0)
+    )
+
+
+def first_operand(case: Case, code: Bytes, _: int | None, want: Result, got: Result) -> Result:
+    """CMPS of which both elements fault: faults of one instruction have no order among them (SDM vol. 3, 6.9)."""
+    c = comparison(case, code, want)
+    if c is None or want.fault is None or got.fault is None or {want.fault.vector, got.fault.vector} != {PAGE_FAULT}:
+        return want
+    allowed = {fault for at in c.addresses if (fault := unmapped(at, c.size)) is not None}
+    if {want.fault.address, got.fault.address} <= allowed:
+        return replace(want, fault=replace(want.fault, address=got.fault.address))
+    return want
+
+
+def unmapped(address: int, size: int) -> int | None:
+    """The address that an access to the window faults with, None if it does not."""
+    end = WINDOW + WINDOW_SIZE
+    first = next((a for a in (address, address + size - 1) if not WINDOW <= a < end), None)
+    return first if first is None or first == address else first & ~4095
+
+
+SHA = frozenset(f"0f38{x:02x}" for x in range(0xC8, 0xCE)) | {"0f3acc"}
+
+
+def unaligned_sha(case: Case, code: Bytes, address: int | None, want: Result, got: Result) -> Result:
+    """SHA on an unaligned operand: #GP(0) (SDM vol. 2, 2.4.4, exceptions type 4); AMD's processors load it."""
+    ours = got.fault is not None and (got.fault.vector, got.fault.error) == (GENERAL_PROTECTION, 0)
+    theirs = want.fault is None or want.fault.vector == PAGE_FAULT
+    if code.opcode.hex() not in SHA or not ours or not theirs or address is None or address % 16 == 0:
+        return want
+    return unchanged(case, Fault(0, GENERAL_PROTECTION, 0, 0))
+
+
+def unchanged(case: Case, fault: Fault) -> Result:
+    """Nothing but a fault."""
+    return Result(list(case.gprs), case.rflags, CODE, case.fxsave, case.memory, fault)
+
+
+def not_a_number(case: Case, code: Bytes, address: int | None, want: Result, got: Result) -> Result:
+    """DPPS, DPPD: which lane's NaN comes out is the processor's choice (SDM vol. 2, DPPS; each product: vol. 1, table 4-7)."""
+    if code.opcode not in (b"\x0f\x3a\x40", b"\x0f\x3a\x41") or want.fault or got.fault:
+        return want
+    w = 4 if code.opcode[2] == 0x40 else 8
+    modrm, immediate = code.rest[0], code.rest[-1]
+    target = modrm >> 3 & 7 | (code.rex & 4) << 1
+    a = register(case.fxsave, target)
+    b = register(case.fxsave, modrm & 7 | (code.rex & 1) << 3) if modrm >= 0xC0 else operand(case, address)
+    exponent, quiet = (0x7F80_0000, 1 << 22) if w == 4 else (0x7FF << 52, 1 << 51)
+
+    def is_nan(x: int) -> bool:
+        return x & exponent == exponent and x & quiet * 2 - 1 != 0
+
+    allowed = set()
+    if struct.unpack_from("<I", want.fxsave, MXCSR)[0] & IE:
+        allowed.add(exponent | quiet | 1 << 8 * w - 1)
+    for lane in range(16 // w):
+        x, y = (int.from_bytes(v[lane * w : lane * w + w], "little") for v in (a, b))
+        if immediate >> 4 + lane & 1 and (is_nan(x) or is_nan(y)):
+            allowed.add((x if is_nan(x) else y) | quiet)
+    image = bytearray(want.fxsave)
+    for at in range(XMM + 16 * target, XMM + 16 * target + 16, w):
+        if {int.from_bytes(r.fxsave[at : at + w], "little") for r in (want, got)} <= allowed:
+            image[at : at + w] = got.fxsave[at : at + w]
+    return replace(want, fxsave=bytes(image))
+
+
+def register(image: bytes, number: int) -> bytes:
+    """An xmm register."""
+    return image[XMM + 16 * number : XMM + 16 * number + 16]
+
+
+def operand(case: Case, address: int | None) -> bytes:
+    """The 16 bytes of an operand in memory."""
+    assert address is not None
+    return case.memory[address - WINDOW : address - WINDOW + 16]
+
+
+STORES = frozenset((0xD9, d) for d in (2, 3)) | {(x, d) for x in (0xDB, 0xDD, 0xDF) for d in (1, 2, 3)} | {(0xDB, 7), (0xDF, 6), (0xDF, 7)}
+"""FST, FSTP, FIST, FISTP, FISTTP, FBSTP: the opcode and ModRM.reg."""
+
+
+def forbidden_store(case: Case, code: Bytes, address: int | None, want: Result, got: Result) -> Result:
+    """An x87 store that an unmasked exception forbids, where none is possible: page fault first, or the exception (SDM vol. 3, 6.9)."""
+    store = bool(code.rest) and code.rest[0] < 0xC0 and (code.opcode[0], code.rest[0] >> 3 & 7) in STORES
+    (status,) = struct.unpack_from("<H", got.fxsave, FSW)
+    if not store or want.fault is None or want.fault.vector != PAGE_FAULT or not want.fault.error & 2 or got.fault or not status & ES:
+        return want
+    before = unchanged(case, want.fault)
+    untouched = (want.gprs, want.memory, want.fxsave[:5], want.fxsave[32:]) == (
+        before.gprs,
+        before.memory,
+        before.fxsave[:5],
+        before.fxsave[32:],
+    )
+    return got if untouched and got.memory == case.memory else want
+
+
+FREEDOMS: tuple[Freedom, ...] = (pushed_selector, compared_flags, first_operand, unaligned_sha, not_a_number, forbidden_store)
