@@ -37,7 +37,8 @@ class Service:
         heat: Callable[[Wanted], int] = lambda wanted: 0,
         workers: int | None = None,
     ) -> None:
-        self.arguments = [sys.executable, "-m", "exuvia.codegen.worker", module, ",".join(sorted(features))]
+        # -P: no module of the folder that the user happens to be in
+        self.arguments = [sys.executable, "-P", "-m", "exuvia.codegen.worker", module, ",".join(sorted(features))]
         self.done, self.heat = done, heat
         self.workers = workers or max(1, min(4, (os.cpu_count() or 2) - 1))
         self.todo: list[Wanted] = []
@@ -67,12 +68,19 @@ class Service:
             return hottest
 
     def start(self) -> subprocess.Popen[bytes]:
-        """A worker of our own package, wherever that lies."""
+        """A worker of our own package, wherever that lies. Raises EOFError at the end."""
         path = os.pathsep.join(filter(None, [str(Path(exuvia.__file__).parents[1]), os.environ.get("PYTHONPATH")]))
-        process = subprocess.Popen(
-            self.arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env={**os.environ, "PYTHONPATH": path}, start_new_session=True
-        )
-        self.processes.add(process)
+        with self.change:
+            if self.closed:
+                raise EOFError
+            process = subprocess.Popen(
+                self.arguments,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                env={**os.environ, "PYTHONPATH": path},
+                start_new_session=True,
+            )
+            self.processes.add(process)
         return process
 
     def work(self) -> None:
@@ -86,7 +94,8 @@ class Service:
                     made = self.compile(process, wanted)
                 except (OSError, EOFError, ValueError) as error:
                     self.deaths += 1
-                    log.guest_errors(f"a compile worker ended: {type(error).__name__} {error}")
+                    if not self.closed:
+                        log.guest_errors(f"a compile worker ended: {type(error).__name__} {error}")
                     if process is not None:
                         self.end(process)
                     process = None

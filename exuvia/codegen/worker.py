@@ -8,6 +8,7 @@ answer is a pickle behind its length (4 bytes); an answer is a `Made`, or None w
 
 from __future__ import annotations
 
+import ctypes
 import os
 import pickle
 import signal
@@ -20,14 +21,18 @@ from exuvia.codegen.hot import Wanted, make
 from exuvia.dsl.architecture import Architecture, Form, Tables
 
 LENGTH = struct.Struct("<I")
+PR_SET_PDEATHSIG = 1  # prctl(2)
 
 
 def receive(stream: BinaryIO) -> object:
-    """The next object; raises EOFError where the stream ends."""
+    """The next object; raises EOFError where the stream ends, in the middle of one too."""
     head = stream.read(LENGTH.size)
     if len(head) < LENGTH.size:
         raise EOFError
-    body = stream.read(*LENGTH.unpack(head))
+    (size,) = LENGTH.unpack(head)
+    body = stream.read(size)
+    if len(body) < size:
+        raise EOFError
     return pickle.loads(body)
 
 
@@ -55,8 +60,15 @@ class Forms:
         return self.forms[mode, slot]
 
 
+def end_with_parent() -> None:
+    """Be killed when the thread that started this process is no more, even while stopped. Elsewhere than on Linux the stream's end does."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
 def main() -> None:
     """Until the stream ends."""
+    end_with_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the machine
     os.nice(5)
     module, features = sys.argv[1:]
@@ -64,17 +76,18 @@ def main() -> None:
     forms = Forms(architecture, frozenset(features.split(",")))
     source, sink = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
-    while True:
-        try:
+    try:
+        while True:
             wanted = receive(source)
-        except EOFError:
-            return
-        assert isinstance(wanted, Wanted)
-        try:
-            send(sink, make(wanted, forms.form, architecture))
-        except (ValueError, RuntimeError, NotImplementedError) as error:  # the interpreter goes on with it
-            print(f"exuvia: a region was not compiled: {error}", file=sys.stderr)
-            send(sink, None)
+            assert isinstance(wanted, Wanted)
+            try:
+                made = make(wanted, forms.form, architecture)
+            except (ValueError, RuntimeError, NotImplementedError) as error:  # the interpreter goes on with it
+                print(f"exuvia: a region was not compiled: {error}", file=sys.stderr)
+                made = None
+            send(sink, made)
+    except (EOFError, BrokenPipeError):  # the machine has ended
+        os._exit(0)
 
 
 if __name__ == "__main__":
