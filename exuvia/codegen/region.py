@@ -92,7 +92,7 @@ class Region(InState):
             self.arrive(k, "%ic")
         done: set[int] = set()
         for k in range(len(self.blocks)):
-            if self.joins(k) and k not in done:
+            if k in self.incoming and k not in done:  # others are behind conditions that never hold
                 self.meet(k)
                 self.tree(k, done)
         body = "\n".join(self.fill(self.out + self.cold))
@@ -454,7 +454,8 @@ class Region(InState):
         if u is not None and w < whole:
             old, shift = self.unit_value(u), 8 * (int(slot) - u[1])
             kept = self.let(f"and i{whole} {old}, {~(((1 << w) - 1) << shift)}")
-            wide = (v & (1 << w) - 1) if isinstance(v, int) else self.let(f"zext i{w} {v} to i{whole}")
+            # frozen: LLVM 22 makes one load of a load that is merged so, and then takes the whole for zero-extended from 32 bits
+            wide = (v & (1 << w) - 1) if isinstance(v, int) else self.let(f"zext i{w} {self.let(f'freeze i{w} {v}')} to i{whole}")
             if shift:
                 wide = self.let(f"shl i{whole} {wide}, {shift}")
             v = self.let(f"or i{whole} {kept}, {wide}")

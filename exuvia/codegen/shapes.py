@@ -87,6 +87,14 @@ def ways(form: Form) -> int:
     return int(form.targets) + int(pc.op in ("select", "merge") and is_next(pc.args[2]))
 
 
+def linked(form: Form) -> bool:
+    """Does the region go on along the block's links after this instruction, not to an address that it computes?"""
+    pc = form.trace.env.get(("pc", 0, 64))
+    if pc is not None and pc.op in ("select", "merge") and is_next(pc.args[2]):
+        pc = pc.args[1]
+    return pc is None or pc.op == "target" or is_next(pc)
+
+
 def usual(n: Node) -> bool:
     """An effect that never leaves the instruction."""
     return n.op in ("load", "store", "rare", "loop", "peek", "poke") or n.op == "when" and n.attr[0][-1].op not in ("raise", "retry")
@@ -180,7 +188,7 @@ def connect(blocks: list[Block]) -> None:
     at = {b.offset: k for k, b in enumerate(blocks)}
     for b in blocks:
         b.ways = [None] * len(b.links)
-        if len(b.records) == b.whole:
+        if len(b.records) == b.whole and linked(b.records[-1].form):
             b.ways = [at.get(offset) for offset in b.links]
     for k, b in enumerate(blocks):
         for w in b.ways:

@@ -1,0 +1,363 @@
+"""Sequences of instructions as compiled regions: against the interpreter alone at every place where a region can be left, and against
+the host's processor. What is compared is the whole state, the memory, the instruction count, and what ended the run."""
+
+from __future__ import annotations
+
+import ctypes
+import struct
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from random import Random
+from typing import NamedTuple
+
+import pytest
+
+from exuvia.codegen.hot import Head
+from exuvia.codegen.layout import HEAD, REASON, SPECIAL
+from exuvia.dsl.state import ISA_AT, WATCHES_AT
+from exuvia.isa.x86.state import FS, GS, layout
+from exuvia.vcpu.software import FOREVER
+from tests.codegen.native import CODE_AT, CODED, LIMIT, PLAIN, STOPPED, TABLES, WINDOW_AT, NativeMachine
+from tests.codegen.sequences import sequence, start
+from tests.codegen.test_segmented import segments
+from tests.isa.x86 import cases
+from tests.oracle.case import CODE, CODE_PAGE, WINDOW, Case, Result
+from tests.oracle.hostcpu import HostCpu, why_not
+from tests.oracle.undefined import AF
+
+WINDOW_TABLE = TABLES + 0x4000
+PAGES = (CODE_AT, *WINDOW_AT)
+
+
+class Image(NamedTuple):
+    """What the architecture shows."""
+
+    registers: bytes
+    rest: bytes
+    pc: int
+    pages: tuple[bytes, ...]
+
+
+class Ended(NamedTuple):
+    """How a run ended: in which state, after how many instructions, with which event."""
+
+    image: Image
+    icount: int
+    event: tuple[int, ...]
+
+
+class Bench:
+    """A machine on which a case is run by the interpreter or by regions."""
+
+    def __init__(self) -> None:
+        self.native = NativeMachine()
+        self.cpu, self.at, self.engine, self.hot = self.native.vcpu, self.native.at, self.native.engine, self.native.engine.hot
+        self.cpu.hot_after = self.cpu.first_look = 0  # regions are made where the test wants them
+        self.template: bytes | None = None
+        self.special = self.engine.special[SPECIAL.index("head")]
+
+    # -- states
+    def image(self) -> Image:
+        view, ram = self.native.view, self.native.ram.view
+        return Image(
+            bytes(view[:128]), bytes(view[ISA_AT : layout.size]), self.cpu.pc, tuple(bytes(ram[page : page + 4096]) for page in PAGES)
+        )
+
+    def restore(self, image: Image, icount: int = 0) -> None:
+        """Go back to a state."""
+        view, ram = self.native.view, self.native.ram.view
+        view[:128], view[ISA_AT : layout.size] = image.registers, image.rest
+        for page, data in zip(PAGES, image.pages, strict=True):
+            if ram[page : page + 4096] != data:
+                ram[page : page + 4096] = data
+                if page == CODE_AT:
+                    self.engine.written(self.at, self.native.ram.address + page, 4096)
+        cpu = self.cpu
+        cpu.pc, cpu.icount, cpu.resume, cpu.mmio_done, cpu.access_count, cpu.stopped = image.pc, icount, 0, 0, 0, False
+        cpu.miss_op = 0  # runs of the same instruction after the same count are not one that goes round in circles
+
+    def begin(self, case: Case) -> Image:
+        """The state before the case."""
+        self.native.put(case, self.template)
+        return self.image()
+
+    # -- runs
+    def until(self, budget: int) -> bool:
+        """Run until so many instructions are done, or an event; was it an event?"""
+        cpu, handlers = self.cpu, self.cpu.exit_handlers
+        cpu.budget_end = budget
+        for _ in range(LIMIT):
+            reason = self.engine.run(self.at)
+            if reason == STOPPED:
+                return True
+            if reason == REASON["budget"]:
+                return False
+            handlers[reason]()
+            if cpu.stopped:
+                return True
+        raise AssertionError(f"it does not end: {cpu.describe()}")
+
+    def ended(self) -> Ended:
+        cpu = self.cpu
+        return Ended(self.image(), cpu.icount, (cpu.vector, cpu.error, cpu.event, cpu.event_ip))
+
+    def finish(self) -> Ended:
+        """Run to the event."""
+        assert self.until(FOREVER)
+        return self.ended()
+
+    def trace(self) -> dict[int, Image]:
+        """The states at all ends of blocks, by instruction count, and at last how it ended."""
+        found = {}
+        for _ in range(3000):
+            found[self.cpu.icount] = self.image()
+            if self.until(self.cpu.icount + 1):
+                return found
+        raise AssertionError("it does not end")
+
+    # -- regions
+    def heads(self) -> list[Head]:
+        """All blocks of the code's page."""
+        pc, self.cpu.pc = self.cpu.pc, CODE
+        address = self.engine.block(self.at)
+        self.cpu.pc = pc
+        return list(self.hot.page(self.hot.head(address))) if address else []
+
+    def compile(self, offsets: list[int]) -> None:
+        """Have regions stand for these blocks."""
+        pc = self.cpu.pc
+        for offset in offsets:
+            self.cpu.pc = CODE_PAGE + offset
+            self.engine.block(self.at)
+        self.cpu.pc = pc
+        seeds = sorted(self.heads(), key=lambda h: (h.offset != CODE & 0xFFF, h.offset))
+        for h in seeds:
+            ctypes.c_uint32.from_address(h.address + HEAD["samples"]).value = 1
+        for h in seeds:
+            if not self.hot.head(h.address).region:
+                self.cpu.pc = CODE_PAGE + h.offset
+                if not self.hot.remembered(self.native.state, self.hot.head(h.address), self.cpu.pc):
+                    if (wanted := self.hot.grow(h.address)) is not None:
+                        self.hot.make_now(wanted)
+        self.cpu.pc = pc
+
+    @contextmanager
+    def interpreted(self) -> Iterator[None]:
+        """Without the regions that there are."""
+        aside = []
+        for h in self.heads():
+            if h.region and h.handler != self.special:
+                aside.append(h)
+                ctypes.c_uint64.from_address(h.address).value = self.special
+        yield
+        for h in aside:
+            if self.hot.head(h.address).region:
+                ctypes.c_uint64.from_address(h.address).value = h.handler
+
+    def take_away(self, page: int, present: bool) -> None:
+        """Map or unmap a page of the window."""
+        entry = WINDOW_TABLE + 8 * ((WINDOW >> 12 & 511) + page)
+        self.native.ram.view[entry] = self.native.ram.view[entry] & ~1 | present
+        self.engine.flush(self.at, 1)
+
+    def watch(self, page: int | None) -> None:
+        """Have accesses to a page of the window be reported."""
+        self.cpu.words[WATCHES_AT // 8] = (1 << 64) - 1 if page is None else WINDOW + 4096 * page
+        self.cpu.watching = int(page is not None)
+        self.engine.flush(self.at, 1)
+
+
+@pytest.fixture(scope="module")
+def bench() -> Iterator[Bench]:
+    b = Bench()
+    yield b
+    b.native.close()
+
+
+@pytest.fixture(scope="module")
+def host() -> Iterator[HostCpu]:
+    if (reason := why_not()) is not None:
+        pytest.skip(reason)
+    with HostCpu() as h:
+        yield h
+
+
+def different(want: Image, got: Image) -> str:
+    """Where two states differ."""
+    found = []
+    for name in layout.declared:
+        f = layout.files[name]
+        for slot in range(f.count if f.stride > 1 else 128):
+            at = f.offset + slot * f.stride
+            n = f.width // 8 if f.stride > 1 else 1
+            a, b = ((x.registers[at : at + n] if at < 128 else x.rest[at - ISA_AT : at - ISA_AT + n]) for x in (want, got))
+            if a != b:
+                found.append(f"{name}[{slot}] {a[::-1].hex()}, region {b[::-1].hex()}")
+    if want.pc != got.pc:
+        found.append(f"pc {want.pc:#x}, region {got.pc:#x}")
+    for k, (p, q) in enumerate(zip(want.pages, got.pages, strict=True)):
+        found += [f"page {k} at {i:#x}: {p[i]:02x}, region {q[i]:02x}" for i in range(4096) if p[i] != q[i]][:4]
+    return "; ".join(found[:8])
+
+
+class Tried:
+    """A sequence, tried in many ways; `wrong` collects what differs."""
+
+    def __init__(self, bench: Bench, random: Random, code: bytes, mode: int, many: int) -> None:
+        self.bench, self.random, self.code, self.mode = bench, random, code, mode
+        self.wrong: list[str] = []
+        self.count = 0
+        b = bench
+        first = b.begin(start(random, code, mode))
+        b.trace()
+        self.offsets = [h.offset for h in b.heads()]
+        for _ in range(many):
+            first = b.begin(start(random, code, mode))
+            with b.interpreted():
+                self.states = b.trace()
+                self.want = b.ended()
+            self.first = first
+            self.again()
+            self.check("to the end", b.finish)
+            self.budgets()
+            self.chopped()
+            self.unmapped()
+            self.covered()
+            self.watched()
+
+    def again(self) -> None:
+        """Back to the start, with regions."""
+        self.bench.restore(self.first)
+        self.bench.compile(self.offsets)
+
+    def complain(self, what: str, text: str) -> None:
+        self.wrong.append(f"{self.code.hex()} in {self.mode}-bit code, {what}: {text}")
+
+    def check(self, what: str, run: Callable[[], Ended], want: Ended | None = None) -> None:
+        """Does a run end as it should?"""
+        self.count += 1
+        want, got = want or self.want, run()
+        if want != got:
+            text = different(want.image, got.image)
+            self.complain(what, f"{want.icount} {tuple(map(hex, want.event))}, region {got.icount} {tuple(map(hex, got.event))}; {text}")
+
+    def stopped(self, what: str) -> bool:
+        """Is the state in which a region was left one that the interpreter came through?"""
+        b = self.bench
+        at = b.cpu.icount
+        if at not in self.states:
+            self.complain(what, f"left after {at} instructions, where no block ends: {sorted(self.states)[:40]}")
+            return False
+        if self.states[at] != (now := b.image()):
+            self.complain(what, f"left after {at} instructions: {different(self.states[at], now)}")
+            return False
+        return True
+
+    def budgets(self) -> None:
+        """Leave after each possible number of instructions, and go on."""
+        b, last = self.bench, self.want.icount
+        each = range(1, max(1, last)) if last <= 40 else sorted(self.random.sample(range(1, last), 40))
+        for budget in each:
+            self.again()
+            what = f"left after {budget}"
+            if b.until(budget):
+                self.check(what, b.ended)
+            elif self.stopped(what):
+                self.check(what + " and gone on with", b.finish)
+
+    def chopped(self) -> None:
+        """Leave again and again, with and without translations dropped."""
+        b = self.bench
+        for flushes in (None, 0, 1):
+            self.again()
+            while not b.until(b.cpu.icount + self.random.randrange(1, 30)):
+                if not self.stopped(f"left again and again, flush {flushes}"):
+                    return
+                if flushes is not None:
+                    b.engine.flush(b.at, flushes)
+            self.check(f"left again and again, flush {flushes}", b.ended)
+
+    def unmapped(self) -> None:
+        """A page of the window goes away in the middle."""
+        b = self.bench
+        for at in self.random.sample(sorted(self.states), min(3, len(self.states))):
+            page = self.random.randrange(3)
+            b.restore(self.states[at], at)
+            b.take_away(page, False)
+            with b.interpreted():
+                want = b.finish()
+            b.take_away(page, True)
+            b.restore(self.states[at], at)
+            b.compile(self.offsets)
+            b.take_away(page, False)
+            self.check(f"page {page} unmapped after {at}", b.finish, want)
+            b.take_away(page, True)
+
+    def covered(self) -> None:
+        """Code stands on a page of the window."""
+        page = self.random.choice(WINDOW_AT)
+
+        def cover(on: bool) -> None:
+            self.bench.native.cover(page, 0xFFFFFFFF if on else 0)
+            self.bench.engine.flush(self.bench.at, 1)
+
+        self.under("code on a page of data", cover)
+
+    def watched(self) -> None:
+        """A debugger looks at a page."""
+        page = self.random.randrange(3)
+        self.under("with a watched page", lambda on: self.bench.watch(page if on else None))
+
+    def under(self, what: str, condition: Callable[[bool], None]) -> None:
+        """To the end under a condition, under which the interpreter counts repeated instructions otherwise."""
+        b = self.bench
+        b.restore(self.first)
+        condition(True)
+        with b.interpreted():
+            want = b.finish()
+        condition(False)
+        self.again()
+        condition(True)
+        self.check(what, b.finish, want)
+        condition(False)
+
+
+def attempt(bench: Bench, seed: int, mode: int, *, rewrites: bool = False, many: int = 2) -> Tried:
+    """One generated sequence."""
+    random = Random(seed)
+    return Tried(bench, random, sequence(random, mode, random.random() < 0.3, rewrites), mode, many)
+
+
+def templates(bench: Bench, kind: str) -> tuple[int, bytes | None]:
+    """The generator's mode and the state's template of a kind of code."""
+    n = bench.native
+    if kind == "64" or kind == "32":
+        plain = bytearray(n.templates[int(kind)])
+        for segment, base in ((FS, 0x128), (GS, WINDOW)):
+            cases.put(plain, "seg_base", base, segment)
+        return int(kind), bytes(plain) if kind == "64" else None
+    code, stack = (int(x) for x in kind.split("/"))
+    return code, n.template(32, partial(segments, code=code, stack=stack))
+
+
+KINDS = {"64": 70, "32": 30, "16/16": 12, "32/32": 12}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_regions_and_the_interpreter_agree(bench: Bench, kind: str) -> None:
+    run(bench, kind, range(KINDS[kind]))
+
+
+def run(bench: Bench, kind: str, seeds: range, rewrites: bool = False) -> None:
+    bench.native.become(PLAIN)
+    wrong, count, before = [], 0, bench.hot.installed
+    mode, bench.template = templates(bench, kind)
+    for seed in seeds:
+        t = attempt(bench, seed, mode, rewrites=rewrites)
+        wrong += [f"seed {seed}: {w}" for w in t.wrong]
+        count += t.count
+        if len(wrong) > 40:
+            break
+    assert not wrong, "\n".join([f"{len(wrong)} of {count} differ", *wrong[:12]])
+    print(kind, count, bench.hot.installed - before)
