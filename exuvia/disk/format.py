@@ -84,6 +84,7 @@ class Format(Node):
     backing: Node | None = None
     cluster: int | None = None  # bytes, where it has clusters
     encrypted: bool = False  # `info` says so
+    recurse: bool = False  # data may lie on holes of the file, because the format gives room in advance
     dirty: bool | None = None  # not closed cleanly; None: the format does not keep that
     AMEND: ClassVar[tuple[Option, ...]] = ()  # options that `amend` changes
 
@@ -128,6 +129,11 @@ class Format(Node):
     def snapshots(self) -> list[Snapshot]:
         """Internal snapshots in the image's order. A format that keeps snapshots defines all five methods of them."""
         return []
+
+    @classmethod
+    def can_snapshot(cls) -> bool:
+        """Whether images of this format keep snapshots."""
+        return cls.create_snapshot is not Format.create_snapshot
 
     def create_snapshot(self, snapshot: Snapshot) -> None:
         """Keep what the image holds now; `snapshot.id` is "" and is set by this. Raises OSError(EEXIST), ENOSPC ..."""

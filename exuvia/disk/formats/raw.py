@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
+from exuvia.disk.chain import pieces
 from exuvia.disk.format import Format, Measure, Opener
 from exuvia.disk.node import Extent, Kind, Node
 from exuvia.disk.options import Option
@@ -16,6 +17,7 @@ class Raw(Format):
     """Everything is the file's own business."""
 
     name = "raw"
+    dirty = False
     suffixes = (".img", ".raw", ".iso")
     OPTIONS = (
         Option("offset", "size", 0, "where in the file the disk begins"),
@@ -70,7 +72,7 @@ class Raw(Format):
         self.file.flush()
 
     def extents(self, offset: int, length: int) -> Iterator[Extent]:
-        for extent in self.file.extents(self.start + offset, length):
+        for extent, _, _ in pieces(self.file, self.start + offset, length):
             kind = Kind.ZERO if extent.kind is Kind.ABSENT else extent.kind
             yield Extent(kind, extent.length, self.start + offset, self.file)
             offset += extent.length

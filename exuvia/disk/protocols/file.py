@@ -31,6 +31,8 @@ class File(Node):
     """A file opened for reading, or for writing too. `share` takes no part in locking (-U). Raises UserError when it cannot be opened."""
 
     name = "file"
+    unsafe = False  # cache mode: flushes are not passed on
+    through = False  # cache mode: every write is flushed
     OPTIONS = (
         Option("filename", str, None, "the file's path"),
         Option("locking", ("auto", "on", "off"), "auto", "keep other writers out"),
@@ -114,6 +116,8 @@ class File(Node):
             count = os.pwritev(self.fd, left.parts[:IOV_MAX], offset)
             offset += count
             left = left.slice(count, left.length - count)
+        if self.through:
+            os.fdatasync(self.fd)
 
     def zero(self, offset: int, length: int, unmap: bool = True) -> None:
         end = offset + length
@@ -167,7 +171,7 @@ class File(Node):
             offset += os.pwrite(self.fd, memoryview(ZEROS)[: min(end - offset, CHUNK)], offset)
 
     def flush(self) -> None:
-        if self.writable:
+        if self.writable and not self.unsafe:
             os.fdatasync(self.fd)
 
     def extents(self, offset: int, length: int) -> Iterator[Extent]:

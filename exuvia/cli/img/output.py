@@ -1,0 +1,58 @@
+"""What commands print: JSON as QEMU lays it out, and sizes for people."""
+
+import json
+import math
+from typing import Any
+
+
+def place(key: str) -> int:
+    """Where QEMU's JSON shows a key among its siblings: it lists an object by buckets of a hash (that of Samba's tdb) of the key."""
+    value = 0x238F13AF * len(key.encode())
+    for at, byte in enumerate(key.encode()):
+        value += byte << at * 5 % 24
+    return (1103515243 * (value & 0xFFFFFFFF) + 12345 & 0xFFFFFFFF) % 512
+
+
+def ordered(members: dict[str, Any]) -> list[tuple[str, Any]]:
+    """The members in QEMU's order. (In a bucket the last one set stands first.)"""
+    latest_first = dict(reversed(members.items()))
+    return sorted(latest_first.items(), key=lambda item: place(item[0]))
+
+
+def pretty(value: Any, indent: int = 0) -> str:
+    """`value` as JSON over several lines."""
+    inner, outer = "    " * (indent + 1), "    " * indent
+    if isinstance(value, dict):
+        lines = [f"{inner}{json.dumps(key)}: {pretty(item, indent + 1)}" for key, item in ordered(value)]
+        return "{\n" + ",\n".join(lines) + f"\n{outer}}}"
+    if isinstance(value, list | tuple):
+        return "[\n" + ",\n".join(inner + pretty(item, indent + 1) for item in value) + f"\n{outer}]"
+    return json.dumps(value)
+
+
+def flat(value: Any) -> str:
+    """`value` as JSON in one line, as in `json:{…}` names."""
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{json.dumps(key)}: {flat(item)}" for key, item in ordered(value)) + "}"
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(map(flat, value)) + "]"
+    return json.dumps(value)
+
+
+def listed(value: Any, indent: int = 1) -> str:
+    """`value` for people: a line for each member, dashes of names as spaces."""
+    lines = []
+    pairs = [(f"[{at}]", item) for at, item in enumerate(value)] if isinstance(value, list) else ordered(value)
+    for key, item in pairs:
+        head = "    " * indent + (key if key.startswith("[") else key.replace("-", " ")) + ":"
+        if isinstance(item, list | dict):
+            lines.append(f"{head}\n{listed(item, indent + 1)}")
+        else:
+            lines.append(f"{head} {json.dumps(item) if isinstance(item, bool) else item}\n")
+    return "".join(lines)
+
+
+def readable(size: int) -> str:
+    """A size with three digits and a unit: 1.5 MiB."""
+    power = max(math.frexp(size / (1000 / 1024))[1] - 1, 0) // 10
+    return f"{size / (1 << 10 * power):.3g} {' KMGTPE'[power].strip()}{'i' if power else ''}B"

@@ -1,0 +1,68 @@
+"""What an image and those under it are made of together: which layer has each stretch."""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from exuvia.disk.node import Extent, Kind, Node
+
+
+class Piece(NamedTuple):
+    """`extent` of `layer`, the one that decides what is there; `depth` layers under the top. ABSENT: nobody has anything."""
+
+    extent: Extent
+    layer: Node
+    depth: int
+
+
+def layers(top: Node) -> Iterator[Node]:
+    """The images from `top` down to the last."""
+    node: Node | None = top
+    while node is not None:
+        yield node
+        node = getattr(node, "backing", None)
+
+
+def pieces(top: Node, offset: int, length: int, base: Node | None = None, _depth: int = 0) -> Iterator[Piece]:
+    """[offset, offset+length) of `top` in order. What only `base` or those under it have is ABSENT.
+
+    A layer that is shorter than the one on it has nothing past its end: that is ABSENT in the longer one.
+    """
+    under: Node | None = getattr(top, "backing", None)
+    for extent in top.extents(offset, length):
+        if extent.kind is not Kind.ABSENT or under is None or under is base:
+            yield Piece(extent, top, _depth)
+        else:
+            there = max(0, min(extent.length, under.size - offset))
+            if there:
+                yield from pieces(under, offset, there, base, _depth + 1)
+            if there < extent.length:
+                yield Piece(Extent(Kind.ABSENT, extent.length - there), top, _depth)
+        offset += extent.length
+
+
+def stretches(top: Node, offset: int, length: int, base: Node | None = None) -> Iterator[tuple[int, int, Kind]]:
+    """(start, end, kind) of what `pieces` gives, as long as can be; DATA stands for COMPRESSED too, and leaves out holes of the file."""
+    start, last = offset, Kind.ABSENT
+    for extent, _, _ in pieces(top, offset, length, base):
+        kind = Kind.DATA if extent.kind is Kind.COMPRESSED else extent.kind
+        inner = [(kind, extent.length)]
+        if (
+            extent.kind is Kind.DATA
+            and extent.length >= HOLE
+            and extent.file is not None
+            and extent.host is not None
+            and extent.file is not top
+        ):
+            below = extent.file.extents(extent.host, extent.length)
+            inner = [(Kind.DATA if each.kind in (Kind.DATA, Kind.COMPRESSED) else Kind.ZERO, each.length) for each in below]
+        for kind, count in inner:
+            if kind is not last:
+                if start < offset:
+                    yield start, offset, last
+                start, last = offset, kind
+            offset += count
+    if start < offset:
+        yield start, offset, last
+
+
+HOLE = 1 << 20  # bytes; data shorter than that is not searched for holes of the file under it

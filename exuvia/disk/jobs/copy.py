@@ -1,0 +1,311 @@
+"""Copying images: only what there is, zeros as holes, reading and writing at the same time, compression on every processor."""
+
+import os
+import queue
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+
+from exuvia.disk.chain import stretches
+from exuvia.disk.format import Format
+from exuvia.disk.jobs.job import Job
+from exuvia.disk.node import CHUNK, ImageError, Kind, Node
+from exuvia.disk.protocols.file import File
+from exuvia.disk.vector import Vector
+
+SECTOR = 512
+BUFFERS = 4  # of CHUNK bytes, between the one who reads and those who write
+LARGEST_UNIT = 64 << 10  # zeros are not looked for in units larger than this
+
+Stretch = tuple[Node, int, int, int, Kind]  # source, where in it, where in the target, bytes, what
+
+
+class Copy(Job):
+    """`sources`, one after the other, to `target`, which is as long as they are together (each in whole sectors).
+
+    zeroed     the target reads as zeros now
+    backed     the target stands on a backing image: what a source's top layer does not have is left to that
+    sparse     so many zeros in a row, at aligned places, become a hole; with 0 everything is written
+    compress   the target gets compressed clusters
+    offload    let the host copy between plain files, without a look for zeros
+    writers    how many threads write; with more than one the order is left open
+    salvage    called with an offset and an error where a source cannot be read: zeros take the place; without it, that is the end
+    """
+
+    def __init__(
+        self,
+        sources: Sequence[Node],
+        target: Node,
+        *,
+        zeroed: bool = False,
+        backed: bool = False,
+        sparse: int = 4096,
+        compress: bool = False,
+        offload: bool = False,
+        writers: int = 1,
+        salvage: Callable[[int, OSError], None] | None = None,
+    ) -> None:
+        super().__init__()
+        self.sources, self.target = sources, target
+        self.zeroed, self.backed, self.sparse, self.compress, self.offload = zeroed, backed, sparse, compress, offload
+        self.writers, self.salvage = writers, salvage
+        self.total = sum(whole(source.size) for source in sources)
+        cluster = target.cluster if isinstance(target, Format) else None
+        self.align = cluster or 1 if compress else min(cluster or 1, LARGEST_UNIT)
+        self.unit = self.align if compress else max(sparse, self.align) if sparse else 0
+
+    def run(self) -> None:
+        mover = _Compressor(self) if self.compress else _Writer(self)
+        try:
+            for source, start, at, length, kind in self._plan():
+                if kind is Kind.ABSENT and self.backed:
+                    self.advance(length, costly=False)
+                elif kind is not Kind.DATA and self.sparse:
+                    if not self.zeroed:
+                        mover.zero(at, length)
+                    self.advance(length, costly=False)
+                else:
+                    self._move(source, start, at, length, kind, mover)
+            mover.finish()
+        finally:
+            mover.end()
+
+    def _plan(self) -> Iterator[Stretch]:
+        """What is to be done, in order; data begins and ends at multiples of `align`."""
+        base = 0
+        for source in self.sources:
+            size = source.size
+            below = getattr(source, "backing", None) if self.backed else None
+            done, waiting = 0, (0, 0, Kind.ABSENT)
+            for start, end, kind in stretches(source, 0, size, below):
+                if kind is Kind.DATA:
+                    start -= (base + start) % self.align
+                    end = min(end + -(base + end) % self.align, size)
+                first, last, before = waiting
+                last = min(last, start) if kind is Kind.DATA else last
+                if first < last:
+                    yield source, first, base + first, last - first, before
+                    done = last
+                waiting = (max(start, done), end, kind)
+            first, last, before = waiting
+            if first < last:
+                yield source, first, base + first, last - first, before
+            if size % SECTOR:
+                yield source, size, base + size, -size % SECTOR, Kind.ZERO
+            base += whole(size)
+
+    def _move(self, source: Node, start: int, at: int, length: int, kind: Kind, mover: "_Mover") -> None:
+        end = at + length
+        while at < end:
+            count = min(end - at, CHUNK - at % CHUNK)
+            if self.offload and kind is Kind.DATA and _offload(source, start, self.target, at, count):
+                self.advance(count)
+            else:
+                buffer = mover.buffer()
+                with memoryview(buffer)[:count] as view:
+                    if kind is Kind.DATA:
+                        self._read(source, start, view)
+                    else:
+                        view[:] = bytes(count)
+                mover.move(buffer, at, count, kind)
+                self.advance(count)
+            start, at = start + count, at + count
+
+    def _read(self, source: Node, offset: int, into: memoryview) -> None:
+        try:
+            source.readv(offset, Vector((into,)))
+        except OSError as error:
+            if self.salvage is None:
+                raise ImageError(f"{source.filename}: error while reading at byte {offset}: {error.strerror}") from error
+            if len(into) <= SECTOR:
+                self.salvage(offset, error)
+                into[:] = bytes(len(into))
+                return
+            half = max(SECTOR, len(into) // 2 // SECTOR * SECTOR)
+            self._read(source, offset, into[:half])
+            self._read(source, offset + half, into[half:])
+
+    def runs(self, data: bytearray, length: int) -> Iterator[tuple[int, int, bool]]:
+        """(start, end, whether zeros) of the first `length` bytes, in units."""
+        unit = self.unit
+        if not unit:
+            yield 0, length, False
+            return
+        if tail := length % unit:
+            data[length : length + unit - tail] = bytes(unit - tail)  # stale bytes there
+        zeros, is_at, at = bytes(unit), data.startswith, 0
+        while at < length:
+            start = at
+            while at < length and not is_at(zeros, at):
+                at += unit
+            if start < at:
+                yield start, min(at, length), False
+            start = at
+            while at < length and is_at(zeros, at):
+                at += unit
+            if start < at:
+                yield start, min(at, length), True
+
+
+class _Mover:
+    """The far side of a copy: takes buffers and puts them into the target."""
+
+    def __init__(self, job: Copy) -> None:
+        self.job, self.target = job, job.target
+        self.free: queue.SimpleQueue[bytearray] = queue.SimpleQueue()
+        for _ in range(BUFFERS):
+            self.free.put(bytearray(CHUNK + max(job.unit, job.align)))
+        self.failure: BaseException | None = None
+
+    def buffer(self) -> bytearray:
+        """An idle buffer; raises what went wrong meanwhile."""
+        buffer = self.free.get()
+        self._raise()
+        return buffer
+
+    def _raise(self) -> None:
+        if self.failure is not None:
+            raise self.failure
+
+    def write(self, function: Callable[..., None], at: int, *rest: object) -> None:
+        """A call to the target, whose errors say where."""
+        try:
+            function(at, *rest)
+        except OSError as error:
+            raise ImageError(f"{self.target.filename}: error while writing at byte {at}: {error.strerror or error}") from error
+
+    def zero(self, at: int, length: int) -> None:
+        """Make the target read as zeros there."""
+        self.write(self.target.zero, at, length)
+
+    def move(self, buffer: bytearray, at: int, length: int, kind: Kind) -> None:
+        """Take over a buffer that was filled."""
+        raise NotImplementedError
+
+    def finish(self) -> None:
+        """Return when all is written; raises what went wrong."""
+
+    def end(self) -> None:
+        """Stop the threads."""
+
+
+class _Writer(_Mover):
+    """Writes on its own threads."""
+
+    def __init__(self, job: Copy) -> None:
+        super().__init__(job)
+        self.full: queue.SimpleQueue[tuple[bytearray, int, int, Kind] | None] = queue.SimpleQueue()
+        self.threads = [threading.Thread(target=self._work, name="copy", daemon=True) for _ in range(max(1, min(job.writers, BUFFERS)))]
+        for thread in self.threads:
+            thread.start()
+
+    def move(self, buffer: bytearray, at: int, length: int, kind: Kind) -> None:
+        self.full.put((buffer, at, length, kind))
+
+    def _work(self) -> None:
+        while (item := self.full.get()) is not None:
+            buffer, at, length, _ = item
+            if self.failure is None:
+                try:
+                    self._put(buffer, at, length)
+                except BaseException as error:
+                    self.failure = error
+            self.free.put(buffer)
+
+    def _put(self, buffer: bytearray, at: int, length: int) -> None:
+        view = memoryview(buffer)
+        for start, end, zeros in self.job.runs(buffer, length):
+            if not zeros:
+                self.write(self.target.writev, at + start, Vector((view[start:end],)))
+            elif not self.job.zeroed:
+                self.zero(at + start, end - start)
+
+    def finish(self) -> None:
+        self.end()
+        self._raise()
+
+    def end(self) -> None:
+        for _ in self.threads:
+            self.full.put(None)
+        for thread in self.threads:
+            thread.join()
+        self.threads = []
+
+
+class _Compressor(_Mover):
+    """Compresses a cluster at a time on every processor."""
+
+    def __init__(self, job: Copy) -> None:
+        super().__init__(job)
+        self.pool = ThreadPoolExecutor(os.cpu_count() or 1, "compress")
+
+    def move(self, buffer: bytearray, at: int, length: int, kind: Kind) -> None:
+        view = memoryview(buffer)
+        work: list[Future[None]] = []
+        for start, end, zeros in self.job.runs(buffer, length):
+            if zeros and self.job.sparse:
+                if not self.job.zeroed:
+                    self.zero(at + start, end - start)
+                continue
+            for unit in range(start, end, self.job.align):
+                data = view[unit : min(unit + self.job.align, length)]
+                work.append(self.pool.submit(self.write, self.format().write_compressed, at + unit, data))
+        left = len(work)
+        if not left:
+            self.free.put(buffer)
+            return
+        lock = threading.Lock()
+
+        def one_less(done: "Future[None]") -> None:
+            nonlocal left
+            if error := done.exception():
+                self.failure = self.failure or error
+            with lock:
+                left -= 1
+                last = not left
+            if last:
+                self.free.put(buffer)
+
+        for each in work:
+            each.add_done_callback(one_less)
+
+    def format(self) -> Format:
+        """The target, which is a format's image where there is compression."""
+        assert isinstance(self.target, Format)
+        return self.target
+
+    def finish(self) -> None:
+        self.end()
+        self._raise()
+
+    def end(self) -> None:
+        self.pool.shutdown(cancel_futures=self.failure is not None)
+
+
+def whole(size: int) -> int:
+    """`size` in whole sectors."""
+    return size + -size % SECTOR
+
+
+def _plain(node: Node, offset: int) -> tuple[int, int] | None:
+    """Descriptor and offset of a node's bytes that lie verbatim in a file of the host."""
+    if isinstance(node, Format) and node.name == "raw":
+        start: int = getattr(node, "start", 0)
+        return _plain(node.file, start + offset)
+    return (node.fd, offset) if isinstance(node, File) else None
+
+
+def _offload(source: Node, start: int, target: Node, at: int, length: int) -> bool:
+    """copy_file_range(2); False where there is none between the two."""
+    here, there = _plain(source, start), _plain(target, at)
+    if here is None or there is None:
+        return False
+    try:
+        while length:
+            count = os.copy_file_range(here[0], there[0], length, here[1], there[1])
+            if not count:
+                return False
+            here, there, length = (here[0], here[1] + count), (there[0], there[1] + count), length - count
+    except OSError:
+        return False
+    return True
