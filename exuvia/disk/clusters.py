@@ -146,6 +146,9 @@ class Writable(Clustered):
         """Write zeros where something else reads, and no more than that."""
         for extent in list(self.extents(offset, length)):
             silent = extent.kind is Kind.ABSENT and (self.backing is None or offset >= self.backing.size)
-            if extent.kind is not Kind.ZERO and not silent:
+            if extent.kind is Kind.DATA and not extent.frozen:
+                assert extent.host is not None
+                (extent.file or self.file).zero(extent.host, extent.length)
+            elif extent.kind is not Kind.ZERO and not silent:
                 Node.zero(self, offset, extent.length)
             offset += extent.length

@@ -10,10 +10,13 @@ from exuvia.disk.node import Node
 
 
 class Pages:
-    """Pages of `size` bytes of `file`, `limit` of them at most. Not thread-safe: the format's lock guards it."""
+    """Pages of `size` bytes of `file`, `limit` of them at most; a page that would pass `end` is shorter.
 
-    def __init__(self, file: Node, size: int, limit: int) -> None:
-        self.file, self.size, self.limit = file, size, max(limit, 2)
+    Not thread-safe: the format's lock guards it.
+    """
+
+    def __init__(self, file: Node, size: int, limit: int, end: int | None = None) -> None:
+        self.file, self.size, self.limit, self.end = file, size, max(limit, 2), end
         self._pages: OrderedDict[int, bytearray] = OrderedDict()
         self._dirty: set[int] = set()
         self._after: Pages | None = None
@@ -24,7 +27,7 @@ class Pages:
         page = self._pages.get(offset)
         if page is None:
             self._make_room()
-            page = bytearray(self.file.read(offset, self.size))
+            page = bytearray(self.file.read(offset, self.size if self.end is None else min(self.size, self.end - offset)))
             self._pages[offset] = page
         else:
             self._pages.move_to_end(offset)
