@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 from exuvia.disk.node import Node, Unsupported
 from exuvia.disk.options import Option
-from exuvia.disk.vector import Buffer
+from exuvia.disk.vector import Buffer, Vector
 
 Opener = Callable[[str, bool], Node]  # (name as written in the image, writable) -> the protocol node; raises UserError
 
@@ -125,6 +125,14 @@ class Format(Node):
     def check(self, fix_leaks: bool = False, fix_errors: bool = False) -> Found:
         """Look whether tables make sense, and mend what is asked. Raises Unsupported where a format has nothing to check."""
         raise Unsupported("This image format does not support checks")
+
+    def read_state(self, offset: int, into: Vector) -> None:
+        """Fill `into` from the saved state of a machine, which lies behind the disk. Raises Unsupported."""
+        raise Unsupported(f"{self.filename}: {self.name} images do not keep the state of a machine")
+
+    def write_state(self, offset: int, data: Buffer) -> None:
+        """Write a part of a machine's saved state. Raises Unsupported."""
+        raise Unsupported(f"{self.filename}: {self.name} images do not keep the state of a machine")
 
     def snapshots(self) -> list[Snapshot]:
         """Internal snapshots in the image's order. A format that keeps snapshots defines all five methods of them."""

@@ -44,6 +44,14 @@ class Queue:
         """Make completed writes safe."""
         return self._submit(0, 0, False, self.node.flush)
 
+    def check(self, offset: int, length: int, writes: bool) -> None:
+        """Raises the OSError that such a request would complete with at once."""
+        number = errno.EROFS if writes and not self.node.writable else 0
+        if offset < 0 or length < 0 or offset + length > self.node.size:
+            number = errno.EIO
+        if number:
+            raise OSError(number, os.strerror(number))
+
     def drain(self) -> None:
         """Return when nothing is under way."""
         with self._idle:
@@ -54,12 +62,11 @@ class Queue:
         self._pool.shutdown()
 
     def _submit(self, offset: int, length: int, writes: bool, work: Callable[[], None]) -> "Future[None]":
-        number = errno.EROFS if writes and not self.node.writable else 0
-        if offset < 0 or length < 0 or offset + length > self.node.size:
-            number = errno.EIO
-        if number:
+        try:
+            self.check(offset, length, writes)
+        except OSError as error:
             failed: Future[None] = Future()
-            failed.set_exception(OSError(number, os.strerror(number)))
+            failed.set_exception(error)
             return failed
         with self._idle:
             self._running += 1

@@ -1,0 +1,23 @@
+"""info: what format the image has, and what that has to say."""
+
+from exuvia.cli.img.output import listed
+from exuvia.cli.io.report import amount
+from exuvia.cli.io.session import Call, Session
+
+USAGE = ""
+ONE_LINE = "prints information about the current file"
+OPTIONS = ""
+LEAST, MOST = 0, 0
+NEEDS_FILE = True
+
+
+def run(session: Session, call: Call) -> bool:
+    """Lines as QEMU prints them."""
+    image = session.image
+    assert image is not None
+    print(f"format name: {image.name}")
+    print(f"cluster size: {amount(image.cluster or 0)}")
+    print(f"vm state offset: {amount(getattr(image, 'state_offset', 0))}")
+    if specific := image.info():
+        print(f"Format specific information:\n{listed(specific)}", end="")
+    return True

@@ -1,0 +1,1 @@
+"""exuvia-io against qemu-io."""

@@ -1,0 +1,88 @@
+"""exuvia-io prints what qemu-io prints, line by line, rates and the program's name aside."""
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SIZE = 1 << 20
+OURS = [sys.executable, "-m", "exuvia.cli.io.main"]
+
+SCRIPTS = {
+    "patterns": ["write -P 0x5a 0 64k", "read -P 0x5a 0 64k", "read -P 0x5b 0 64k", "read -P 0 64k 1k", "read -v 0 40", "read -v 65530 20"],
+    "parts of patterns": ["write -P 1 0 512", "read -P 1 -s 10 -l 20 0 512", "read -P 2 -s 10 -l 20 0 512", "read -P 1 -s 500 -l 20 0 512"],
+    "beyond the end": ["read 0 2M", "write 1M 512", "read 1048575 1", "readv 5G 512", "aio_read 5G 512", "aio_flush", "aio_write 5G 512"],
+    "zeros": ["write -P 7 0 128k", "write -z 0 4k", "write -zu 64k 4k", "write -f 8k 512", "write -n 0 512", "read -P 0 0 4k",
+        "read -P 7 4k 4k"],
+    "vectors": ["writev -P 3 0 512 512 1k", "readv -P 3 0 512 512", "readv -v 0 16 16", "writev 0 0"],
+    "asynchronous": ["aio_write -P 1 0 64k", "aio_flush", "aio_read -P 1 0 64k", "aio_flush", "aio_read -P 2 0 1k", "aio_flush",
+        "aio_write -z 0 1k"],
+    "sizes": ["length", "truncate 2M", "length", "write -P 1 2096640 512", "truncate 1M", "length", "truncate 1536000", "length"],
+    "numbers": ["read 0x200 1k", "read 1.5k 512", "read foo 3", "read 0 1x", "read 0 9999999999999999999", "read 0 0", "write 0 3G",
+        "sleep x"],
+    "wrong counts": ["read 0", "alloc 0 3 4", "sleep", "length 3", "bogus", "read", "help a b"],
+    "wrong options": ["read -1 3", "read -i 0 1", "write -z -P 3 0 1k", "write -u 0 1k", "write -P 0x101 0 512", "aio_write -z 0 1k 1k",
+        "read -s 1 0 512"],
+    "areas": ["write 128k 64k", "map", "alloc 0 1M", "alloc 64k", "alloc 5M", "alloc 128k 128k", "info"],
+    "discard": ["write -P 1 0 256k", "discard 0 64k", "discard 0 foo", "read -P 1 64k 64k"],
+    "opening": ["close", "read 0 512", "open {file}", "length", "open {file}", "close", "open -r {file}", "write 0 512", "open nothing"],
+    "reopening": ["reopen -r", "write 0 512", "reopen -w", "write 0 512", "reopen -r -w"],
+    "unsupported": ["read -b 0 512", "write -b 0 512", "write -c 0 512"],
+    "quoting": ["'write' -P \"1\" 0 512", "read   -q 0  512", "", "quit", "read 0 512"],
+    "quiet and machine": ["write -q 0 512", "read -q -P 0xcd 0 512", "writev -q 0 512", "discard -q 0 512", "aio_write -q 0 512", "flush"],
+}  # fmt: skip
+
+
+def clean(text: str) -> str:
+    """Without what differs from run to run."""
+    text = re.sub(r"ops; .*", "ops", text)
+    return re.sub(r"\b(qemu|exuvia)-io\b", "io", text)
+
+
+def play(program: list[str], file: Path, format: str, lines: list[str], *options: str) -> tuple[int, str, str]:
+    """Status, output and errors of a script on an image."""
+    commands = [word for line in lines for word in ("-c", line.format(file=file))]
+    done = subprocess.run([*program, "-f", format, *options, *commands, str(file)], capture_output=True, text=True, timeout=60)
+    return done.returncode, clean(done.stdout), clean(done.stderr)
+
+
+def image(path: Path, format: str) -> Path:
+    subprocess.run(["qemu-img", "create", "-q", "-f", format, str(path), str(SIZE)], check=True)
+    return path
+
+
+@pytest.mark.skipif(shutil.which("qemu-io") is None, reason="qemu-io is not installed")
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_like_qemu_io(name: str, tmp_path: Path) -> None:
+    lines = SCRIPTS[name]
+    file = image(tmp_path / "disk", "raw")
+    want = play(["qemu-io"], file, "raw", lines)
+    content = file.read_bytes()
+    file.unlink()
+    image(file, "raw")
+    got = play(OURS, file, "raw", lines)
+    assert got == want
+    assert file.read_bytes() == content
+
+
+def test_lines_from_standard_input(tmp_path: Path) -> None:
+    file = tmp_path / "disk"
+    file.write_bytes(bytes(SIZE))
+    done = subprocess.run(
+        [*OURS, "-f", "raw", str(file)], input="length\nwrite -P 9 0 1k\nquit\nlength\n", capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 0
+    assert clean(done.stdout) == "io> 1 MiB\nio> wrote 1024/1024 bytes at offset 0\n1 KiB, 1 ops\nio> "
+    assert file.read_bytes()[:1025] == b"\x09" * 1024 + b"\0"
+
+
+@pytest.mark.parametrize("words", [["nothing"], ["-f", "bogus", "disk"], ["a", "b"], ["--image-opts", "-f", "raw", "disk"], ["--nonsense"]])
+def test_wrong_use_is_one_line(words: list[str], tmp_path: Path) -> None:
+    (tmp_path / "disk").write_bytes(bytes(512))
+    done = subprocess.run([*OURS, *words], capture_output=True, text=True, timeout=60, cwd=tmp_path, env={"PYTHONPATH": str(Path.cwd())})
+    assert done.returncode == 1
+    assert done.stderr.startswith("exuvia-io: ")
+    assert done.stderr.count("\n") == 1
