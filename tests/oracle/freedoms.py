@@ -217,4 +217,26 @@ def forbidden_store(case: Case, code: Bytes, address: int | None, want: Result, 
     return got if untouched and got.memory == case.memory else want
 
 
-FREEDOMS: tuple[Freedom, ...] = (pushed_selector, compared_flags, first_operand, unaligned_sha, not_a_number, forbidden_store)
+def parted_store(case: Case, code: Bytes, address: int | None, want: Result, got: Result) -> Result:
+    """FSTP m80, FBSTP to where only the first quadword can be written: whether it is, when the rest faults (SDM vol. 3, 8.1.1)."""
+    form = bool(code.rest) and code.rest[0] < 0xC0 and (code.opcode[0], code.rest[0] >> 3 & 7)
+    if form not in ((0xDB, 7), (0xDF, 6)) or address is None or WINDOW + WINDOW_SIZE - address not in (8, 9):
+        return want
+    at = address - WINDOW
+    written = want.memory[at : at + 8]
+    if form == (0xDF, 6):
+        allowed = written == INDEFINITE or all(b < 0xA0 and b & 15 < 10 for b in written)
+    else:
+        empty = not case.fxsave[4] >> (case.fxsave[3] >> 3 & 7) & 1
+        allowed = written == (INDEFINITE if empty else case.fxsave[32:40])
+    faults = [r.fault is not None and r.fault.vector == PAGE_FAULT and r.fault.error & 2 for r in (want, got)]
+    if not allowed or not all(faults) or got.memory != case.memory:
+        return want
+    return replace(want, memory=want.memory[:at] + case.memory[at : at + 8] + want.memory[at + 8 :])
+
+
+INDEFINITE = bytes(7) + b"\xc0"
+"""The first quadword of what is stored for the indefinite value, binary or decimal."""
+FREEDOMS: tuple[Freedom, ...] = (
+    pushed_selector, compared_flags, first_operand, unaligned_sha, not_a_number, forbidden_store, parted_store,
+)  # fmt: skip

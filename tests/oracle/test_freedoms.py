@@ -140,3 +140,24 @@ def test_forbidden_store(code: str) -> None:
     assert settled(case, other, masked) == other
     load_from = replace(case, code=bytes.fromhex("d900"))
     assert settled(load_from, other, ours) == other
+
+
+@pytest.mark.parametrize("before", [8, 9])
+@pytest.mark.parametrize(("code", "first"), [("db38", "1122334455667788"), ("df30", "1234567890123456")])
+def test_parted_store(code: str, first: str, before: int) -> None:
+    image = bytearray(FXSAVE_DEFAULT)
+    image[4] = 1
+    image[32:42] = bytes.fromhex("11223344556677883f40")
+    case = Case(bytes.fromhex(code), gprs=registers(rax=END - before), fxsave=bytes(image), memory=b"\xee" * WINDOW_SIZE)
+    ours = run_reference(case)
+    assert ours.fault and ours.fault.error == 6 and ours.memory == case.memory
+    other = replace(ours, memory=patched(case.memory, WINDOW_SIZE - before, bytes.fromhex(first)))
+    assert settled(case, other, ours, END - before) == ours
+    assert settled(case, other, ours, END - 7) == other
+    for at, new in ((before, "112233445566ee99"), (before + 1, first), (before, "1f")):
+        wrong = replace(ours, memory=patched(case.memory, WINDOW_SIZE - at, bytes.fromhex(new)))
+        assert settled(case, wrong, ours, END - before) != ours
+    assert settled(case, replace(other, fault=None), ours, END - before) == replace(other, fault=None)
+    emptied = replace(case, fxsave=FXSAVE_DEFAULT)
+    indefinite = replace(ours, fxsave=run_reference(emptied).fxsave, memory=patched(case.memory, WINDOW_SIZE - before, bytes(7) + b"\xc0"))
+    assert settled(emptied, indefinite, ours, END - before).memory == ours.memory
