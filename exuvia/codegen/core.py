@@ -5,14 +5,15 @@ from __future__ import annotations
 from exuvia.codegen.division import define
 from exuvia.codegen.emit import PROFILE
 from exuvia.codegen.registers import NativeText
-from exuvia.codegen.runtime import blocks, control, memory
+from exuvia.codegen.runtime import blocks, control, limit, memory
 from exuvia.dsl.architecture import Architecture
 
 
 def source(architecture: Architecture) -> str:
     """LLVM text; the functions that Python calls are external, all others internal."""
     layout = architecture.layout
-    text = [memory.source(layout), blocks.source(layout, architecture.no_index), control.source(layout, architecture.no_index)]
+    text = [memory.source(layout), blocks.source(layout, architecture.no_index), limit.source(layout)]
+    text.append(control.source(layout, architecture.no_index))
     declares: set[str] = set()
     e = NativeText(layout)
     decode = architecture.decode.trace

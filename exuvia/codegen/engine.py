@@ -299,6 +299,8 @@ class Engine:
         self.modes[at + MODE["indexed"] // 8] = ctypes.addressof(handlers[INDEXED])
         self.modes[at + MODE["decode"] // 8] = ctypes.addressof(blob)
         self.modes[at + MODE["mask"] // 8] = self.architecture.address_mask(mode)
+        usual = "limited" if self.architecture.limited(mode) else "head"
+        self.modes[at + MODE["head"] // 8] = self.special[SPECIAL.index(usual)]
         self.modes[at + MODE["table"] // 8] = ctypes.addressof(handlers[PLAIN])
         if not any(name.startswith(prefix) for name in self.symbols):  # the first time: what every guest needs, at once
             self.compile(mode, [(slot, PLAIN) for slot in self.architecture.everyday(mode, t)])

@@ -11,7 +11,7 @@ from contextlib import suppress
 from itertools import takewhile
 from typing import TYPE_CHECKING, NamedTuple
 
-from exuvia.codegen.layout import CACHE, HEAD, HEAD_SIZE, PAGE_ENTRY, REGION_HEADS, SPECIAL
+from exuvia.codegen.layout import CACHE, HEAD, HEAD_SIZE, NO_ENTRY, PAGE_ENTRY, REGION_HEADS, SPECIAL
 from exuvia.codegen.region import Region
 from exuvia.codegen.shapes import Block, Record, fields_of, moving, ordinary, ways
 from exuvia.dsl.architecture import Architecture, Form
@@ -265,7 +265,7 @@ class Hot:
                     heads.append(self.engine.block(state.address))
                 words[at["pc"]] = pc
                 if all(heads) and all(not (h := self.head(a)).region and h.body for a in heads) and self.same(made, heads):
-                    self.install(heads, code, made.entries)
+                    self.install(heads, code, made)
                     return True
         return False
 
@@ -302,7 +302,7 @@ class Hot:
             h.body and not h.region and h.offset == b.offset and ctypes.string_at(h.key, len(b.code)) == b.code
             for h, b in zip(heads, wanted.blocks, strict=True)
         ):
-            self.install(wanted.heads, code, made.entries)
+            self.install(wanted.heads, code, made)
         else:
             self.late += 1
 
@@ -312,15 +312,17 @@ class Hot:
         for offset, text, _ in made.blocks:
             self.known.setdefault((made.meaning, offset, text[:1]), []).append((made._replace(code=b""), code))
 
-    def install(self, heads: list[int] | tuple[int, ...], code: int, entries: tuple[int, ...]) -> None:
-        """Put code into the heads of the entries."""
+    def install(self, heads: list[int] | tuple[int, ...], code: int, made: Made) -> None:
+        """Put code into the heads of the entries; where code has a limit, their own handler finds it (codegen/runtime/limit.py)."""
+        limited = self.engine.architecture.limited(self.head(heads[0]).mode)
+        end = max(offset + len(text) for offset, text, _ in made.blocks)
         table = self.engine.allot(REGION_HEADS + 8 * len(heads))
-        struct.pack_into(f"<{2 + len(heads)}Q", self.arena.map, table - self.arena.address, len(heads), code, *heads)
+        struct.pack_into(f"<{3 + len(heads)}Q", self.arena.map, table - self.arena.address, len(heads), code, end, *heads)
         for k, head in enumerate(heads):
             at = head - self.arena.address
             struct.pack_into("<Q", self.arena.map, at + HEAD["region"], table)
-            struct.pack_into("<H", self.arena.map, at + HEAD["entry"], k)
-            if k in entries:
+            struct.pack_into("<H", self.arena.map, at + HEAD["entry"], k if k in made.entries else NO_ENTRY)
+            if k in made.entries and not limited:
                 struct.pack_into("<Q", self.arena.map, at + HEAD["handler"], code)
         self.installed += 1
 

@@ -11,7 +11,8 @@ from exuvia.dsl.state import ROUTINES_AT, RUNTIME_AT, Layout
 
 HEAD = dict(handler=0, body=8, samples=16, n=20, off=22, region=24, key=32, next=40, sibling=48, mask=56, entry=60, mode=62)
 HEAD_SIZE = 64
-REGION_HEADS = 16  # a region in memory: how many heads, where its code is, the heads
+REGION_CODE, REGION_END, REGION_HEADS = 8, 16, 24  # a region in memory: how many heads, its code, where in the page it ends, the heads
+NO_ENTRY = 0xFFFF  # in a head's `entry`: its block is in a region, and cannot be entered there
 LINK_STUB = 8  # in a link of 24 bytes: the target, then a stub record {handler, delta}
 
 TLB_ENTRIES, TLB_ENTRY = 4096, 32
@@ -29,7 +30,8 @@ BUCKETS = 1 << 16
 PAGE_ENTRY = 16  # per page of RAM: mask of 128-byte lines that hold code, then the list of heads
 
 MODE_ENTRY = 64  # per mode: handlers of records without an index register, careful handlers, decode table, handlers with an index
-MODE = dict(table=0, careful=8, decode=16, mask=24, indexed=32)  # mask: bits that a linear address has
+# mask: bits that a linear address has; head: the handler of heads
+MODE = dict(table=0, careful=8, decode=16, mask=24, indexed=32, head=40)
 SLOT_ENTRY = 32  # guest-physical memory slots: start, size, host address, writable; size 0 ends
 
 ACCESS_WRITE, ACCESS_SYSTEM, ACCESS_FETCH, ACCESS_ALSO_READ = 1, 2, 4, 8  # bits of the access word; the size in bytes from bit 8
@@ -42,7 +44,7 @@ PENDING_FAULT, PENDING_MMIO = 1, 2
 RUNTIME = (
     "miss jump fresh leave leave_out fault finish access careful_leave again io_in flush flush_page h_head".split()
 )  # entry points for code compiled apart
-SPECIAL = "head redecode link far fall lazy guard careful_lazy".split()  # handlers that no instruction has
+SPECIAL = "head redecode link far fall lazy guard careful_lazy limited".split()  # handlers that no instruction has
 
 
 def runtime_at(name: str) -> int:

@@ -48,7 +48,8 @@ class Architecture:
     `walk()` is the page walk's trace (linear, access, tlb) -> state words; `routines` are the traces of `layout.routines`;
     `everyday(mode, tables)` are the
     slots that any guest will want; `modes` counts the modes that a block's meaning depends on;
-    `address_mask(mode)` says how many bits a linear address has in one.
+    `address_mask(mode)` says how many bits a linear address has in one, `limited(mode)` whether its code segment can end
+    (`Layout.code_limit`).
     """
 
     name: str
@@ -63,3 +64,4 @@ class Architecture:
     everyday: Callable[[int, Any], list[int]]
     routines: dict[str, Callable[[], Trace]]
     address_mask: Callable[[int], int]
+    limited: Callable[[int], bool]

@@ -59,6 +59,8 @@ class Layout:
         self.declared: list[str] = []
         # parts of the processor that are texts of their own, each with a record in the state; these two every architecture has
         self.routines = ["fault", "access_fault"]
+        # base and limit (the last byte's offset) of the code segment, where there are modes in which it can end: `Architecture.limited`
+        self.code_limit: tuple[tuple[str, int], tuple[str, int]] | None = None
         self.attention: dict[str, int] = {}  # bits of words: where an instruction that may change them leaves one set, Python looks
 
     def file(self, name: str, count: int, width: int, *, stride: int | None = None, at: int | None = None, reset: int = 0) -> File:

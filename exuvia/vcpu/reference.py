@@ -15,7 +15,7 @@ from exuvia.isa.x86.cpu import Cpu
 from exuvia.isa.x86.decode import DECODE, READS, RESULT_SLOT
 from exuvia.isa.x86.flags import FLAG_RULES
 from exuvia.isa.x86.forms import Row
-from exuvia.isa.x86.state import GP, SS, SS_FAULT, UD, layout, mode_facts
+from exuvia.isa.x86.state import CS, GP, SS, SS_FAULT, UD, layout, mode_facts
 from exuvia.vcpu.evaluate import Evaluator, call
 
 PAGE = 4096
@@ -209,6 +209,13 @@ class Reference:
             raise AssertionError("memory gave fewer bytes of code than it has")
         return result, fields
 
+    def within(self, here: int, length: int) -> None:
+        """#GP(0) where code ends beyond its segment's limit."""
+        offset = here - self.read("seg_base", CS) & 0xFFFFFFFF
+        limit = self.read("seg_limit", CS)
+        if offset > limit or (offset + length - 1 & 0xFFFFFFFF) > limit:
+            raise Fault(GP, 0)
+
     def step(self) -> None:
         """Do one instruction, or one element of a repeated string instruction.
 
@@ -217,7 +224,11 @@ class Reference:
         here = self.read("pc")
         d = decoder(self.read("mode"), self.features)
         self.code = d.code
+        if not d.flat:
+            self.within(here, 1)
         result, self.fields = self.fetch(d, here)
+        if not d.flat:
+            self.within(here, self.fields["len"])
         self.write("page", 0, 64, here & ~(PAGE - 1))
         trace = d.trace(result >> RESULT_SLOT)
         e = Evaluator(self)

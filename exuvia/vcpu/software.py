@@ -214,8 +214,8 @@ class SoftwareVcpu(Processor):
         """One instruction, or one element of a repeated string instruction, whatever it takes."""
         before = self.icount
         while why := self.engine.step(self.native.address):
-            if why == 2:
-                self.fault(self.page_fault(self.address), self.pc)
+            if why != 1:
+                self.fault(self.page_fault(self.address) if why == 2 else Fault(GP, 0), self.pc)
                 return
             self.exit_handlers[self.reason]()
             if self.reason == REASON["fetch"]:

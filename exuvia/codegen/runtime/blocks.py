@@ -19,6 +19,7 @@ from exuvia.codegen.layout import (
     MODE,
     MODE_ENTRY,
     REASON,
+    REGION_CODE,
     REGION_HEADS,
     SPECIAL,
     TLB_AREA,
@@ -47,6 +48,11 @@ def source(layout: Layout, no_index: int) -> str:
 def special(b: Native, at: dict[str, int], name: str) -> V:
     """A special handler's address."""
     return b.load(b.load(b.get(at["cache"]) + CACHE["special"]) + 8 * SPECIAL.index(name))
+
+
+def usual_head(b: Native, at: dict[str, int]) -> V:
+    """What stands in the heads of the running mode's blocks: `head`, or `limited`."""
+    return b.load(b.get(at["modes"]) + b.get(at["mode"]) * MODE_ENTRY + MODE["head"])
 
 
 def jump_entry(b: Native, pc: V) -> V:
@@ -113,7 +119,7 @@ def invalidate(at: dict[str, int]) -> str:
     text = b.text()
     b = function("drop_region", "region")  # its entries are interpreted again
     region = b.arg("region")
-    count, code, k = b.load(region), b.load(region + 8), b.var(0)
+    count, code, k = b.load(region), b.load(region + REGION_CODE), b.var(0)
     with b.loop():
         b.break_if(k.v == count)
         member = b.load(region + REGION_HEADS + (k.v << 3))
@@ -217,7 +223,8 @@ def block(at: dict[str, int]) -> str:
 
 
 def step(at: dict[str, int]) -> str:
-    """Make `resume` a careful block of one instruction at `pc`, which comes back to Python behind it. 0, 1 with `reason`, 2 for a fault.
+    """Make `resume` a careful block of one instruction at `pc`, which comes back to Python behind it. 0, 1 with `reason`, 2 for a fault,
+    3 where the code segment ends before it does.
 
     The block stands where the next one will be made: nothing is until its instruction is done.
     """
@@ -241,6 +248,9 @@ def step(at: dict[str, int]) -> str:
     b.put(at["stepping"], 0)
     b.store(b.get(at["cache"]) + CACHE["arena"], arena)
     with b.if_(done == 0):
+        with b.if_(usual_head(b, at) != special(b, at, "head")):
+            with b.if_(b.call("outside", pc & 0xFFF, b.call("block_end", head)) != 0):
+                b.ret(3)
         b.store(head + HEAD["n"], 0, 16)  # also where it faults it is over: `exact` takes nothing back
         b.put(at["current"], head)
         b.put(at["resume"], b.load(head + HEAD["body"]))
@@ -356,7 +366,7 @@ def decode(at: dict[str, int], no_index: int) -> str:
         b.store(head + HEAD["sibling"], b.load(entry + 8))
         b.store(entry + 8, head)
     b.put(at["decoded"], b.get(at["decoded"]) + n.v)
-    b.store(head, special(b, at, "head"))
+    b.store(head, usual_head(b, at))
     b.ret(0)
     return b.text()
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from exuvia.codegen.layout import ACCESS_FETCH, HEAD, INDEXED_SHIFT, LINK_STUB, MODE, MODE_ENTRY, REASON, RUNTIME, SPECIAL, routine_at
 from exuvia.codegen.native import Native, V
-from exuvia.codegen.runtime.blocks import INDEX, OFF, SLOT, jump_entry, special
+from exuvia.codegen.runtime.blocks import INDEX, OFF, SLOT, jump_entry, special, usual_head
 from exuvia.codegen.runtime.memory import PAGE, handler, words
 from exuvia.dsl.state import Layout
 
@@ -232,7 +232,7 @@ def out(at: dict[str, int], looks: Callable[[Native], V]) -> str:
     found = b.call("find")
     with b.if_(found == 0):
         b.tail("@not_found")
-    with b.if_(b.load(found) == special(b, at, "head")):
+    with b.if_(b.load(found) == usual_head(b, at)):
         seen = b.load(found + HEAD["samples"], 32) + 1
         b.store(found + HEAD["samples"], seen, 32)
         with b.if_((seen == b.get(at["first_look"])) | ((seen & (b.get(at["hot_after"]) - 1)) == 0)):

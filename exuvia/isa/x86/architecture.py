@@ -70,4 +70,5 @@ def architecture() -> Architecture:
         everyday=everyday,
         routines={name: routine(text) for name, text in (faults.ROUTINES | interrupts.ROUTINES).items()},
         address_mask=lambda mode: (1 << 64) - 1 if mode == 0 else (1 << 32) - 1,
+        limited=lambda mode: not mode_facts(mode)["flat"],
     )

@@ -54,6 +54,7 @@ _BASE = layout.size
 for _i, _name in enumerate("seg_selector seg_base seg_limit seg_attributes seg_low seg_high seg_write_low seg_write_high".split()):
     layout.file(_name, 8, 64, stride=64, at=_BASE + 8 * _i)
 layout.size = _BASE + 8 * 64
+layout.code_limit = ("seg_base", CS), ("seg_limit", CS)
 layout.file("x", 16, 128)
 layout.file("st", 8, 80, stride=16, at=-(-layout.size // 16) * 16)  # physical registers; ST(i) is physical (top + i) & 7
 layout.size = layout.offset("st") + 128

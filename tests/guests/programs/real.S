@@ -1,5 +1,5 @@
 # Real mode: addresses that wrap, interrupts through the table, decimal arithmetic, 32-bit operands, big real mode, and back.
-# QEMU differs: "word at FFFF"
+# QEMU differs: "word at FFFF", "from FFFF to 10000", "an instruction over FFFF", "done before it"
         .include "protected.inc"
         .include "real.inc"
         .macro expect vector, name
@@ -92,6 +92,28 @@ real:   out16 "real mode\n"
         expect 6, "vex in real mode"
         .byte 0xC4, 0xE2, 0x78, 0xF2, 0xC1
         done16
+        movw $0x3000, %ax               # code at a segment's end, and a jump behind it where nobody stops
+        movw %ax, %es
+        movl $0x40404040, %es:0xFFFC
+        movw $0x4000, %ax
+        movw %ax, %fs
+        movl $0xEA909090, %fs:0
+        movl $ran_over, %fs:4
+        movl $0xEA909090, %es:0
+        movl $ran_over, %es:4
+        xorw %ax, %ax
+        expect 13, "from FFFF to 10000"
+        ljmp $0x3000, $0xFFFC
+9:      out16 "done before FFFF: "
+        hex16 %ax
+        out16 "\n"
+        movb $0x05, %es:0xFFFE          # ADD AX, imm16
+        xorw %ax, %ax
+        expect 13, "an instruction over FFFF"
+        ljmp $0x3000, $0xFFFC
+9:      out16 "done before it: "
+        hex16 %ax
+        out16 "\n"
         expect 13, "word at FFFF"
         movw $0xFFFF, %bx
         movw (%bx), %ax
@@ -169,6 +191,9 @@ caught: out16 "caught\n"
         movw %cs:stack16, %sp
         xorw %bx, %bx
         movw %bx, %ds
+        jmp *%cs:resume16
+ran_over: out16 "ran over\n"
+        movw %cs:stack16, %sp
         jmp *%cs:resume16
 resume16: .word 0
 stack16: .word 0
