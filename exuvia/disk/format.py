@@ -5,7 +5,7 @@ import os
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 from exuvia.disk.node import Node, Unsupported
 from exuvia.disk.options import Option
@@ -77,7 +77,7 @@ class Format(Node):
     open its backing image: it sets `backing_file` and `backing_format` as they are written inside, and whoever opens it sets `backing`.
     """
 
-    CREATE: ClassVar[tuple[Option, ...]] = ()  # options of creation, beside the size
+    CREATE: ClassVar[tuple[Option, ...]] = ()  # options of creation, as `create` tells them; `size` stands first unless it is here
     suffixes: ClassVar[tuple[str, ...]] = ()  # endings of file names that suggest it
     backing_file: str | None = None
     backing_format: str | None = None
@@ -112,7 +112,7 @@ class Format(Node):
     @classmethod
     def measure(cls, size: int, options: dict[str, Any], source: Node | None) -> Measure:
         """What `create` and a copy of `source` (or, without one, of nothing) would need."""
-        raise Unsupported(f"Format driver '{cls.name}' does not support measuring size")
+        raise Unsupported(f"Block driver '{cls.name}' does not support size measurement")
 
     def open(self) -> None:
         """Read and check the header; set `size` and whatever there is to know."""
@@ -137,6 +137,26 @@ class Format(Node):
     def snapshots(self) -> list[Snapshot]:
         """Internal snapshots in the image's order. A format that keeps snapshots defines all five methods of them."""
         return []
+
+    @classmethod
+    def can_create(cls) -> bool:
+        """Whether `create` is there."""
+        return cls.create.__func__ is not Format.create.__func__  # type: ignore[attr-defined]
+
+    @classmethod
+    def can_rebase(cls) -> bool:
+        """Whether `set_backing` is there."""
+        return cls.set_backing is not Format.set_backing
+
+    @classmethod
+    def can_compress(cls) -> bool:
+        """Whether `write_compressed` is there."""
+        return cls.write_compressed is not Format.write_compressed
+
+    @classmethod
+    def can_keep_bitmaps(cls) -> bool:
+        """Whether images of this format keep dirty bitmaps."""
+        return cls.add_bitmap is not Format.add_bitmap
 
     @classmethod
     def can_snapshot(cls) -> bool:
@@ -188,7 +208,7 @@ class Format(Node):
         raise OSError(errno.ENOTSUP, os.strerror(errno.ENOTSUP))
 
     def write_compressed(self, offset: int, data: Buffer) -> None:
-        """Write one `compressed_unit` (less at the end of the image) that was not written before, compressed where that saves room.
+        """Write one cluster (less at the end of the image) that was not written before, compressed where that saves room.
 
         Several threads call this at once, for different units: the work of compressing belongs outside of `lock`.
         """
@@ -197,6 +217,9 @@ class Format(Node):
     def empty(self) -> None:
         """Forget all content, so that everything is ABSENT, as after a commit. A format without this is emptied by `discard`."""
         raise Unsupported(f"{self.filename}: {self.name} images cannot be emptied")
+
+    def __enter__(self) -> Self:
+        return self
 
     def close(self) -> None:
         if not self.closed:

@@ -157,6 +157,27 @@ def _open_backing(node: Format, said: Any, share: bool, depth: int) -> None:
         raise ImageError(f"{node.filename}: Could not open backing file: {error}") from None
 
 
+def reopen_backing(top: Format, layer: Format, writable: bool = True) -> Format:
+    """Open an image of the chain under `top` again, for writing; it takes the old node's place. Raises UserError."""
+    above: Node = top
+    while (below := getattr(above, "backing", None)) is not layer:
+        if below is None:
+            raise ValueError(f"{layer.filename} is not in the chain of {top.filename}")
+        above = below
+    under, layer.backing = layer.backing, None
+    layer.close()
+    assert isinstance(above, Format)
+    try:
+        again = open_image(layer.filename, layer.name, writable=writable, chain=False)
+    except UserError:
+        above.backing = None
+        if under is not None:
+            under.close()
+        raise
+    again.backing, above.backing = under, again
+    return again
+
+
 def beside(filename: str, other: str) -> str:
     """How `other`, written inside `filename`, is reached from here: relative names are relative to the image's folder."""
     if os.path.isabs(other) or ":" in other.split("/")[0]:

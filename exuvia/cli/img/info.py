@@ -33,7 +33,6 @@ def run(arguments: Arguments) -> int:
             raise UserError(f"Backing file '{following}' creates an infinite loop.")
         seen.add(following)
         with open_named(following, format, described=described, share=arguments.has("force-share"), chain=False) as image:
-            assert isinstance(image, Format)
             found.append(facts(image))
         described = False
         following, format = (found[-1].get(key) for key in ("full-backing-filename", "backing-filename-format"))

@@ -76,3 +76,23 @@ def find_layer(top: Format, name: str) -> Format | None:
             if same:
                 return layer
     return None
+
+
+def show_snapshot(image: Format, said: str) -> None:
+    """Let an image that is open for reading hold what its snapshot `snapshot.id=…,snapshot.name=…`, ID or NAME holds. Raises UserError."""
+    known = image.snapshots()
+    if said.startswith("snapshot."):
+        wanted = dict(keyval.parse(said))
+        found = [
+            each for each in known if wanted.get("snapshot.id", each.id) == each.id and wanted.get("snapshot.name", each.name) == each.name
+        ]
+    else:
+        found = [each for each in known if each.id == said] or [each for each in known if each.name == said]
+    if not image.can_snapshot():
+        raise UserError(
+            f"Failed to load snapshot: Block format '{image.name}' used by device '' "
+            "does not support temporarily loading internal snapshots"
+        )
+    if not found:
+        raise UserError("Failed to load snapshot: Can't find snapshot")
+    image.show_snapshot(found[0])

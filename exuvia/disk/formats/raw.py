@@ -23,7 +23,6 @@ class Raw(Format):
         Option("offset", "size", 0, "where in the file the disk begins"),
         Option("size", "size", None, "how much of the file it is"),
     )
-    CREATE = (Option("preallocation", ("off", "falloc", "full"), "off", "Preallocation mode (allowed values: off, falloc, full)"),)
 
     @classmethod
     def probe(cls, head: bytes, filename: str) -> int:
@@ -32,7 +31,7 @@ class Raw(Format):
 
     @classmethod
     def create(cls, file: Node, size: int, options: dict[str, Any], opener: Opener | None = None) -> None:
-        file.resize(size + -size % SECTOR, options["preallocation"])
+        file.resize(size + -size % SECTOR, options.get("preallocation", "off"))
 
     @classmethod
     def measure(cls, size: int, options: dict[str, Any], source: Node | None) -> Measure:

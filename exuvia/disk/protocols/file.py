@@ -24,6 +24,9 @@ IOV_MAX = 1024
 FIRST = 4096  # bytes
 FALLOC_KEEP_SIZE, FALLOC_PUNCH_HOLE, FALLOC_ZERO_RANGE = 1, 2, 16
 _FLOCK = struct.Struct("hhqqi4x")  # struct flock of 64-bit Linux
+FS_IOC_GETFLAGS, FS_IOC_SETFLAGS, FS_NOCOW_FL = 0x80086601, 0x40086602, 0x800000
+FS_IOC_FSGETXATTR, FS_IOC_FSSETXATTR, FS_XFLAG_EXTSIZE = 0x801C581F, 0x401C5820, 0x800
+_FSXATTR = struct.Struct("IIIII8x")
 _NO_SUCH = {errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL, errno.ENODEV}
 
 
@@ -37,6 +40,11 @@ class File(Node):
         Option("filename", str, None, "the file's path"),
         Option("locking", ("auto", "on", "off"), "auto", "keep other writers out"),
         Option("discard", ("ignore", "unmap"), "unmap", "whether discarded bytes give up their room"),
+    )
+    CREATE = (
+        Option("preallocation", ("off", "falloc", "full"), "off", "Preallocation mode (allowed values: off, falloc, full)"),
+        Option("nocow", bool, False, "Turn off copy-on-write (valid only on btrfs)"),
+        Option("extent_size_hint", "size", None, "Extent size hint for the image file, 0 to disable"),
     )
 
     def __init__(
@@ -194,6 +202,20 @@ class File(Node):
                 yield Extent(Kind.DATA, hole - data, data, self)
                 data = hole
             offset = data
+
+    def prepare(self, nocow: bool, extent_size: int) -> None:
+        """Tell the file system of a new file how it will be used (ioctl_iflags(2), xfs' fsgetxattr); what it does not know is left out."""
+        try:
+            if nocow:
+                flags = struct.unpack("l", fcntl.ioctl(self.fd, FS_IOC_GETFLAGS, bytes(8)))[0]
+                fcntl.ioctl(self.fd, FS_IOC_SETFLAGS, struct.pack("l", flags | FS_NOCOW_FL))
+            if extent_size:
+                words = list(_FSXATTR.unpack(fcntl.ioctl(self.fd, FS_IOC_FSGETXATTR, bytes(_FSXATTR.size))))
+                words[0], words[1] = words[0] | FS_XFLAG_EXTSIZE, extent_size
+                fcntl.ioctl(self.fd, FS_IOC_FSSETXATTR, _FSXATTR.pack(*words))
+        except OSError as error:
+            if error.errno not in _NO_SUCH | {errno.ENOTTY}:
+                raise
 
     def allocated(self) -> int:
         """Bytes of the host's disk that it takes."""

@@ -1,0 +1,134 @@
+"""Comparing two images: what both know to be zeros is not read, both are read at the same time, a chunk ahead."""
+
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import NamedTuple
+
+from exuvia.disk.chain import pieces
+from exuvia.disk.jobs.job import Job
+from exuvia.disk.node import CHUNK, ZEROS, Kind, Node
+from exuvia.disk.vector import Vector
+
+SECTOR = 512
+AHEAD = 3  # chunks that are being read
+
+
+class Status(NamedTuple):
+    """What a stretch of an image is, as far as comparison goes."""
+
+    there: bool  # some layer has it
+    zero: bool
+    data: bool
+    verbatim: bool
+
+
+Part = tuple[int, int, Status, Status]  # offset, length, what it is in one and in the other
+
+
+class Compare(Job):
+    """After `run`: `differs` is the offset of the first sector that differs, or None; `status` that where `strict` found another status."""
+
+    def __init__(self, one: Node, other: Node, strict: bool = False) -> None:
+        super().__init__()
+        self.one, self.other, self.strict = one, other, strict
+        self.common = min(one.size, other.size)
+        self.total = max(one.size, other.size)
+        self.differs: int | None = None
+        self.status: int | None = None
+        self.past_common = False  # whether it came past the end of the shorter one
+
+    def run(self) -> None:
+        with ThreadPoolExecutor(4, "compare") as pool:
+            if not self._same(pool, self._both()) or self.common == self.total:
+                return
+            self.past_common = True
+            if self.watch is not None:
+                self.watch(self)
+            longer = self.one if self.one.size > self.other.size else self.other
+            nothing = Status(False, True, False, False)
+            parts = ((at, length, status, nothing) for at, length, status in _statuses(longer, self.common, self.total))
+            self._same(pool, parts, longer)
+
+    def _both(self) -> Iterator[Part]:
+        """Stretches that are alike in both."""
+        ones, others = _statuses(self.one, 0, self.common), _statuses(self.other, 0, self.common)
+        at, one_end, other_end = 0, 0, 0
+        status = other_status = Status(False, True, False, False)
+        while at < self.common:
+            if at == one_end:
+                start, length, status = next(ones)
+                one_end = start + length
+            if at == other_end:
+                start, length, other_status = next(others)
+                other_end = start + length
+            end = min(one_end, other_end)
+            yield at, end - at, status, other_status
+            at = end
+
+    def _same(self, pool: ThreadPoolExecutor, parts: Iterator[Part], only: Node | None = None) -> bool:
+        """Whether all is alike; with `only`, whether that one has nothing but zeros."""
+        reading: deque[tuple[int, Future[bytearray], Future[bytearray] | None]] = deque()
+        for offset, length, one, other in parts:
+            if self.strict and one != other:
+                if self._finish(reading):
+                    self.status = offset
+                return False
+            if (one.zero and other.zero) or not (one.there or other.there):
+                self.advance(length, costly=False)
+                continue
+            reads_one, reads_other = (only is not None or not _silent(one)), (only is None and not _silent(other))
+            first, second = (only or self.one) if reads_one else self.other, self.other if reads_one and reads_other else None
+            for at in range(offset, offset + length, CHUNK):
+                count = min(CHUNK, offset + length - at)
+                if len(reading) >= AHEAD and not self._check(reading):
+                    return False
+                reading.append(
+                    (at, pool.submit(_read, first, at, count), None if second is None else pool.submit(_read, second, at, count))
+                )
+        return self._finish(reading)
+
+    def _finish(self, reading: "deque[tuple[int, Future[bytearray], Future[bytearray] | None]]") -> bool:
+        while reading:
+            if not self._check(reading):
+                return False
+        return True
+
+    def _check(self, reading: "deque[tuple[int, Future[bytearray], Future[bytearray] | None]]") -> bool:
+        """Compare the oldest chunk."""
+        at, first, second = reading.popleft()
+        one = first.result()
+        other: bytearray | bytes = ZEROS if second is None and len(one) == CHUNK else bytes(len(one)) if second is None else second.result()
+        self.advance(len(one))
+        if one == other:
+            return True
+        self.differs = at + next(
+            start for start in range(0, len(one), SECTOR) if one[start : start + SECTOR] != other[start : start + SECTOR]
+        )
+        return False
+
+
+def _silent(status: Status) -> bool:
+    """Reads as zeros, so that it need not be read."""
+    return status.zero or not status.there
+
+
+def _read(node: Node, offset: int, length: int) -> bytearray:
+    buffer = bytearray(length)
+    node.readv(offset, Vector((buffer,)))
+    return buffer
+
+
+def _statuses(node: Node, start: int, end: int) -> Iterator[tuple[int, int, Status]]:
+    """(offset, length, status), as long as can be."""
+    at, length, last = start, 0, Status(False, True, False, False)
+    for extent, _, _ in pieces(node, start, end - start):
+        kind = extent.kind
+        status = Status(kind is not Kind.ABSENT, kind in (Kind.ZERO, Kind.ABSENT), kind in (Kind.DATA, Kind.COMPRESSED), kind is Kind.DATA)
+        if status != last and length:
+            yield at, length, last
+            at, length = at + length, 0
+        last = status
+        length += extent.length
+    if length:
+        yield at, length, last
