@@ -7,6 +7,9 @@ the file before what `other` holds is safe there. Memory is bounded: the oldest 
 from collections import OrderedDict
 
 from exuvia.disk.node import Node
+from exuvia.disk.vector import Vector
+
+RUN = 256  # pages that are written with one call at most
 
 
 class Pages:
@@ -20,7 +23,7 @@ class Pages:
         self._pages: OrderedDict[int, bytearray] = OrderedDict()
         self._dirty: set[int] = set()
         self._after: Pages | None = None
-        self._barrier = False
+        self._barrier: set[Node] = set()
 
     def page(self, offset: int) -> bytearray:
         """The page at `offset` of the file, to be read, or changed before `dirty(offset)`; use it before asking for the next."""
@@ -56,24 +59,33 @@ class Pages:
                 self.write()
             self._after = other
 
-    def after_data(self) -> None:
-        """Dirty pages reach the file only after a flush of it."""
-        self._barrier = True
+    def after_data(self, node: Node | None = None) -> None:
+        """Dirty pages reach the file only after a flush of `node`, which is the same file where it is not given."""
+        self._barrier.add(node or self.file)
 
     def write(self) -> None:
         """Give every dirty page to the file, what it depends on first. A flush of the file makes them safe."""
+        if self._after is not None:
+            self._after.write()
+            self._after = None
+            self._barrier.add(self.file)
         if not self._dirty:
             return
-        if self._after is not None:
-            first, self._after = self._after, None
-            first.write()
-            self._barrier = True
-        if self._barrier:
-            self.file.flush()
-            self._barrier = False
+        while self._barrier:
+            next(iter(self._barrier)).flush()
+            self._barrier.pop()
+        run: list[int] = []
         for offset in sorted(self._dirty):
-            self.file.write(offset, self._pages[offset])
-            self._dirty.discard(offset)
+            if run and (offset != run[-1] + self.size or len(run) == RUN):
+                self._write_run(run)
+                run = []
+            run.append(offset)
+        self._write_run(run)
+
+    def _write_run(self, run: list[int]) -> None:
+        """Write neighbours, which stay dirty where that fails."""
+        self.file.writev(run[0], Vector([self._pages[offset] for offset in run]))
+        self._dirty.difference_update(run)
 
     def forget(self, offset: int | None = None) -> None:
         """Drop one page, or all, with their changes: their place has another use now."""
