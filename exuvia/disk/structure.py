@@ -7,7 +7,7 @@ class Header(Structure, order=">"):
 
 import struct
 from dataclasses import dataclass, field, fields
-from typing import Any, ClassVar, Self, dataclass_transform
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from exuvia.disk.vector import Buffer
 
@@ -17,12 +17,15 @@ def at(code: str, default: Any = 0) -> Any:
     return field(default=default, metadata={"code": code})
 
 
-@dataclass_transform(field_specifiers=(at,))
 class Structure:
     """The base: `order` is `<` or `>`, there is no padding. `SIZE` is in bytes."""
 
     LAYOUT: ClassVar[struct.Struct]
     SIZE: ClassVar[int]
+
+    if TYPE_CHECKING:  # a dataclass's own; `dataclass_transform` would take `order` for the one of `dataclass`
+
+        def __init__(self, *fields: Any, **named: Any) -> None: ...
 
     def __init_subclass__(cls, order: str) -> None:
         dataclass(cls)
