@@ -2,6 +2,7 @@
 
 import random
 import threading
+from collections.abc import Callable
 
 from exuvia.disk.node import Node
 from exuvia.disk.vector import Vector
@@ -10,7 +11,10 @@ SECTOR = 512
 
 
 class PowerCut(Node):
-    """`safe` is what a power cut cannot take away; `disk(rng)` is what one leaves: of each unflushed sector maybe the old content."""
+    """`safe` is what a power cut cannot take away; `disk(rng)` is what one leaves: of each unflushed sector maybe the old content.
+
+    `before` is called before every write, flush and change of the size, so that a test can look at the disk then.
+    """
 
     name = "powercut"
     writable = True
@@ -20,6 +24,7 @@ class PowerCut(Node):
         self.now = bytearray(content)
         self.safe = bytearray(content)
         self._pending: list[tuple[int, bytes] | int] = []
+        self.before: Callable[[], None] = lambda: None
         self._guard = threading.Lock()
 
     @property
@@ -31,16 +36,19 @@ class PowerCut(Node):
             into.scatter(bytes(self.now[offset : offset + into.length]).ljust(into.length, b"\0"))
 
     def writev(self, offset: int, data: Vector) -> None:
+        self.before()
         with self._guard:
             self._pending.append((offset, data.gather()))
             apply(self.now, self._pending[-1])
 
-    def resize(self, size: int) -> None:
+    def resize(self, size: int, preallocation: str = "off") -> None:
+        self.before()
         with self._guard:
             self._pending.append(size)
             apply(self.now, size)
 
     def flush(self) -> None:
+        self.before()
         with self._guard:
             for each in self._pending:
                 apply(self.safe, each)
