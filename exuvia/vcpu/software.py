@@ -15,7 +15,7 @@ from exuvia.codegen.registers import leave_number
 from exuvia.dsl.state import ACCESSES, ACCESSES_AT, BOUNCES_AT, JUMPS, JUMPS_AT, MMIO_RESULTS, MMIO_RESULTS_AT, WATCHES, WATCHES_AT
 from exuvia.isa.x86.concrete import RARE, Fault, Processor, canonical
 from exuvia.isa.x86.rare import debug
-from exuvia.isa.x86.state import EXTERNAL, GP, IF, NMI, PF, RF, TF, UD, layout
+from exuvia.isa.x86.state import EXTERNAL, GP, IF, INHIBIT_SS, NMI, PF, RF, TF, UD, layout
 from exuvia.support import log
 from exuvia.vcpu.listing import show_block
 
@@ -169,6 +169,9 @@ class SoftwareVcpu(Processor):
                     words[self._request] = 0
                     return
                 if words[self._traps]:
+                    if self.inhibit == INHIBIT_SS:  # held back for one instruction
+                        debug.stepped(self, self.single_step)
+                        continue
                     debug.trap(self)
                 if (d["intr"] or d["nmi_pending"]) and not self.take_interrupt():
                     continue
@@ -385,6 +388,8 @@ class SoftwareVcpu(Processor):
         if (linear & 0xFFF) + size > 4096:
             mask = WORD_MASK if self.long64 else 0xFFFFFFFF
             return sum(self.read(linear + i & mask, 1, system) << 8 * i for i in range(size))
+        if self.watching:
+            debug.accessed(self, linear, size, False)
         host = self.host(linear, size << 8 | (ACCESS_SYSTEM if system else 0))
         if host == 1:
             return self.memory.read(self.walk_page, size)
@@ -399,6 +404,8 @@ class SoftwareVcpu(Processor):
             for i in range(size):
                 self.write(linear + i, 1, value >> 8 * i & 0xFF, system)
             return
+        if self.watching:
+            debug.accessed(self, linear, size, True)
         host = self.host(linear, access)
         if host == 1:
             self.memory.write(self.walk_page, size, value)

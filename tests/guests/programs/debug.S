@@ -1,6 +1,8 @@
 # Debug exceptions: single step, its suppression behind MOV SS and inside an interrupt, breakpoints on code and data, general detect.
 # QEMU differs: "general detect", "dr7 afterwards"
         .include "protected.inc"
+        .set NEAR, SPARE                # code whose offsets have 16 bits
+        .set OTHER, SPARE + 8
         .macro watch name
         print "\name: "
         movl $0, count
@@ -100,6 +102,79 @@ main:   hook 1, debug
         pushl cell
         popl cell
         result
+        # to ring 3, for the trap's frame must lie elsewhere
+        watch "iret takes its frame from there"
+        movl %esp, saved
+        movl $user, cell - 4
+        movl $USER_CODE, cell
+        movl $2, cell + 4
+        movl $0, cell + 8
+        movl $USER_DATA, cell + 12
+        movl $0, count
+        movl $1f, going
+        hook 1, from_user
+        movl $cell - 4, %esp
+        iret
+1:      result
+        hook 1, debug
+        watch "a 16-bit iret"
+        descriptor NEAR, 0x100000, 0xFFFF, 0xFA, 4
+        movl $user - 0x100000, %eax
+        movw %ax, cell
+        movw $NEAR + 3, cell + 2
+        movw $2, cell + 4
+        movw $0, cell + 6
+        movw $USER_DATA, cell + 8
+        movl $0, count
+        movl $1f, going
+        hook 1, from_user
+        movl $cell, %esp
+        iretw
+1:      result
+        hook 1, debug
+        watch "a far call"
+        movl %esp, %esi
+        movl $cell + 4, %esp
+        lcall $CODE32, $1f
+1:      movl %esi, %esp
+        result
+        watch "a task switch reads its new registers"
+        movl $0x67, gdt + OTHER
+        movl $cell - 0x38, %eax         # ESP's place in the TSS
+        movl $other_task, cell - 0x38 + 0x20
+        movl $2, cell - 0x38 + 0x24
+        movl $0, cell - 0x38 + 0x1C
+        movl $cell - 16, cell - 0x38 + 0x38
+        movl $CODE32, cell - 0x38 + 0x4C
+        movl $DATA32, cell - 0x38 + 0x50
+        movl $DATA32, cell - 0x38 + 0x54
+        movl $DATA32, cell - 0x38 + 0x48
+        movl $0, cell - 0x38 + 0x60
+        movw %ax, gdt + OTHER + 2
+        shrl $16, %eax
+        movb %al, gdt + OTHER + 4
+        movb $0x89, gdt + OTHER + 5
+        movl $0, count
+        movl %esp, saved
+        ljmp $OTHER, $0
+other_task: movl saved, %esp
+        result
+        movl %ss, %eax                  # an old MOV SS holds nothing back
+        movw %ax, %ss
+        nop
+        movl $0x00F00408, %eax
+        movl %eax, %dr7
+        watch "behind an old mov ss"
+        movl cell, %eax
+        result
+        movl %ss, %eax
+        watch "a later mov ss"
+        movw %ax, %ss
+        nop
+        nop
+        movl cell, %eax
+        nop
+        result
         movl %cr4, %eax
         orl $8, %eax                    # DE
         movl %eax, %cr4
@@ -126,6 +201,13 @@ main:   hook 1, debug
         hex %eax
         print "\n"
         exit
+user:   hlt                             # not reached: it would be #GP
+from_user: movw $DATA32, %ax
+        movw %ax, %ds
+        movw %ax, %es
+        incl count
+        movl saved, %esp
+        jmp *going
 watched: nop
         ret
 handler: nop
@@ -149,6 +231,10 @@ debug:  pushl %eax                      # EAX, vector, error, EIP, CS, EFLAGS
 count:  .long 0
 last:   .long 0
 buffer: .long 0, 0, 0, 0
+saved:  .long 0
+going:  .long 0
+        .skip 128
         .balign 16
         .long 0, 0
 cell:   .long 0, 0, 0
+        .skip 128

@@ -127,6 +127,7 @@ def write_debug(cpu: Processor, number: int, value: int) -> None:
     else:
         cpu.dr7 = value & 0xFFFF2FFF | 0x400
     cpu.watch()
+    cpu.inhibit = 0  # an old MOV SS must not hold back the traps that are armed now
 
 
 @rare

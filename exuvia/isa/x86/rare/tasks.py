@@ -77,7 +77,9 @@ def enter(cpu: Processor, d: Descriptor, new: dict[str, int], wide: bool) -> Non
         cpu.flush_tlb(False)
     cpu.set_segment(TR, d.selector, d.base, d.limit, d.attributes | BUSY)
     cpu.cr0 |= CR0_TS
-    cpu.dr7 &= ~0x155
+    if cpu.dr7 & 0x155:  # the local breakpoints (17.2.4)
+        cpu.dr7 &= ~0x155
+        cpu.watch()
     for i in REGISTERS:
         cpu.gpr[i] = new[f"r{i}"] if wide else cpu.gpr[i] & 0xFFFF0000 | new[f"r{i}"]
     cpu.set_flags(new["flags"] if wide else cpu.flags & 0xFFFF0000 | new["flags"])
