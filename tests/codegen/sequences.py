@@ -86,7 +86,9 @@ class Maker:
         if size == 16:
             base = WORDS_16.get(m.base, 7)
             return bytes([0x80 | reg << 3 | base]) + struct.pack("<h", disp), 0
-        form, tail = (0x40, struct.pack("<b", disp)) if -128 <= disp < 128 and self.random.random() < 0.8 else (0x80, struct.pack("<i", disp))
+        form, tail = (
+            (0x40, struct.pack("<b", disp)) if -128 <= disp < 128 and self.random.random() < 0.8 else (0x80, struct.pack("<i", disp))
+        )
         rex = 0x41 if m.base >= 8 else 0
         if m.index < 0:
             if m.base & 7 == RSP:

@@ -337,20 +337,39 @@ def components(cpu: Cpu, boundary: Memory) -> Value:
     return wanted
 
 
-def save(cpu: Cpu, m: Any) -> None:
-    """The components that are asked for; both always count as in use (SDM vol. 1, 13.7, 13.9)."""
-    wanted = components(cpu, m)
-    area, header = Area(cpu, m), part(cpu, m, 512, 64)
-    writable([*area.every(), header])
-    parts = [(p, v, wanted.bit(0)) for p, v in area.x87()] + [(p, v, wanted.bit(1)) for p, v in area.sse()]
-    values = [(p, c.choose(v, p.read())) for p, v, c in parts]  # what is not asked for stays
-    values.append((header, header.read() | wanted))
-    for p, v in values:
-        p.set(v)
+def in_use(cpu: Cpu) -> Value:
+    """XINUSE: which components are not as they begin (SDM vol. 1, 13.6). Outside of 64-bit mode eight vector registers count."""
+    head = (cpu.fcw ^ RESET_CONTROL) | cpu.fsw | cpu.top | (cpu.ftw ^ 0xFF)
+    for word in (cpu.fip, cpu.fdp, cpu.fcs, cpu.fds, cpu.fop):
+        head = head | word
+    st, xmm = lift(0, 80), lift(0, 128)
+    for i in range(8):
+        st = st | cpu.get(("st", i, 80))
+    for i in range(16 if cpu.code == 64 else 8):
+        xmm = xmm | cpu.get(("x", i, 128))
+    return lift(((head != 0) | (st != 0)).zext(64) | ((xmm != 0).zext(64) << 1))
 
 
-op("NP 0F AE/4 M", "xsave", osize=True, modifies=True, feature="xsave", unaligned=True)(save)
-op("NP 0F AE/6 M", "xsaveopt", osize=True, modifies=True, feature="xsaveopt", unaligned=True)(save)
+def save(code: str, name: str, skips: bool) -> None:
+    """What is asked for, and in the header which of it is in use; one that `skips` leaves out what is not (SDM vol. 1, 13.7, 13.9)."""
+
+    @op(code, name, osize=True, modifies=True, feature=name, unaligned=True)
+    def run(cpu: Cpu, m: Any) -> None:
+        wanted, used = components(cpu, m), in_use(cpu)
+        area, header = Area(cpu, m), part(cpu, m, 512, 64)
+        writable([*area.every(), header])
+        stored = wanted & used if skips else wanted
+        values = [(p, stored.bit(0).choose(v, p.read())) for p, v in area.x87()]
+        (mxcsr, control), *xmm = area.sse()
+        values.append((mxcsr, wanted.bit(1).choose(control, mxcsr.read())))
+        values += [(p, stored.bit(1).choose(v, p.read())) for p, v in xmm]
+        values.append((header, header.read() & ~wanted | wanted & used))
+        for p, v in values:
+            p.set(v)
+
+
+save("NP 0F AE/4 M", "xsave", False)
+save("NP 0F AE/6 M", "xsaveopt", True)
 
 
 @op("NP 0F AE/5 M", osize=True, feature="xsave", unaligned=True)

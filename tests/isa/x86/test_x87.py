@@ -197,6 +197,32 @@ def test_xsave_stores_what_is_asked_for_and_xrstor_brings_it_back() -> None:
     assert (take(state, "x", 3), take(state, "st", 5), take(state, "ftw"), take(state, "fcw")) == (0, 0, 0xFF, 0x37F)
 
 
+@pytest.mark.parametrize(("code", "skips"), [("0fae23", False), ("0fae33", True)])
+def test_the_header_says_what_is_in_use(code: str, skips: bool) -> None:
+    initial = dict(fcw=0x37F, fsw=0, ftw=0xFF, mxcsr=0x1F80)
+
+    def saved(*changes: tuple[str, int, int]) -> tuple[int, bool, bool, int]:
+        """The header; whether something of the x87 and of the vector registers was written; MXCSR."""
+        state, cpu = processor(code, CR0_NE)
+        for name, count in (("st", 8), ("x", 16)):
+            for i in range(count):
+                put(state, name, 0, i)
+        for name, value, slot in (("r", WINDOW, 24), ("r", 3, 0), ("xcr0", 3, 0), *((n, v, 0) for n, v in initial.items()), *changes):
+            put(state, name, value, slot)
+        for at in range(0, 512, 8):
+            cpu.memory.store(WINDOW + at, 8, 0xA5A5)
+        cpu.memory.store(WINDOW + 512, 8, 7)
+        cpu.step()
+        word = [cpu.memory.load(WINDOW + at, 8) != 0xA5A5 for at in (0, 160)]
+        return cpu.memory.load(WINDOW + 512, 8) & 3, *word, cpu.memory.load(WINDOW + 24, 4)
+
+    assert saved() == (0, not skips, not skips, 0x1F80)
+    for place in (("fcw", 0x27F, 0), ("fsw", 0x20, 0), ("ftw", 0x7F, 0), ("st", 1 << 79, 6), ("fip", 1 << 40, 0), ("top", 3, 0)):
+        assert saved(place) == (1, True, not skips, 0x1F80), place
+    assert saved(("x", 1 << 127, 15)) == (2, not skips, True, 0x1F80)
+    assert saved(("mxcsr", 0x9FC0, 0)) == (0, not skips, not skips, 0x9FC0)
+
+
 @pytest.mark.parametrize(("at", "header"), [(8, 0), (0, 1 << 2), (0, 1 << 64)])
 def test_xrstor_refuses_a_wrong_area(at: int, header: int) -> None:
     state, cpu = processor("0fae2b", CR0_NE)
