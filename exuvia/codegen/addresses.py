@@ -10,6 +10,7 @@ from exuvia.dsl.values import Node, signed
 
 SPAN = 256  # bytes that one check may cover: the more, the likelier they lie in two pages
 TERMS = 3
+LOW = object()  # marks a sum's low bits, a term (LOW, bits, terms)
 Terms = tuple[tuple[object, int], ...]  # what is added up: (a register's value, its factor)
 
 
@@ -63,8 +64,9 @@ class Addresses:
             return Sum(tuple((t, f << b.constant) for t, f in a.terms), a.constant << b.constant)
         if n.op == "zext" and n.w == 64 and n.args[0].op == "trunc" and n.args[0].args[0].w == 64:
             a = self.of(n.args[0].args[0], fields)
-            # modulo a power of two: where two such differ by something else, they do not lie in one page
-            return None if a is None or not a.terms else Sum(((("low", n.args[0].w, a.terms), 1),), a.constant)
+            if a is None or not a.terms or not steady(terms := flat(a.terms, n.args[0].w)):
+                return None
+            return Sum((((LOW, n.args[0].w, terms), 1),), a.constant)
         return None
 
     def after(self, r: Record) -> None:
@@ -80,6 +82,25 @@ class Addresses:
         self.versions = self.versions | now
 
 
+def flat(terms: Terms, w: int) -> Terms:
+    """The terms under a cut to w bits: cuts to as many or more below it say nothing."""
+    found: dict[object, int] = {}
+    for t, f in terms:
+        for t2, f2 in t[2] if isinstance(t, tuple) and t[0] is LOW and t[1] >= w else ((t, 1),):
+            found[t2] = found.get(t2, 0) + f * f2
+    return ordered(found)
+
+
+def steady(terms: Terms) -> bool:
+    """Do two such sums lie on different pages where they differ by more than their constants do, because one was cut and came round?"""
+    return len(terms) == 1 or not any(isinstance(t, tuple) and t[0] is LOW for t, _ in terms)
+
+
+def ordered(terms: dict[object, int]) -> Terms:
+    """Equal sums as equal tuples."""
+    return tuple(sorted(terms.items(), key=lambda x: (id(type(x[0])), hash(x[0]))))
+
+
 def added(a: Sum, b: Sum) -> Sum | None:
     """The sum of two."""
     terms = dict(a.terms)
@@ -87,7 +108,7 @@ def added(a: Sum, b: Sum) -> Sum | None:
         terms[t] = terms.get(t, 0) + f
     if len(terms) > TERMS:
         return None
-    return Sum(tuple(sorted(terms.items(), key=lambda x: (id(type(x[0])), hash(x[0])))), a.constant + b.constant)
+    return Sum(ordered(terms), a.constant + b.constant)
 
 
 def plan(addresses: Addresses, records: list[Record]) -> dict[tuple[int, int], Access]:
@@ -97,7 +118,9 @@ def plan(addresses: Addresses, records: list[Record]) -> dict[tuple[int, int], A
     for index, r in enumerate(records):
         addresses.moving = r.moving
         for n in r.form.trace.body:
-            if n.op == "translate" and n.attr[2] != "system" and (s := addresses.of(n.args[0], r.fields)) is not None:
+            if n.op != "translate" or n.attr[2] == "system":
+                continue
+            if (s := addresses.of(n.args[0], r.fields)) is not None and steady(s.terms):
                 key = index, id(n)
                 found[key] = Access(s.terms, s.constant, s.constant, s.constant + n.attr[1], n.attr[0])
                 groups.setdefault(s.terms, []).append(key)

@@ -23,11 +23,11 @@ SSE_SCALAR = ("F2 0F 58", "F2 0F 59", "F2 0F 5E", "F3 0F 58", "F3 0F 5C", "F2 0F
 
 
 class Memory(NamedTuple):
-    """An operand in memory; `base` -1: at the address `disp`, relative to the code in 64-bit mode."""
+    """An operand in memory; `by`: the index register, if it has one."""
 
     base: int
     disp: int
-    index: int = -1
+    by: int = -1
     scale: int = 0
 
 
@@ -39,7 +39,9 @@ class Maker:
         self.code = bytearray()
         self.jumps: list[tuple[int, int, int]] = []  # place of a displacement, its bytes, number of a label
         self.labels: dict[int, int] = {}
-        self.calls: list[int] = []  # labels of functions still to be written
+        self.calls: list[tuple[int, int]] = []  # labels and sizes of functions still to be written
+        self.patches: list[tuple[int, int]] = []  # places of displacements that lead to a rewritten byte, and that byte's
+        self.count = 0
         self.immediates: list[int] = []  # places of bytes that may be rewritten
         wide = mode == 64
         self.data = [0, 1, 2, 8, 9, 10, 11, 12] if wide else [0, 1, 2]
@@ -69,20 +71,16 @@ class Maker:
         rex = 0x48 if size == 64 else 0
         rex |= 0x44 if reg >= 8 else 0
         if isinstance(rm, Memory):
-            body, more = self.address(rm, reg & 7, addresses, len(immediate))
+            body, more = self.address(rm, reg & 7, addresses)
             rex |= more
         else:
             body = bytes([0xC0 | (reg & 7) << 3 | rm & 7])
             rex |= 0x41 if rm >= 8 else 0
         self.emit(bytes(head), bytes([rex]) if rex else b"", opcode, body, immediate)
 
-    def address(self, m: Memory, reg: int, size: int, behind: int) -> tuple[bytes, int]:
+    def address(self, m: Memory, reg: int, size: int) -> tuple[bytes, int]:
         """ModRM, SIB and displacement; bits of REX."""
         disp = m.disp
-        if m.base < 0:
-            if self.mode == 64:
-                return bytes([5 | reg << 3]) + b"\xee\xee\xee\xee", 0  # replaced once the length is known
-            return bytes([5 | reg << 3]) + struct.pack("<i", disp), 0
         if size == 16:
             base = WORDS_16.get(m.base, 7)
             return bytes([0x80 | reg << 3 | base]) + struct.pack("<h", disp), 0
@@ -90,16 +88,16 @@ class Maker:
             (0x40, struct.pack("<b", disp)) if -128 <= disp < 128 and self.random.random() < 0.8 else (0x80, struct.pack("<i", disp))
         )
         rex = 0x41 if m.base >= 8 else 0
-        if m.index < 0:
+        if m.by < 0:
             if m.base & 7 == RSP:
                 return bytes([form | reg << 3 | 4, 0x24]) + tail, rex
             return bytes([form | reg << 3 | m.base & 7]) + tail, rex
-        rex |= 0x42 if m.index >= 8 else 0
-        return bytes([form | reg << 3 | 4, m.scale << 6 | (m.index & 7) << 3 | m.base & 7]) + tail, rex
+        rex |= 0x42 if m.by >= 8 else 0
+        return bytes([form | reg << 3 | 4, m.scale << 6 | (m.by & 7) << 3 | m.base & 7]) + tail, rex
 
     def label(self) -> int:
         """A new label, not yet placed."""
-        self.count = getattr(self, "count", 0) + 1
+        self.count += 1
         return self.count
 
     def place(self, label: int) -> None:
@@ -338,7 +336,6 @@ class Maker:
         if not self.rewrites or not self.immediates or self.mode == 16:
             return
         self.emit(0xC6, 0x05)
-        self.patches = getattr(self, "patches", [])
         self.patches.append((len(self.code), self.random.choice(self.immediates)))
         self.emit(bytes(4), self.random.randrange(256))
 
@@ -411,7 +408,7 @@ class Maker:
             return self.body(room)
         f = self.label()
         self.branch(b"\xe8", f, True)
-        self.calls.append((f, room))  # type: ignore[arg-type]
+        self.calls.append((f, room))
         return None
 
     def indirect(self, room: int) -> None:
@@ -433,14 +430,14 @@ class Maker:
         self.body(count)
         if self.calls:
             self.branch(b"\xe9", end, True)
-        for f, room in self.calls:  # type: ignore[misc]
+        for f, room in self.calls:
             self.depth = 2  # functions have the last counter to themselves
             self.place(f)
             self.ordinary(room)
             self.emit(0xC3)
         self.place(end)
         self.emit(0x90)
-        for at, where in getattr(self, "patches", []):
+        for at, where in self.patches:
             address = CODE + where
             struct.pack_into("<i", self.code, at, where - (at + 5) if self.mode == 64 else address)
         return self.finish()
@@ -456,8 +453,8 @@ def sequence(random: Random, mode: int = 64, defined: bool = True, rewrites: boo
             continue
 
 
-def start(random: Random, code: bytes, mode: int = 64) -> Case:
-    """A state for a sequence: the bases inside of the window, near a page's end, or near the window's."""
+def start(random: Random, code: bytes, mode: int = 64, origin: int = WINDOW) -> Case:
+    """A state for a sequence: the bases inside of the window, near a page's end, or near the window's. `origin`: the window's address."""
     gprs = [values.integer(random) & (1 << mode) - 1 for _ in range(16)]
     for base in (RBX, RSI, RBP, RDI):
         chance = random.random()
@@ -467,8 +464,8 @@ def start(random: Random, code: bytes, mode: int = 64) -> Case:
             at = 4096 * random.choice((1, 2)) + random.randrange(-70, 70)
         else:
             at = WINDOW_SIZE - random.randrange(1, 120)
-        gprs[base] = WINDOW + (at & ~7 if random.random() < 0.5 else at)
-    gprs[RSP] = WINDOW + 4096 + 8 * random.randrange(100, 500)
+        gprs[base] = origin + (at & ~7 if random.random() < 0.5 else at)
+    gprs[RSP] = origin + 4096 + 8 * random.randrange(100, 500)
     gprs[RCX] = random.choice((0, 1, 2, 3, random.randrange(64), gprs[RCX]))
     if mode == 64:
         gprs[13:] = [random.randrange(5) for _ in range(3)]
