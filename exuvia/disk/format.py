@@ -90,6 +90,7 @@ class Format(Node):
 
     def __init__(self, file: Node, *, writable: bool = False, opener: Opener | None = None, **options: Any) -> None:
         self.file, self.writable, self.opener, self.options = file, writable, opener, options
+        self.said: dict[str, Any] = {}  # the options as the description has them
         self.filename = file.filename
         self.lock = threading.RLock()  # guards tables
         self.placing = threading.Lock()  # held while room is given, filled and linked: two writers never make the same cluster twice

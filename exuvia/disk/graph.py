@@ -69,6 +69,10 @@ def open_protocol(description: Description | str, *, writable: bool = False, sha
     """The node that holds an image's bytes. `create` makes the file where there is none."""
     said = dict(describe(description) if isinstance(description, str) else description)
     said = {key: value for key, value in said.items() if key not in COMMON}
+    if "driver" not in said:
+        if not isinstance(said.get("filename"), str):
+            raise UserError("a description of what holds an image needs driver, or filename")
+        said = {**said, **describe(said["filename"])}
     driver = PROTOCOLS[said.pop("driver")]
     given = {key: value for key, value in values(driver.OPTIONS, said, f"protocol {driver.name}").items() if value is not None}
     extra = {"create": True} if create else {}
@@ -131,6 +135,7 @@ def open_image(
             )
 
         node = kind(file, writable=writable, opener=opener, **given)
+        node.said = own
     except BaseException:
         file.close()
         raise

@@ -4,7 +4,7 @@ usage: exuvia-img bench [-c COUNT] [-d DEPTH] [-f FMT] [--flush-interval=N] [-i 
            [-s SIZE] [-S STEP] [-t CACHE] [-w] [-U] FILENAME
 
 -c: requests (75000)   -d: so many at once (64)   -o: where the first is   -s: bytes each (4096)   -S: from one to the next
--w: write; --flush-interval: a flush after so many, --no-drain: without waiting for those under way   -i, -n: taken, and without effect here
+-w: write; --flush-interval: a flush after so many, --no-drain: without waiting for those under way   -i, -n, -q: taken, and without effect
 
 example: exuvia-img bench -c 10000 -s 64k disk.qcow2
 """
@@ -65,23 +65,20 @@ def run(arguments: Arguments) -> int:
         cache=cache,
     )
     with image:
-        if not arguments.has("q"):
-            what = "write" if writes else "read"
-            print(
-                f"Sending {count} {what} requests, {size} bytes each, {depth} in parallel (starting at offset {offset}, step size {step})",
-                flush=True,
-            )
-            if interval:
-                drained = "" if arguments.has("no-drain") else "drained "
-                print(f"Sending flush every {interval} {drained}requests", flush=True)
+        what = "write" if writes else "read"
+        print(
+            f"Sending {count} {what} requests, {size} bytes each, {depth} in parallel (starting at offset {offset}, step size {step})",
+            flush=True,
+        )
+        if interval:
+            print(f"Sending flush every {interval} requests", flush=True)
         begin = time.monotonic()
         try:
             send(image, count, depth, offset, size, step, pattern if writes else None, interval, not arguments.has("no-drain"))
         except OSError as error:
             raise UserError(f"Failed request: {error.strerror}") from None
         seconds = time.monotonic() - begin
-        if not arguments.has("q"):
-            print(f"Run completed in {seconds:.3f} seconds.")
+        print(f"Run completed in {seconds:.3f} seconds.")
     return 0
 
 

@@ -20,12 +20,12 @@ ACTIONS = ("merge", "add", "remove", "clear", "enable", "disable")
 def run(arguments: Arguments) -> int:
     """Do all of it."""
     granularity = number("granularity", arguments.value("granularity") or "0", 1 if arguments.has("granularity") else 0)
-    if len(arguments.rest) != 2:
-        raise UserError("Expecting filename and bitmap name")
     actions = [(action, value) for action, value in arguments.given if action in ACTIONS]
     done = [action for action, _ in actions]
     if not actions:
         raise UserError("Need at least one of --add, --remove, --clear, --enable, --disable, or --merge")
+    if len(arguments.rest) != 2:
+        raise UserError("Expecting filename and bitmap name")
     if granularity and "add" not in done:
         raise UserError("granularity only supported with --add")
     source_name, source_format = arguments.value("source-file"), arguments.value("source-format")

@@ -38,6 +38,7 @@ def run(arguments: Arguments) -> int:
             job.speed, job.watch = rate, watch
             try:
                 job.run()
+                watch.share(1.0)
                 if not arguments.has("d") and wanted is None:
                     make_empty(top)
             except OSError as error:

@@ -98,6 +98,7 @@ def run(arguments: Arguments) -> int:
             )
             job.speed, job.watch = rate, watch
             job.run()
+            watch.share(1.0)
             for bitmap in bitmaps:
                 target.add_bitmap(Bitmap(bitmap.name, bitmap.granularity, False))
                 merge(sources[0], bitmap.name, target, bitmap.name, enabled=bitmap.enabled)
@@ -161,7 +162,7 @@ def _create(arguments: Arguments, sources: list[Format], name: str, size: int) -
     try:
         if given.get("backing_fmt") and not given.get("backing_file"):
             raise UserError("Backing format cannot be used without backing file")
-        make(kind, name, given.pop("size", size), given)
+        make(kind, name, size, {key: text for key, text in given.items() if key != "size"})
     except UserError as error:
         raise UserError(f"{name}: error while converting {kind.name}: {error}") from None
     return True

@@ -14,7 +14,7 @@ from exuvia.cli.img.arguments import Arguments
 from exuvia.cli.img.opening import open_named
 from exuvia.cli.img.output import flat, listed, pretty, readable
 from exuvia.disk.format import Format, Snapshot
-from exuvia.disk.graph import beside
+from exuvia.disk.graph import beside, describe
 from exuvia.disk.node import Node
 from exuvia.support.errors import UserError
 
@@ -72,7 +72,10 @@ def facts(image: Format) -> dict[str, Any]:
 def exact_name(image: Format) -> str:
     """How QEMU would name it: the file's name where that says all, else `json:{…}`."""
     own = getattr(image.file, "exact", None)
-    return f"json:{flat({'driver': image.name, 'file': own()})}" if own is not None else image.filename
+    window = {key: value for key, value in image.said.items() if key in ("offset", "size")}
+    if own is None and not window:
+        return image.filename
+    return f"json:{flat({**window, 'driver': image.name, 'file': own() if own else describe(image.file.filename)})}"
 
 
 def allocated(node: Node) -> int | None:

@@ -29,10 +29,10 @@ def must_create(kind: type[Format]) -> None:
 
 
 def declared(kind: type[Format], protocol: type[Node] | None) -> dict[str, Option]:
-    """All options of creation: the format's, the size first unless the format says where it stands, and those of the protocol."""
+    """All options of creation: the format's, the size first unless the format says where it stands, then those of the protocol."""
     own = {option.name: option for option in kind.CREATE}
     own = own if "size" in own else {"size": SIZE, **own}
-    return {**{option.name: option for option in getattr(protocol, "CREATE", ())}, **own} if protocol else own
+    return {**own, **{option.name: option for option in getattr(protocol, "CREATE", ()) if option.name not in own}}
 
 
 def protocol_of(name: str) -> type[Node]:

@@ -7,6 +7,7 @@ Of an empty image of that size, or of a copy of FILENAME. -O: its format (raw)  
 example: exuvia-img measure -O qcow2 disk.raw
 """
 
+from contextlib import ExitStack
 from typing import Any
 
 from exuvia.cli.img.arguments import Arguments, number
@@ -40,18 +41,17 @@ def run(arguments: Arguments) -> int:
     options = declared(kind, None)
     given = options_of(kind, None, arguments.values("o"))
     values: dict[str, Any] = {key: option.value(given[key]) if key in given else option.default for key, option in options.items()}
-    source: Format | None = None
-    if name is not None:
-        source = open_named(name, arguments.value("f"), described=arguments.has("image-opts"), share=arguments.has("force-share"))
-        if (snapshot := arguments.value("l")) is not None:
-            show_snapshot(source, snapshot)
-        size = source.size + -source.size % 512
-    assert size is not None
-    try:
+    with ExitStack() as stack:
+        source: Format | None = None
+        if name is not None:
+            source = open_named(name, arguments.value("f"), described=arguments.has("image-opts"), share=arguments.has("force-share"))
+            stack.callback(source.close)
+            if (snapshot := arguments.value("l")) is not None:
+                show_snapshot(source, snapshot)
+            size = source.size
+        assert size is not None
+        size += -size % 512
         measured = kind.measure(size, {**values, "size": size}, source)
-    finally:
-        if source is not None:
-            source.close()
     if json:
         extra = {} if measured.bitmaps is None else {"bitmaps": measured.bitmaps}
         print(pretty({"required": measured.required, "fully-allocated": measured.fully_allocated, **extra}))

@@ -70,5 +70,6 @@ def _compare(image: Format, new: str | None, format: str | None, arguments: Argu
         job.watch = watch
         try:
             job.run()
+            watch.share(1.0)
         except OSError as error:
             raise UserError(f"{image.filename}: error while rebasing at byte {job.done}: {error.strerror or error}") from None

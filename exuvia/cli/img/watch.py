@@ -43,6 +43,4 @@ class Watch:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         if self.shown:
-            if kind is None:
-                self.share(1.0)
             print(flush=True)

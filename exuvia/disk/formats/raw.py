@@ -47,8 +47,9 @@ class Raw(Format):
 
     @property
     def size(self) -> int:  # type: ignore[override]
-        """The file may grow under us, as a log or a device does."""
-        return self.file.size - self.start if self.limit is None else self.limit
+        """In whole sectors. The file may grow under us, as a log or a device does."""
+        size = self.file.size - self.start if self.limit is None else self.limit
+        return size + -size % SECTOR
 
     def readv(self, offset: int, into: Vector) -> None:
         self.file.readv(self.start + offset, into)

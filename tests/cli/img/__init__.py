@@ -1,0 +1,1 @@
+"""Tests of `exuvia-img`, beside qemu-img where it is installed."""
