@@ -87,11 +87,14 @@ class Seen:
 
 
 class Blocks(Writable):
-    """`open` sets `table`, `step` (what entries of neighbours differ by) and `end` (where the file has room for the next block)."""
+    """`open` sets `table`, `step` (what entries of neighbours differ by, None where neighbours never lie together), `end` (where the
+    file has room for the next block) and perhaps `whole` (everything has its place, so that holes in the file are worth looking for).
+    """
 
     table: BlockTable
-    step: int
+    step: int | None
     end: int
+    whole = False
     MOST = 64 << 20  # bytes of room that are given at once
 
     @abstractmethod
@@ -107,9 +110,20 @@ class Blocks(Writable):
         kind, host = self.meaning(self.table[index])
         if inside + length > self.cluster:
             step = self.step if kind is Kind.DATA else 0
-            blocks = self.table.run(index, (offset + length - 1) // self.cluster, step)
+            blocks = 1 if step is None else self.table.run(index, (offset + length - 1) // self.cluster, step)
             length = min(length, blocks * self.cluster - inside)
         return Extent(kind, length, None if host is None else host + inside, self.file)
+
+    def extents(self, offset: int, length: int) -> Iterator[Extent]:
+        """Of a preallocated image, holes in the file are zeros that keep their room."""
+        for extent in super().extents(offset, length):
+            if not self.whole or extent.kind is not Kind.DATA or extent.host is None:
+                yield extent
+                continue
+            host = extent.host
+            for part in self.file.extents(host, extent.length):
+                yield Extent(Kind.DATA if part.kind is Kind.DATA else Kind.ZERO, part.length, host, self.file)
+                host += part.length
 
     def place(self, offset: int, length: int) -> Room:
         host, length = self.end, min(length, max(self.MOST // self.cluster, 1) * self.cluster)
@@ -123,7 +137,7 @@ class Blocks(Writable):
 
     def link(self, offset: int, room: Room) -> None:
         self.table.pages.after_data()
-        self.table.set(offset // self.cluster, self.entry(room.host), self.step, room.length // self.cluster)
+        self.table.set(offset // self.cluster, self.entry(room.host), self.step or 0, room.length // self.cluster)
 
     def discard(self, offset: int, length: int) -> None:
         """Blocks keep their place; the file may give up their room, after which they read as zeros."""

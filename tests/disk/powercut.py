@@ -1,5 +1,7 @@
 """A file in memory that remembers which writes were not flushed yet, so that a test can pull the plug at any point."""
 
+import errno
+import os
 import random
 import threading
 from collections.abc import Callable
@@ -19,8 +21,8 @@ class PowerCut(Node):
     name = "powercut"
     writable = True
 
-    def __init__(self, content: bytes = b"", filename: str = "powercut") -> None:
-        self.filename = filename
+    def __init__(self, content: bytes = b"", filename: str = "powercut", largest: int = 256 << 20) -> None:
+        self.filename, self.largest = filename, largest
         self.now = bytearray(content)
         self.safe = bytearray(content)
         self._pending: list[tuple[int, bytes] | int] = []
@@ -38,14 +40,21 @@ class PowerCut(Node):
     def writev(self, offset: int, data: Vector) -> None:
         self.before()
         with self._guard:
-            self._pending.append((offset, data.gather()))
-            apply(self.now, self._pending[-1])
+            self._fits(offset + data.length)
+            change = (offset, data.gather())
+            apply(self.now, change)
+            self._pending.append(change)
 
     def resize(self, size: int, preallocation: str = "off") -> None:
         self.before()
         with self._guard:
-            self._pending.append(size)
+            self._fits(size)
             apply(self.now, size)
+            self._pending.append(size)
+
+    def _fits(self, size: int) -> None:
+        if size > self.largest:
+            raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
 
     def flush(self) -> None:
         self.before()

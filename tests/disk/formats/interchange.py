@@ -296,7 +296,9 @@ def _use(kind: str, bad: bytearray, rng: random.Random) -> bool:
     opened = False
     for writable in (False, True):
         try:
-            node: Format = FORMATS[kind](PowerCut(bytes(bad)), writable=writable and FORMATS[kind].can("writev"))
+            node: Format = FORMATS[kind](
+                PowerCut(bytes(bad), largest=len(bad) + (8 << 20)), writable=writable and FORMATS[kind].can("writev")
+            )
             opened = True
             node.info()
             for _ in range(8):
