@@ -8,6 +8,7 @@ FIRST_ROUTE = 20  # comparator n can drive I/O APIC input FIRST_ROUTE + n
 _TICK = 10  # ns
 _MASK64, _MASK32 = (1 << 64) - 1, (1 << 32) - 1
 _SHORTEST = 20_000  # ns between two interrupts: a guest that asks for shorter periods would never get to run
+LATEST = 250_000_000  # ns: periodic matches that a busy host is late with come faster than they should, older ones never
 _LEVEL, _ENABLE, _PERIODIC, _VALUE_SET, _MODE32 = 1 << 1, 1 << 2, 1 << 3, 1 << 6, 1 << 8
 _CONFIGURABLE = _LEVEL | _ENABLE | _PERIODIC | _VALUE_SET | _MODE32 | 0x3E00
 _CAPABLE = 0x30  # periodic, 64 bits
@@ -116,8 +117,13 @@ class Hpet(Device):
             now = self.clock.now()
         left = self.comparators[number] - self._count(now) & self._mask(number)
         at = now - (now - self.started) % _TICK + left * _TICK
-        short = settings & _PERIODIC and self.periods[number] * _TICK < _SHORTEST
-        alarm.set(max(at, now + _SHORTEST) if short else at)
+        if settings & _PERIODIC and self.periods[number]:
+            period = self.periods[number] * _TICK
+            behind = self._count(now) - self.comparators[number] & self._mask(number)
+            if 0 < behind * _TICK <= LATEST:
+                at = now + period // 4
+            at = max(at, now + _SHORTEST if period < _SHORTEST else 0)
+        alarm.set(at)
 
     def _match(self, number: int) -> None:
         settings, mask = self.configurations[number], self._mask(number)
@@ -125,7 +131,8 @@ class Hpet(Device):
         if settings & _PERIODIC and self.periods[number]:
             period = self.periods[number]
             late = self._count(now) - self.comparators[number] & mask
-            self.comparators[number] = self.comparators[number] + (late // period + 1) * period & mask
+            lost = late // period if late * _TICK > LATEST else 0
+            self.comparators[number] = self.comparators[number] + (lost + 1) * period & mask
         if settings & _LEVEL:
             self.status = self.status | 1 << number
             self._drive(number)

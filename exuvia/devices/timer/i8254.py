@@ -2,13 +2,14 @@
 
 from typing import Any
 
-from exuvia.devices.device import Alarm, Device, Irq, Reg
+from exuvia.devices.device import Alarm, Device, Irq, Reg, State
 from exuvia.support.bits import bit
 
 FREQUENCY = 1_193_182  # Hz
 _SECOND = 1_000_000_000
 _REFRESH = 15_085  # ns between two toggles of port 0x61's refresh bit
 _SHORTEST = 20_000  # ns between two interrupts: a guest that asks for shorter periods would never get to run
+LATEST = 250_000_000  # ns: rises that a busy host is late with come faster than they should, older ones never
 
 
 class Counter:
@@ -176,7 +177,8 @@ class Counter:
 class I8254(Device):
     """The timer: offsets 0 to 2 are the counters, 3 the control word, 4 is what a PC has at port 0x61.
 
-    `irq` is OUT of counter 0, exact in its rising edges (interrupt 0); a rise that comes late does not move the ones after it.
+    `irq` is OUT of counter 0, exact in its rising edges (interrupt 0). A rise that comes late does not move the ones after it; those that
+    are overdue by then follow at four times their rate, for guests count them.
     """
 
     name = "isa-pit"
@@ -188,6 +190,7 @@ class I8254(Device):
     counter2 = Reg(2)
     control = Reg(3)
     port61 = Reg(4, writable=0xF, gate2=bit[0])
+    due = State(0)  # when the rise that the alarm stands for should come
 
     def __init__(self, **settings: Any) -> None:
         self.counters = [Counter(), Counter(), Counter()]
@@ -215,17 +218,24 @@ class I8254(Device):
         """OUT of counter 0 rises; in modes 2 and 3 it was low before."""
         self.irq.set(False)
         self.irq.set(True)
-        self._schedule(self.clock.now())
+        self._schedule(self.due)
 
     rise = Alarm(on_rise)
 
-    def _schedule(self, now: int) -> None:
-        counter = self.counters[0]
-        at = counter.next_rise(now)
+    def _schedule(self, after: int) -> None:
+        """Set the alarm for the first rise after a time."""
+        counter, now = self.counters[0], self.clock.now()
+        at = counter.next_rise(after)
+        if at is not None and at < now - LATEST:
+            at = counter.next_rise(now)
         if at is None:
             self.rise.cancel()
-        else:
-            self.rise.set(max(at, now + _SHORTEST) if counter.mode in (2, 3) and counter.count < 24 else at)
+            return
+        self.due = at
+        if counter.mode in (2, 3):
+            period = counter.count * _SECOND // FREQUENCY
+            at = max(at, now + max(period // 4 if at < now else 0, _SHORTEST if period < _SHORTEST else 0))
+        self.rise.set(at)
 
     def read(self, offset: int, size: int) -> int:
         """As a Device; the counters are read straight."""

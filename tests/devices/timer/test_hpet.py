@@ -59,6 +59,20 @@ def test_periodic_as_linux_programs_it(rig: Rig) -> None:
     assert rig.edges["out0"] == []
 
 
+def test_matches_that_a_busy_host_is_late_with_follow(rig: Rig) -> None:
+    rig.write(0x10, 3)
+    rig.write(0x100, 0x14C)
+    rig.write(0x108, 100_000)
+    rig.write(0x108, 100_000)  # 1 kHz
+    rig.clock.advance(10_100_000)
+    rig.clock.time += 8_000_000
+    rig.clock.advance(10_000_000)
+    assert len(rig.edges["legacy0"]) == 28
+    rig.clock.time += 2_000_000_000
+    rig.clock.advance(10_000_000)
+    assert len(rig.edges["legacy0"]) == pytest.approx(39, abs=1)
+
+
 def test_periodic_while_time_goes_on(rig: Rig) -> None:
     """A match is late and the next one comes due while it is handled: none is missed for good."""
     rig.write(0x10, 1)

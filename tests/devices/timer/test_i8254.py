@@ -48,6 +48,17 @@ def test_periodic_interrupts_do_not_drift(rig: Rig, mode: int) -> None:
     assert all(-1 < at - number * period < 2_100 for number, at in enumerate(rig.edges, 1))
 
 
+@pytest.mark.parametrize(("stall", "then", "ticks"), [(8, 10, 28), (200, 70, 280), (2000, 10, 20)])
+def test_ticks_that_a_busy_host_is_late_with_follow(rig: Rig, stall: int, then: int, ticks: int) -> None:
+    """Guests count ticks (Linux refuses to boot where too few come). What is older than a quarter of a second is lost. Times in ms."""
+    rig.program(0, 2, 1193)  # 1 kHz
+    rig.clock.advance(10_100_000)
+    rig.clock.time += stall * 1_000_000
+    rig.clock.advance(then * 1_000_000)
+    assert len(rig.edges) == pytest.approx(ticks, abs=1)
+    assert min(b - a for a, b in zip(rig.edges, rig.edges[1:])) >= 249_000
+
+
 @pytest.mark.parametrize("count", range(1, 9))
 def test_a_one_shot_interrupt_while_time_goes_on(rig: Rig, count: int) -> None:
     """It is due while the guest's write is still being handled."""
