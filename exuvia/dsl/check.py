@@ -1,7 +1,8 @@
 """The check of a specification: what tracing alone does not notice in an instruction's text.
 
 `problems(trace, ...)` returns sentences, one for each mistake: a fault after something was stored, a value used outside of its branch,
-effects that cannot be reached, operands that the text does not use, fields that the encoding does not have.
+effects that cannot be reached, operands that the text does not use, fields that the encoding does not have, more memory accesses than
+engines have room for (dsl/state.py).
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from exuvia.dsl.state import BOUNCE_BYTES, BOUNCES, MMIO_RESULTS
 from exuvia.dsl.trace import ENDS, Flags, Place, Trace
 from exuvia.dsl.values import Node
 
@@ -32,6 +34,8 @@ class Walk:
         self.checked: set[Any] = set()  # translations and conditions of faults that stood before
         self.keys: dict[int, Any] = {}
         self.kept: list[Node] = []
+        self.sizes: list[int] = []  # of the accesses, in bytes
+        self.loops = 0
 
     # -- expressions
     def key(self, n: Node) -> Any:
@@ -77,6 +81,13 @@ class Walk:
         if text not in self.found:
             self.found.append(text)
 
+    def room(self) -> None:
+        """Each access may need a buffer, and a device's answer for each 8 bytes; three more for each of two operands over a page's end."""
+        if len(self.sizes) > BOUNCES or sum(-(-size // 16) * 16 for size in self.sizes) > BOUNCE_BYTES:
+            self.say(f"{len(self.sizes)} memory accesses of {sum(self.sizes)} bytes: engines have room for {BOUNCES} and {BOUNCE_BYTES}")
+        if (answers := sum(-(-size // 8) for size in self.sizes) + 6) > MMIO_RESULTS:
+            self.say(f"a device may have to give {answers} answers: engines have room for {MMIO_RESULTS}")
+
     # -- effects
     def body(self, effects: list[Node], scope: set[int], stored: str) -> str:
         """What was stored so far ('' for nothing) when the effects are done."""
@@ -89,6 +100,9 @@ class Walk:
                 continue
             self.use(n.args, scope)
             if n.op == "translate":
+                self.sizes.append(n.attr[1])
+                if self.loops:
+                    self.say("a memory access inside of a loop, which may come to any number of them")
                 k = n.attr[0], self.key(n.args[0])
                 if stored and k not in self.checked and ("w", k[1]) not in self.checked:
                     self.say(f"a {FAULTS[n.op]} after {stored}: call .writable() or .read() on it first")
@@ -125,9 +139,11 @@ class Walk:
         body, carried = n.attr
         self.use((*n.args, *(first for _, first, _ in carried)), scope)
         inner = scope | {id(phi) for phi, _, _ in carried}
+        self.loops += 1
         once = self.body(body, set(inner), stored)
         last = set(inner)
         self.body(body, last, once)  # what a round stores lies before the next round's faults
+        self.loops -= 1
         self.use((following for _, _, following in carried), last)
         scope.update(id(phi) for phi, _, _ in carried)
         return once
@@ -156,6 +172,7 @@ def problems(trace: Trace, has: Iterable[str], operands: Mapping[str, Iterable[s
     w.body(trace.body, scope, "")
     if not trace.body or trace.body[-1].op not in ("raise", "retry"):
         w.commit(trace.env, trace.flags, scope)
+    w.room()
     if extra := sorted(w.fields - set(has) - ALWAYS):
         w.say(f"the text uses {', '.join(extra)}, which the encoding does not have")
     writes = trace.flags is not None or any(place[0] != "var" for place in trace.env)

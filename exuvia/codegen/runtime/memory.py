@@ -33,7 +33,6 @@ from exuvia.codegen.native import ARGS, Native, V
 from exuvia.dsl.state import (
     ACCESSES,
     ACCESSES_AT,
-    BOUNCE_BYTES,
     BOUNCES,
     BOUNCES_AT,
     JUMPS,
@@ -207,8 +206,8 @@ def miss(at: dict[str, int]) -> str:
 def access(at: dict[str, int]) -> str:
     """(tlb, linear, access) for careful handlers -> an address to read or write; 0 with `pending` says why not.
 
-    RAM inside one page is given as it is; everything else through a bounce buffer. `finish` writes out those whose `write` the handler set
-    when it stored: `bounce_entry` tells it where.
+    RAM inside one page is given as it is; everything else through a bounce buffer, of which there are enough (`room` in dsl/check.py).
+    `finish` writes out those whose `write` the handler set when it stored: `bounce_entry` tells it where.
     """
     b = function("access_in_pieces", "tlb", "linear", "access")
     tlb, linear, acc = b.arg("tlb"), b.arg("linear"), b.arg("access")
@@ -257,9 +256,6 @@ def access(at: dict[str, int]) -> str:
             b.put(at["bounce_entry"], st + at["bounce_none"])
             b.ret(where[0].v)
     k, used = b.get(at["bounce_count"]), b.get(at["bounce_used"])
-    with b.if_((k >= BOUNCES) | ((used + size) > BOUNCE_BYTES)):
-        b.put(at["bounce_count"], 0)  # no instruction needs so many; a text that does is wrong
-        b.ret(0)
     entry = st + BOUNCES_AT + (k << 6)
     data = st + (BOUNCES_AT + 64 * BOUNCES) + used
     b.put(at["bounce_count"], k + 1)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from exuvia.dsl.trace import Var, when
+from exuvia.dsl.trace import Var, loop, when
 from exuvia.isa.x86 import load
 from exuvia.isa.x86.check import check
 from exuvia.isa.x86.cpu import Cpu, raise_
@@ -66,6 +66,25 @@ def truth(cpu: Cpu, a: Any, b: Any) -> None:
         a.set(b.read())
 
 
+def many_accesses(cpu: Cpu, a: Any, b: Any) -> None:
+    for i in range(41):
+        a.set(a + cpu.memory((cpu.aSI + i).low(cpu.asize), cpu.w, 3).read())
+    a.set(b.read())
+
+
+def wide_accesses(cpu: Cpu, a: Any, b: Any) -> None:
+    for i in range(30):
+        cpu.memory((cpu.aSI + i).low(cpu.asize), 128, 3).read()
+    a.set(b.read())
+
+
+def access_in_a_loop(cpu: Cpu, a: Any, b: Any) -> None:
+    v = Var(b.read())
+    with loop(3, v):
+        v.set(v + cpu.memory(cpu.aSI, cpu.w, 3).read())
+    a.set(v.read())
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -76,6 +95,9 @@ def truth(cpu: Cpu, a: Any, b: Any) -> None:
         (foreign, "the text uses imm, which the encoding does not have"),
         (jumps, "the text sets the pc, but the row has neither the fact `ends` nor `branch`"),
         (after_the_end, "nothing can follow raise"),
+        (many_accesses, "42 memory accesses of"),
+        (wide_accesses, "a device may have to give 67 answers: engines have room for 64"),
+        (access_in_a_loop, "a memory access inside of a loop"),
         (truth, "cannot be read: TypeError: a guest value has no truth value while it is traced"),
     ],
 )
