@@ -8,6 +8,7 @@ import mmap
 import os
 import time
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 from exuvia.codegen.hot import Hot
@@ -141,6 +142,7 @@ class Engine:
             if not batch[1].keys() <= self.symbols.keys() and self.code.used + len(batch[0]) < LOADED:
                 self.take(batch)
         self.compiled = 0
+        self.standstill: Callable[[], AbstractContextManager[None]] = nullcontext  # in which a running machine compiles
         if "core.run" not in self.symbols:
             self.compile_core()
         self.special = (Word * len(SPECIAL))()
@@ -202,11 +204,16 @@ class Engine:
 
     def compile_functions(self, names: set[str]) -> None:
         """Soft floats and the like, with those that they call."""
+        todo = [n for n in sorted(names) if f"f.{n}" not in self.symbols]
+        if todo:
+            with self.standstill():
+                self._compile_functions(todo)
+
+    def _compile_functions(self, todo: list[str]) -> None:
         from exuvia.codegen.build import compile_text
         from exuvia.codegen.division import define
         from exuvia.codegen.emit import PROFILE
 
-        todo = [n for n in sorted(names) if f"f.{n}" not in self.symbols]
         done: set[str] = set()
         while todo:
             name = todo.pop()
@@ -232,11 +239,18 @@ class Engine:
 
     def compile(self, mode: int, wanted: Sequence[tuple[int, int]]) -> None:
         """Handlers for pairs of slot and kind (PLAIN, CAREFUL, INDEXED) of a mode."""
+        missing = [x for x in dict.fromkeys(wanted) if self.key(mode, *x) not in self.symbols]
+        if missing:
+            with self.standstill():
+                self._compile(mode, missing)
+        for slot, kind in wanted:
+            self.handler_tables[mode][kind][slot] = self.symbols[self.key(mode, slot, kind)]
+
+    def _compile(self, mode: int, missing: list[tuple[int, int]]) -> None:
         from exuvia.codegen.build import compile_text
         from exuvia.codegen.division import define
         from exuvia.codegen.emit import PROFILE
 
-        missing = [x for x in dict.fromkeys(wanted) if self.key(mode, *x) not in self.symbols]
         for start in range(0, len(missing), BATCH):
             part = missing[start : start + BATCH]
             texts: list[str] = []
@@ -254,8 +268,6 @@ class Engine:
             self.compiled += len(part)
             if self.progress and len(missing) > 2 * BATCH:
                 self.progress(min(start + BATCH, len(missing)), len(missing))
-        for slot, kind in wanted:
-            self.handler_tables[mode][kind][slot] = self.symbols[self.key(mode, slot, kind)]
 
     def allot(self, size: int) -> int:
         """Memory beside the blocks, gone with them."""

@@ -89,7 +89,11 @@ class Store:
         name = self.path / f"{digest[:16].hex()}.code"
         temporary = name.with_suffix(f".{os.getpid()}")
         try:
-            temporary.write_bytes(digest + body)
+            try:
+                temporary.write_bytes(digest + body)
+            except FileNotFoundError:  # somebody emptied the cache meanwhile
+                self.path.mkdir(parents=True, exist_ok=True)
+                temporary.write_bytes(digest + body)
             os.replace(temporary, name)
         except OSError as error:
             self.problem = f"{temporary}: {error.strerror}"

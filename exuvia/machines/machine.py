@@ -8,7 +8,8 @@ from __future__ import annotations
 import sys
 import threading
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, ClassVar, Literal, Protocol
 
 from exuvia.boot.entry import Entry
@@ -253,6 +254,20 @@ class Machine:
         self.status = "running"
         with self._wake:  # the watcher sleeps while the clock stands
             self._wake.notify_all()
+
+    @contextmanager
+    def standstill(self) -> Iterator[None]:
+        """Guest time stands while the host does what no computer does in between: compile what the processor needs next."""
+        if not self.clock.running:
+            yield
+            return
+        self.clock.pause()
+        try:
+            yield
+        finally:
+            self.clock.resume()
+            with self._wake:  # the watcher sleeps while the clock stands
+                self._wake.notify_all()
 
     # The loop.
 

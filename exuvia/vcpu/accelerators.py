@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -20,6 +21,17 @@ def create(machine: Any, index: int, apic: Any) -> Any:
         if name in SOFTWARE:
             return software(machine, index, apic)
     raise UserError(f"-accel {','.join(config.accel)}: no such accelerator; there is software")
+
+
+def _problem(stores: Iterable[Any]) -> str | None:
+    return next((store.problem for store in stores if store.problem is not None), None)
+
+
+def _tell_what_came(stores: Iterable[Any]) -> None:
+    """Say why code was not kept from some time on: a full disk."""
+    problem = _problem(stores)
+    if problem is not None:
+        print(f"exuvia: not all generated code was kept: {problem}", file=sys.stderr)
 
 
 def software(machine: Any, index: int, apic: Any) -> Any:
@@ -42,8 +54,13 @@ def software(machine: Any, index: int, apic: Any) -> Any:
         ram = machine.ram
         engine = Engine(architecture(), kind.features, ram.address, ram.size, config.smp, compiling())
         _engines[machine] = engine
-        if engine.store.problem is not None:
-            print(f"exuvia: generated code is not kept, each start compiles it again: {engine.store.problem}", file=sys.stderr)
+        engine.standstill = machine.standstill
+        stores = (engine.store, engine.region_store)
+        problem = _problem(stores)
+        if problem is not None:
+            print(f"exuvia: generated code is not kept, each start compiles it again: {problem}", file=sys.stderr)
+        else:
+            machine.at_end.append(lambda: _tell_what_came(stores))
 
         def changed() -> None:
             engine.set_slots([(s.start, s.size, ram.address + s.offset, s.writable) for s in machine.memory.slots])
@@ -69,4 +86,6 @@ def software(machine: Any, index: int, apic: Any) -> Any:
     vcpu = SoftwareVcpu(engine, kind.numbered(index, config.smp), index, machine.memory, machine.ports, apic, machine)
     if not regions:
         vcpu.first_look, vcpu.hot_after = 0, NEVER
+    machine.clock.on_pause.append(vcpu.hold_timestamp)
+    machine.clock.on_resume.append(vcpu.release_timestamp)
     return vcpu

@@ -37,6 +37,9 @@ class Clock:
         self._heap: list[tuple[int, int, Timer]] = []
         self._tickets = 0
         self._timers: list[Timer] = []
+        self.on_pause: list[Callable[[], object]] = []
+        """Counters of other kinds stop and go on with virtual time: these are called when it does."""
+        self.on_resume: list[Callable[[], object]] = []
 
     def now(self) -> int:
         """Nanoseconds of virtual time since power-on."""
@@ -51,12 +54,16 @@ class Clock:
     def pause(self) -> None:
         """Stop virtual time."""
         self._stopped = self.now()
+        for call in self.on_pause:
+            call()
 
     def resume(self) -> None:
         """Let virtual time go on from where it stands."""
         if self._stopped is not None:
             self._base = self._source() - self._stopped
             self._stopped = None
+            for call in self.on_resume:
+                call()
 
     def restore(self, now: int) -> None:
         """Put the paused clock at `now` ns, as when a snapshot is loaded; raises RuntimeError while running."""

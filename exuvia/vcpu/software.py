@@ -71,6 +71,7 @@ class SoftwareVcpu(Processor):
     words: Any  # the state as 64-bit words
     at: dict[str, int]  # names of words to their indices
     halted: bool
+    held: int  # the host's counter when virtual time stopped
     waiting: bool
     kicked: bool
     intr: bool
@@ -135,7 +136,8 @@ class SoftwareVcpu(Processor):
         super().reset()
         self.resume = 0
         self.icount = self.mmio_done = self.io_ready = 0
-        self.tsc_offset = -self.engine.counter()
+        self.__dict__["held"] = self.engine.counter()
+        self.tsc_offset = -self.held
         self.apic_base = self.apic.base
         self.others = int(len(self.machine.vcpus) > 1)
         d = self.__dict__
@@ -434,6 +436,14 @@ class SoftwareVcpu(Processor):
     def timestamp(self) -> int:
         """The TSC."""
         return self.engine.counter() + self.tsc_offset & WORD_MASK
+
+    def hold_timestamp(self) -> None:
+        """Virtual time stands from now on."""
+        self.__dict__["held"] = self.engine.counter()
+
+    def release_timestamp(self) -> None:
+        """It goes on: the TSC has not counted meanwhile."""
+        self.tsc_offset = self.tsc_offset + self.held - self.engine.counter() & WORD_MASK
 
     def end_turn(self) -> None:
         """Another processor may be what this one waits for."""

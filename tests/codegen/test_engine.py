@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -97,6 +98,32 @@ def test_a_second_engine_compiles_nothing(tmp_path: Path, monkeypatch: pytest.Mo
         counts.append(machine.engine.compiled)
         machine.close()
     assert counts[0] >= 4 and counts[1] == 0
+
+
+def test_a_running_machine_compiles_out_of_time(tmp_path: Path) -> None:
+    """What is missing is compiled inside `standstill`, what is there is not; and the TSC does not count meanwhile."""
+    machine = NativeMachine(Store("x86-1", tmp_path))
+    stood: list[int] = []
+
+    @contextmanager
+    def standstill() -> Iterator[None]:
+        machine.vcpu.hold_timestamp()
+        before = machine.engine.counter()
+        yield
+        stood.append(machine.engine.counter() - before)
+        machine.vcpu.release_timestamp()
+
+    machine.engine.standstill = standstill
+    case = Case(bytes.fromhex("FF C0 48 01 C3"))
+    machine.put(case, None)
+    start, ticks = machine.engine.counter(), machine.vcpu.timestamp()
+    machine.go()
+    all_of_it, seen = machine.engine.counter() - start, machine.vcpu.timestamp() - ticks
+    assert stood and 0 < seen <= all_of_it - sum(stood)
+    done = len(stood)
+    machine.run(case)
+    assert len(stood) == done
+    machine.close()
 
 
 def test_sources_that_change_while_we_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -91,6 +92,14 @@ def test_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.undo()
     assert contents(store) == [ONE] and len(list(store.path.iterdir())) == 1
     assert not store.add(TWO)  # not tried again
+
+
+def test_an_emptied_cache_is_filled_again(tmp_path: Path) -> None:
+    store = Store("x86-1", tmp_path / "exuvia")
+    store.add(ONE)
+    shutil.rmtree(tmp_path / "exuvia")
+    assert contents(store) == []
+    assert store.add(TWO) and contents(store) == [TWO]
 
 
 def test_sealed_it_neither_reads_nor_writes(tmp_path: Path) -> None:

@@ -106,6 +106,27 @@ def test_a_timer_centuries_ahead(what: str) -> None:
     other.join()
 
 
+def test_guest_time_stands_while_the_host_compiles() -> None:
+    """And goes on: the timer that was armed before is still noticed."""
+    stood: list[int] = []
+
+    def program(cpu: FakeVcpu) -> Iterator[str]:
+        timer.set(machine.clock.now() + 20_000_000)
+        before = machine.clock.now()
+        with machine.standstill(), machine.standstill():
+            time.sleep(0.1)
+        stood.append(machine.clock.now() - before)
+        yield "spin"
+
+    machine = Bare(MachineConfig(), program)
+    timer = machine.clock.timer(lambda: machine.exit(3))
+    with machine.standstill():
+        assert not machine.clock.running
+    assert not machine.clock.running
+    assert machine.run() == 3
+    assert stood[0] < 80_000_000
+
+
 def test_posted_work_runs_in_the_machine_thread() -> None:
     machine = Bare(MachineConfig(), forever("spin"))
     where: list[threading.Thread] = []

@@ -80,6 +80,16 @@ def test_one_callback_may_cancel_another(rig: Rig) -> None:
     assert rig.fired == []
 
 
+def test_other_counters_are_told(rig: Rig) -> None:
+    told: list[str] = []
+    rig.clock.on_pause.append(lambda: told.append("pause"))
+    rig.clock.on_resume.append(lambda: told.append("resume"))
+    rig.clock.pause()
+    rig.clock.resume()
+    rig.clock.resume()
+    assert told[-2:] == ["pause", "resume"] and told.count("resume") == 1
+
+
 def test_rearming_for_ever_takes_no_memory(rig: Rig) -> None:
     timer = rig.clock.timer(lambda: None)
     for at in range(10_000):
