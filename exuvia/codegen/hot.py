@@ -159,7 +159,7 @@ class Hot:
         self.arena = engine.arena
         self.known: dict[tuple[str, int, bytes], list[tuple[Made, int]]] = {}  # by meaning, and place and first byte of a block
         self.blocks: dict[int, Found | None] = {}  # what was read, by the address of its records
-        self.asked: set[int] = set()  # heads in regions that are being made
+        self.asked: set[int] = set()  # heads in regions that are being made, or could not be
         self.flood = 0  # counts how often all blocks were dropped
         self.ask: Callable[[Wanted], None] = self.make_now
         self.made = self.installed = self.late = 0
@@ -284,10 +284,10 @@ class Hot:
         self.finished(wanted, make(wanted, self.engine.form, self.engine.architecture))
 
     def finished(self, wanted: Wanted, made: Made | None) -> None:
-        """A region was made (None: could not be); put it into place if its blocks are still what they were."""
-        self.asked.difference_update(wanted.heads)
+        """A region was made; put it into place if its blocks are still what they were. None: it could not be, and is not asked for again."""
         if made is None:
             return
+        self.asked.difference_update(wanted.heads)
         self.made += 1
         self.engine.region_store.add((made.code, {made.symbol: made.at}))
         try:

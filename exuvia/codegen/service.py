@@ -105,7 +105,7 @@ class Service:
             self.end(process)
 
     def compile(self, process: subprocess.Popen[bytes], wanted: Wanted) -> Made | None:
-        """One region; raises EOFError for a worker that is no more, which a hung one soon is."""
+        """One region; raises EOFError for a worker that talks nonsense or is no more, which a hung one soon is."""
         assert process.stdin is not None and process.stdout is not None
         alarm = threading.Timer(PATIENCE, process.kill)
         alarm.daemon = True
@@ -115,7 +115,8 @@ class Service:
             made = receive(process.stdout)  # type: ignore[arg-type]
         finally:
             alarm.cancel()
-        assert made is None or isinstance(made, Made)
+        if made is not None and not isinstance(made, Made):
+            raise EOFError(f"{type(made).__name__} instead of a region")
         return made
 
     def end(self, process: subprocess.Popen[bytes]) -> None:

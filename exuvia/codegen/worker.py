@@ -21,19 +21,25 @@ from exuvia.codegen.hot import Wanted, make
 from exuvia.dsl.architecture import Architecture, Form, Tables
 
 LENGTH = struct.Struct("<I")
+LARGEST = 64 << 20  # bytes of an object; a region has some kilobytes
 PR_SET_PDEATHSIG = 1  # prctl(2)
 
 
 def receive(stream: BinaryIO) -> object:
-    """The next object; raises EOFError where the stream ends, in the middle of one too."""
+    """The next object; raises EOFError where the stream ends, in the middle of one too, or holds something else."""
     head = stream.read(LENGTH.size)
     if len(head) < LENGTH.size:
         raise EOFError
     (size,) = LENGTH.unpack(head)
+    if size > LARGEST:
+        raise EOFError(f"{size} bytes announced")
     body = stream.read(size)
     if len(body) < size:
         raise EOFError
-    return pickle.loads(body)
+    try:
+        return pickle.loads(body)
+    except Exception as error:  # whatever garbage makes of unpickling
+        raise EOFError(repr(error)) from None
 
 
 def send(stream: BinaryIO, what: object) -> None:
@@ -82,8 +88,8 @@ def main() -> None:
             assert isinstance(wanted, Wanted)
             try:
                 made = make(wanted, forms.form, architecture)
-            except (ValueError, RuntimeError, NotImplementedError) as error:  # the interpreter goes on with it
-                print(f"exuvia: a region was not compiled: {error}", file=sys.stderr)
+            except Exception as error:  # the interpreter goes on with it, and this worker with others
+                print(f"exuvia: a region was not compiled: {error!r}", file=sys.stderr)
                 made = None
             send(sink, made)
     except (EOFError, BrokenPipeError):  # the machine has ended

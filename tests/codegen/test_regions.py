@@ -14,7 +14,7 @@ from typing import NamedTuple
 import pytest
 
 from exuvia.codegen.hot import Head
-from exuvia.codegen.layout import HEAD, REASON, SPECIAL
+from exuvia.codegen.layout import HEAD, NO_ENTRY, REASON, REGION_CODE, SPECIAL
 from exuvia.dsl.state import ISA_AT, WATCHES_AT
 from exuvia.isa.x86.concrete import Processor
 from exuvia.isa.x86.state import DS, ES, FS, GS, layout
@@ -148,13 +148,22 @@ class Bench:
         """Without the regions that there are."""
         aside = []
         for h in self.heads():
-            if h.region and h.handler != self.special:
+            if h.region and h.entry != NO_ENTRY:
                 aside.append(h)
-                ctypes.c_uint64.from_address(h.address).value = self.special
+                self.enter(h, self.special if h.handler == self.hot_code(h) else h.handler, NO_ENTRY)
         yield
         for h in aside:
             if self.hot.head(h.address).region:
-                ctypes.c_uint64.from_address(h.address).value = h.handler
+                self.enter(h, h.handler, h.entry)
+
+    def hot_code(self, h: Head) -> int:
+        """Where the code of a head's region is."""
+        return ctypes.c_uint64.from_address(h.region + REGION_CODE).value
+
+    def enter(self, h: Head, handler: int, entry: int) -> None:
+        """Set what a head runs."""
+        ctypes.c_uint64.from_address(h.address).value = handler
+        ctypes.c_uint16.from_address(h.address + HEAD["entry"]).value = entry
 
     def take_away(self, page: int, present: bool) -> None:
         """Map or unmap a page of the window."""

@@ -146,3 +146,45 @@ def test_a_killed_machine_takes_its_worker_along(wanted: Wanted, native: NativeM
     while Path(f"/proc/{pid}/stat").exists() and Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z":
         assert time.monotonic() < end, "the worker is still there"
         time.sleep(0.02)
+
+
+@pytest.mark.parametrize("answer", ["b'exuvia: hello, this is no region'", "LENGTH.pack(5) + b'hello'", "LENGTH.pack(40) + b'cut'", "pickled(7)"])
+def test_a_worker_that_talks_nonsense(rig: Rig, wanted: Wanted, answer: str) -> None:
+    right = rig.service.arguments
+    rig.service.arguments = [
+        sys.executable,
+        "-c",
+        "import pickle, struct, sys; from exuvia.codegen.worker import LENGTH\n"
+        "pickled = lambda x: LENGTH.pack(len(pickle.dumps(x))) + pickle.dumps(x)\n"
+        f"sys.stdout.buffer.write({answer}); sys.stdout.flush(); sys.stdin.buffer.read(1)",
+    ]
+    rig.service.submit(wanted)
+    assert rig.done.get(timeout=60) is None and rig.service.deaths == 1
+    rig.service.arguments = right
+    rig.service.submit(wanted)
+    assert rig.done.get(timeout=60) is not None
+
+
+def test_what_cannot_be_compiled_costs_no_worker(rig: Rig, wanted: Wanted, capfd: pytest.CaptureFixture[str]) -> None:
+    rig.service.submit(wanted._replace(blocks=(wanted.blocks[0]._replace(records=b"\xff" * 64),)))
+    assert rig.done.get(timeout=60) is None and rig.service.deaths == 0
+    assert capfd.readouterr().err.count("a region was not compiled") == 1
+    rig.service.submit(wanted)
+    assert rig.done.get(timeout=60) is not None
+
+
+def test_the_hottest_is_next(native: NativeMachine, wanted: Wanted) -> None:
+    """While one is being compiled others wait: those that were seen most often by then come first."""
+    heats = {seed: 0 for seed in range(5)}
+    order: queue.Queue[int] = queue.Queue()
+    service = Service(
+        native.architecture.module, native.model.features, lambda w, _: order.put(w.heads[0]), lambda w: heats[w.heads[0]], workers=1
+    )
+    for seed in heats:
+        service.submit(wanted._replace(heads=(seed,)))
+    heats |= {1: 3, 2: 9, 3: -1, 4: 5}
+    try:
+        found = [order.get(timeout=60) for _ in heats]
+    finally:
+        service.close()
+    assert found in ([0, 2, 4, 1, 3], [2, 4, 1, 0, 3])  # the first was taken before the others were there, or not
