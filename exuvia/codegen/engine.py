@@ -270,8 +270,10 @@ class Engine:
                 self.progress(min(start + BATCH, len(missing)), len(missing))
 
     def allot(self, size: int) -> int:
-        """Memory beside the blocks, gone with them."""
+        """Memory beside the blocks, gone with them; 0 where there is none left."""
         at = -(-self.cache[CACHE["arena"] // 8] // 8) * 8
+        if at + size > self.cache[CACHE["arena_end"] // 8]:
+            return 0
         self.cache[CACHE["arena"] // 8] = at + size
         return int(at)
 

@@ -15,7 +15,7 @@ from exuvia.codegen.layout import CACHE, HEAD, HEAD_SIZE, NO_ENTRY, PAGE_ENTRY, 
 from exuvia.codegen.region import Region
 from exuvia.codegen.shapes import Block, Record, fields_of, moving, ordinary, ways
 from exuvia.dsl.architecture import Architecture, Form
-from exuvia.dsl.record import LINK, RECORD
+from exuvia.dsl.record import FIELDS, LINK, RECORD
 from exuvia.support.errors import UserError
 
 if TYPE_CHECKING:
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 HEAD_WORDS = struct.Struct("<QQIHHQQQQIHBx")  # in the order of layout.HEAD
 MOST_BLOCKS, MOST_INSTRUCTIONS = 48, 400  # of a region
+PATIENCE = 8  # how often the samples that a page needs are doubled where its regions are dropped again and again
+OFF, LEN = FIELDS["off"][0], FIELDS["len"][0]
 SYMBOL = "region "
 
 
@@ -160,6 +162,8 @@ class Hot:
         self.known: dict[tuple[str, int, bytes], list[tuple[Made, int]]] = {}  # by meaning, and place and first byte of a block
         self.blocks: dict[int, Found | None] = {}  # what was read, by the address of its records
         self.asked: set[int] = set()  # heads in regions that are being made, or could not be
+        self.stood: dict[int, int] = {}  # heads that had a region, and which
+        self.dropped: dict[int, set[int]] = {}  # regions that were dropped, by page: the guest writes there
         self.flood = 0  # counts how often all blocks were dropped
         self.ask: Callable[[Wanted], None] = self.make_now
         self.made = self.installed = self.late = 0
@@ -246,8 +250,12 @@ class Hot:
         head = self.head(address)
         if head.region or not head.body or address in self.asked:
             return
+        page = head.key & -4096
+        if address in self.stood:
+            self.dropped.setdefault(page, set()).add(self.stood.pop(address))
         if self.known and self.remembered(state, head, pc):
             return
+        enough <<= min(PATIENCE, len(self.dropped.get(page, ())))
         if head.samples % enough == 0 and (wanted := self.grow(address)) is not None:
             self.asked.update(wanted.heads)
             self.ask(wanted)
@@ -264,10 +272,22 @@ class Hot:
                     words[at["pc"]] = pc - head.offset + offset
                     heads.append(self.engine.block(state.address))
                 words[at["pc"]] = pc
-                if all(heads) and all(not (h := self.head(a)).region and h.body for a in heads) and self.same(made, heads):
+                if all(heads) and self.fits(made, heads) and self.same(made, heads):
                     self.install(heads, code, made)
                     return True
         return False
+
+    def fits(self, made: Made, heads: list[int]) -> bool:
+        """Are the blocks as long as they were? Where one ends depends on what stands behind it at the page's end."""
+        for (offset, text, _), address in zip(made.blocks, heads, strict=True):
+            h = self.head(address)
+            if h.region or not h.body:
+                return False
+            last = h.body + RECORD * (h.n - 1) - self.arena.address
+            (off,) = struct.unpack_from("<H", self.arena.map, last + OFF)
+            if off + self.arena.map[last + LEN] != offset + len(text):
+                return False
+        return True
 
     def same(self, made: Made, heads: list[int]) -> bool:
         """Are constants that differ the only difference? Where the region has none, equal bytes mean equal records."""
@@ -284,7 +304,7 @@ class Hot:
         self.finished(wanted, make(wanted, self.engine.form, self.engine.architecture))
 
     def finished(self, wanted: Wanted, made: Made | None) -> None:
-        """A region was made; put it into place if its blocks are still what they were. None: it could not be, and is not asked for again."""
+        """A region was made; put it into place if its blocks are still what they were. None: it could not be, and is asked for no more."""
         if made is None:
             return
         self.asked.difference_update(wanted.heads)
@@ -299,7 +319,7 @@ class Hot:
             return
         heads = [self.head(a) for a in wanted.heads]
         if all(
-            h.body and not h.region and h.offset == b.offset and ctypes.string_at(h.key, len(b.code)) == b.code
+            h.body and not h.region and h.n * RECORD == len(b.records) and ctypes.string_at(h.key, len(b.code)) == b.code
             for h, b in zip(heads, wanted.blocks, strict=True)
         ):
             self.install(wanted.heads, code, made)
@@ -316,11 +336,13 @@ class Hot:
         """Put code into the heads of the entries; where code has a limit, their own handler finds it (codegen/runtime/limit.py)."""
         limited = self.engine.architecture.limited(self.head(heads[0]).mode)
         end = max(offset + len(text) for offset, text, _ in made.blocks)
-        table = self.engine.allot(REGION_HEADS + 8 * len(heads))
+        if not (table := self.engine.allot(REGION_HEADS + 8 * len(heads))):
+            return
         struct.pack_into(f"<{3 + len(heads)}Q", self.arena.map, table - self.arena.address, len(heads), code, end, *heads)
         for k, head in enumerate(heads):
             at = head - self.arena.address
             struct.pack_into("<Q", self.arena.map, at + HEAD["region"], table)
+            self.stood[head] = table
             struct.pack_into("<H", self.arena.map, at + HEAD["entry"], k if k in made.entries else NO_ENTRY)
             if k in made.entries and not limited:
                 struct.pack_into("<Q", self.arena.map, at + HEAD["handler"], code)
@@ -336,6 +358,8 @@ class Hot:
         self.flood += 1
         self.blocks.clear()
         self.asked.clear()
+        self.stood.clear()
+        self.dropped.clear()
 
 
 def leads(b: Found) -> list[int]:

@@ -83,7 +83,8 @@ class NativeMachine:
         self.view: memoryview = self.vcpu.state
         self.window = Window(memoryview(bytearray(0x10000)))
         self.what = ""
-        self.engine.region_store.seal("regions of tests")
+        if store is None:
+            self.engine.region_store.seal("regions of tests")
         # every event ends in `deliver`; what stands there comes back to Python
         code, symbols = compile_text(
             f"define preserve_nonecc i64 @stop({ARGS}) {{ %p = getelementptr i8, ptr %st, i64 {layout.offset('icount')} "

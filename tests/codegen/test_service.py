@@ -148,7 +148,9 @@ def test_a_killed_machine_takes_its_worker_along(wanted: Wanted, native: NativeM
         time.sleep(0.02)
 
 
-@pytest.mark.parametrize("answer", ["b'exuvia: hello, this is no region'", "LENGTH.pack(5) + b'hello'", "LENGTH.pack(40) + b'cut'", "pickled(7)"])
+@pytest.mark.parametrize(
+    "answer", ["b'exuvia: hello, this is no region'", "LENGTH.pack(5) + b'hello'", "LENGTH.pack(40) + b'cut'", "pickled(7)"]
+)
 def test_a_worker_that_talks_nonsense(rig: Rig, wanted: Wanted, answer: str) -> None:
     right = rig.service.arguments
     rig.service.arguments = [
@@ -175,7 +177,7 @@ def test_what_cannot_be_compiled_costs_no_worker(rig: Rig, wanted: Wanted, capfd
 
 def test_the_hottest_is_next(native: NativeMachine, wanted: Wanted) -> None:
     """While one is being compiled others wait: those that were seen most often by then come first."""
-    heats = {seed: 0 for seed in range(5)}
+    heats = dict.fromkeys(range(5), 0)
     order: queue.Queue[int] = queue.Queue()
     service = Service(
         native.architecture.module, native.model.features, lambda w, _: order.put(w.heads[0]), lambda w: heats[w.heads[0]], workers=1
