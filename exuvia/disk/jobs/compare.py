@@ -3,15 +3,18 @@
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from queue import SimpleQueue
 from typing import NamedTuple
 
 from exuvia.disk.chain import pieces
 from exuvia.disk.jobs.job import Job
-from exuvia.disk.node import CHUNK, ZEROS, Kind, Node
+from exuvia.disk.node import Kind, Node
 from exuvia.disk.vector import Vector
 
 SECTOR = 512
-AHEAD = 3  # chunks that are being read
+PART = 1 << 20  # bytes that are compared at once; they fit into a processor's cache
+NOTHING = bytes(PART)
+AHEAD = 3  # parts that are being read
 
 
 class Status(NamedTuple):
@@ -37,6 +40,9 @@ class Compare(Job):
         self.differs: int | None = None
         self.status: int | None = None
         self.past_common = False  # whether it came past the end of the shorter one
+        self._idle: SimpleQueue[bytearray] = SimpleQueue()
+        for _ in range(2 * (AHEAD + 1)):
+            self._idle.put(bytearray(PART))
 
     def run(self) -> None:
         with ThreadPoolExecutor(4, "compare") as pool:
@@ -79,12 +85,16 @@ class Compare(Job):
                 continue
             reads_one, reads_other = (only is not None or not _silent(one)), (only is None and not _silent(other))
             first, second = (only or self.one) if reads_one else self.other, self.other if reads_one and reads_other else None
-            for at in range(offset, offset + length, CHUNK):
-                count = min(CHUNK, offset + length - at)
+            for at in range(offset, offset + length, PART):
+                count = min(PART, offset + length - at)
                 if len(reading) >= AHEAD and not self._check(reading):
                     return False
                 reading.append(
-                    (at, pool.submit(_read, first, at, count), None if second is None else pool.submit(_read, second, at, count))
+                    (
+                        at,
+                        pool.submit(_read, first, at, count, self._idle),
+                        None if second is None else pool.submit(_read, second, at, count, self._idle),
+                    )
                 )
         return self._finish(reading)
 
@@ -98,9 +108,14 @@ class Compare(Job):
         """Compare the oldest chunk."""
         at, first, second = reading.popleft()
         one = first.result()
-        other: bytearray | bytes = ZEROS if second is None and len(one) == CHUNK else bytes(len(one)) if second is None else second.result()
+        other: bytearray | bytes = (
+            NOTHING if second is None and len(one) == PART else bytes(len(one)) if second is None else second.result()
+        )
         self.advance(len(one))
         if one == other:
+            for buffer in (one, other):
+                if isinstance(buffer, bytearray) and len(buffer) == PART:
+                    self._idle.put(buffer)
             return True
         self.differs = at + next(
             start for start in range(0, len(one), SECTOR) if one[start : start + SECTOR] != other[start : start + SECTOR]
@@ -113,8 +128,9 @@ def _silent(status: Status) -> bool:
     return status.zero or not status.there
 
 
-def _read(node: Node, offset: int, length: int) -> bytearray:
-    buffer = bytearray(length)
+def _read(node: Node, offset: int, length: int, idle: "SimpleQueue[bytearray]") -> bytearray:
+    """Into an idle buffer, where it is to be filled: fresh memory costs more than what is done with it."""
+    buffer = idle.get() if length == PART else bytearray(length)
     node.readv(offset, Vector((buffer,)))
     return buffer
 
