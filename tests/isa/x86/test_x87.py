@@ -213,7 +213,7 @@ def test_the_header_says_what_is_in_use(code: str, skips: bool) -> None:
             cpu.memory.store(WINDOW + at, 8, 0xA5A5)
         cpu.memory.store(WINDOW + 512, 8, 7)
         cpu.step()
-        x87, vectors = (cpu.memory.load(WINDOW + at, 8) != 0xA5A5 for at in (0, 160))
+        x87, vectors = (bool(cpu.memory.load(WINDOW + at, 8) != 0xA5A5) for at in (0, 160))
         return cpu.memory.load(WINDOW + 512, 8) & 3, x87, vectors, cpu.memory.load(WINDOW + 24, 4)
 
     assert saved() == (0, not skips, not skips, 0x1F80)
