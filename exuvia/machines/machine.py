@@ -41,6 +41,7 @@ class Vcpu(Protocol):
     halted: bool
     long_mode: bool  # whether it has 64-bit mode
     acknowledge: Callable[[], int]
+    numeric_error: Callable[[], None]  # the wire FERR#; a machine that has one connects it
 
     def run(self) -> None:
         """Until kicked, halted or the budget is spent."""
@@ -53,6 +54,9 @@ class Vcpu(Protocol):
 
     def nmi(self) -> None:
         """Deliver a non-maskable interrupt."""
+
+    def ignore_numeric_error(self) -> None:
+        """Drive IGNNE#, until the x87 exception that FERR# reported is cleared."""
 
     def init(self) -> None:
         """INIT: reset the processor, which then waits for `start` unless it is the first."""

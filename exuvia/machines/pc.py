@@ -27,7 +27,7 @@ from exuvia.devices.pci.allocate import allocate
 from exuvia.devices.pci.bus import PciBus, PciConfigPorts
 from exuvia.devices.pci.device import INTERRUPT_LINE, PciDevice
 from exuvia.devices.pci.i440fx import PAM, I440fx
-from exuvia.devices.pci.piix3 import PIRQRC, Piix3, Port92, ResetControl
+from exuvia.devices.pci.piix3 import PIRQRC, CoprocessorError, Piix3, Port92, ResetControl
 from exuvia.devices.pci.piix4_pm import PMBA, PMREGMISC, Piix4Pm, SmiCommand
 from exuvia.devices.serial.uart16550 import Uart16550
 from exuvia.devices.timer.hpet import FIRST_ROUTE, Hpet
@@ -103,6 +103,10 @@ class Pc(Machine):
         self.i8042 = self._place("i8042", I8042(), 0x60, 1, 1)
         self.ports.map_device(0x64, 1, self.i8042, offset=4)
         self.i8042.aux_irq.connect(self.lines[12].input())
+        coprocessor = self._place("coprocessor", CoprocessorError(), 0xF0, 1, 13)
+        for vcpu in self.vcpus:
+            vcpu.numeric_error = coprocessor.ferr
+        coprocessor.ignne.connect(self._ignore_numeric_error)
         self._place("post", Post(), 0x80, 1)
         self.port92 = self._place("port92", Port92(), 0x92, 1)
         self.fw_cfg = self._place("fw_cfg", FwCfg(), 0x510, 12)
@@ -177,6 +181,11 @@ class Pc(Machine):
         if line is not None:
             device.irq.connect(self.lines[line].input())  # type: ignore[attr-defined]
         return device
+
+    def _ignore_numeric_error(self, level: bool) -> None:
+        if level:
+            for vcpu in self.vcpus:
+                vcpu.ignore_numeric_error()
 
     def _power_off(self, level: bool) -> None:
         if level:

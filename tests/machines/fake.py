@@ -19,6 +19,8 @@ class FakeVcpu:
         self.line = False
         self.kicked = threading.Event()
         self.acknowledge: Callable[[], int] = lambda: 0
+        self.numeric_error: Callable[[], None] = lambda: None
+        self.ignored_errors = 0
         self.entry: Entry | None = None
         self.taken: list[int] = []
         self.resets = 0
@@ -45,6 +47,9 @@ class FakeVcpu:
 
     def nmi(self) -> None:
         self.taken.append(2)
+
+    def ignore_numeric_error(self) -> None:
+        self.ignored_errors += 1
 
     def init(self) -> None:
         self.halted = True

@@ -10,6 +10,7 @@ import pytest
 
 from exuvia.boot.layout import BOOT_PARAMS, FOUR_GIB, MIB
 from exuvia.devices.irq.lapic import LocalApic
+from exuvia.devices.pci.piix3 import CoprocessorError
 from exuvia.machines.config import DeviceConfig, MachineConfig
 from exuvia.machines.machine import Machine, machines
 from exuvia.machines.pc import Pc
@@ -301,3 +302,26 @@ def test_bad_kernels_are_told_when_it_starts(config: MachineConfig) -> None:
         run(replace(config, kernel="/nowhere"), idle)
     with pytest.raises(UserError, match="needs at least 24 MiB of memory, the machine has 8 MiB"):
         run(replace(config, memory=8 * MIB), idle)
+
+
+def test_an_x87_error_is_interrupt_13_until_port_f0_has_it_ignored(config: MachineConfig) -> None:
+    def program(cpu: FakeVcpu, pc: Pc) -> Iterator[str]:
+        def requested() -> int:
+            pc.ports.write(0xA0, 1, 0x0A)  # read the second 8259's IRR
+            return pc.ports.read(0xA0, 1)
+
+        for port, value in ((0xA0, 0x11), (0xA1, 0x78), (0xA1, 2), (0xA1, 1)):
+            pc.ports.write(port, 1, value)
+        coprocessor = pc.devices["coprocessor"]
+        assert isinstance(coprocessor, CoprocessorError)
+        line = coprocessor.irq
+        pc.ports.write(0xF0, 1, 0)
+        assert (requested(), cpu.ignored_errors) == (0, 0)
+        cpu.numeric_error()
+        assert (requested(), line.level, cpu.ignored_errors) == (1 << 5, True, 0)
+        pc.ports.write(0xF0, 1, 0)
+        assert (line.level, cpu.ignored_errors) == (False, 1)
+        pc.ports.write(0x604, 2, 0x2000)
+        yield ""
+
+    assert run(config, program) == 0

@@ -89,6 +89,40 @@ class ResetControl(Device):
             self.reset_request.pulse()
 
 
+class CoprocessorError(Device):
+    """COPROC_ERR, port 0xF0: FERR# becomes interrupt 13. A write takes it away and pulses `ignne`: the processor is to ignore the error."""
+
+    name = "piix3-coprocessor-error"
+    accesses = (1,)
+    irq = Irq()
+    ignne = Irq()
+    reported = State(False)
+    register = Reg(0, reset=0xFF)
+
+    def ferr(self) -> None:
+        """The processor reports an x87 error."""
+        self.reported = True
+        self.irq.set(True)
+
+    @register.write
+    def take_away(self, value: int) -> None:
+        """Without an error nothing happens."""
+        if self.reported:
+            self.reported = False
+            self.irq.set(False)
+            self.ignne.pulse()
+
+    def reset(self) -> None:
+        """No error."""
+        super().reset()
+        self.irq.set(False)
+
+    def load(self, saved: dict[str, Any]) -> None:
+        """Take the saved state and drive the interrupt."""
+        super().load(saved)
+        self.irq.set(self.reported)
+
+
 class Port92(Device):
     """System control port A, 0x92: fast reset and the A20 gate, which is always open."""
 

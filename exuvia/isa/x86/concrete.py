@@ -368,6 +368,10 @@ class Processor:
         """The TSC, with `tsc_offset` added."""
         raise NotImplementedError
 
+    def ignore_numeric_error(self) -> None:
+        """The wire IGNNE#, in answer to FERR#: waiting instructions go on until the pending x87 exception is cleared."""
+        self.ignne = self.fsw >> 7 & 1
+
     def unblock_nmi(self) -> None:
         """NMIs are delivered again."""
         self.nmi_blocked = 0

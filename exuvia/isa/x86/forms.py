@@ -14,9 +14,9 @@ from typing import Any
 
 from exuvia.dsl.trace import tracing, when
 from exuvia.dsl.values import Value, lift
-from exuvia.isa.x86.cpu import Cpu, protected, raise_
+from exuvia.isa.x86.cpu import Cpu, leave, protected, raise_
 from exuvia.isa.x86.operands import device_not_available, operand
-from exuvia.isa.x86.state import CR0_EM, CR0_TS, CR4_OSFXSR, MF, NM, UD
+from exuvia.isa.x86.state import CR0_EM, CR0_NE, CR0_TS, CR4_OSFXSR, MF, NM, UD
 
 ROWS: list[Row] = []
 
@@ -138,8 +138,17 @@ def enter_mmx(cpu: Cpu) -> None:
             raise_(UD)
         with when((cpu.cr0 & CR0_TS) != 0):
             raise_(NM)
-        raise_(MF)
+        numeric_error(cpu)
     cpu.top, cpu.ftw = 0, 0  # in `ftw` a set bit is an empty register
+
+
+def numeric_error(cpu: Cpu) -> None:
+    """An x87 exception is pending: #MF, or where CR0.NE is clear the wire FERR#, unless IGNNE# answered it (SDM vol. 1, 8.7)."""
+    with when((cpu.cr0 & CR0_NE) != 0):
+        raise_(MF)
+    with when(cpu.ignne == 0):
+        cpu.again()
+        leave("ferr")
 
 
 def op(rows: str, name: str = "", **facts: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:

@@ -28,7 +28,9 @@ def status(cpu: Cpu) -> Value:
 def set_status(cpu: Cpu, word: Value, control: Value) -> None:
     """Load the status word; ES and B follow from its exceptions and the control word's masks."""
     w = word.zext(64)
-    cpu.fsw = (w & STATUS) | ((w & ~control.zext(64) & 0x3F) != 0).choose(lift(ES | B, 64), 0)
+    pending = (w & ~control.zext(64) & 0x3F) != 0
+    cpu.fsw = (w & STATUS) | pending.choose(lift(ES | B, 64), 0)
+    cpu.ignne = pending.choose(cpu.ignne, 0)
     cpu.top = (w.u >> 11) & 7
 
 
@@ -39,7 +41,7 @@ def set_control(cpu: Cpu, word: Value) -> None:
 
 def initialize(cpu: Cpu) -> None:
     """The state after FNINIT (SDM vol. 2, FINIT): registers keep their contents and are empty."""
-    cpu.fcw, cpu.fsw, cpu.ftw, cpu.top = RESET_CONTROL, 0, 0xFF, 0
+    cpu.fcw, cpu.fsw, cpu.ftw, cpu.top, cpu.ignne = RESET_CONTROL, 0, 0xFF, 0, 0
     cpu.fip, cpu.fdp, cpu.fcs, cpu.fds, cpu.fop = 0, 0, 0, 0, 0
 
 
@@ -51,7 +53,7 @@ def fninit(cpu: Cpu) -> None:
 
 @op("DB =E2", x87=True)
 def fnclex(cpu: Cpu) -> None:
-    cpu.fsw = cpu.fsw & ~(B | 0xFF)
+    cpu.fsw, cpu.ignne = cpu.fsw & ~(B | 0xFF), 0
 
 
 @op("DB =E0 | DB =E1 | DB =E4", "fnop", x87=True)
@@ -208,7 +210,7 @@ def fnstenv(cpu: Cpu, m: Any) -> None:
     for p, v in zip(parts, environment(cpu), strict=True):
         p.set(v)
     cpu.fcw = cpu.fcw | 0x3F
-    cpu.fsw = cpu.fsw & ~(ES | B)
+    cpu.fsw, cpu.ignne = cpu.fsw & ~(ES | B), 0
 
 
 @waiting("D9/4 M", osize=True)

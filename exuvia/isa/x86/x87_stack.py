@@ -13,10 +13,10 @@ from typing import Any
 from exuvia.dsl.floating import DE, IE, ZE
 from exuvia.dsl.trace import when
 from exuvia.dsl.values import Value, lift
-from exuvia.isa.x86.cpu import Cpu, Memory, leave, raise_
+from exuvia.isa.x86.cpu import Cpu, Memory
 from exuvia.isa.x86.extended import C0, C1, C2, C3, INDEFINITE
-from exuvia.isa.x86.forms import op
-from exuvia.isa.x86.state import CR0_NE, CS, DS, MF
+from exuvia.isa.x86.forms import numeric_error, op
+from exuvia.isa.x86.state import CS, DS
 
 ES, B = 1 << 7, 1 << 15
 UNDERFLOW, OVERFLOW = 0x41, 0x241
@@ -27,12 +27,9 @@ STATUS = 0x477F
 
 
 def pending(cpu: Cpu) -> None:
-    """#MF for an unmasked exception of an earlier instruction, or where CR0.NE is clear the wire FERR# (SDM vol. 1, 8.7)."""
+    """An unmasked exception of an earlier instruction is reported."""
     with when((cpu.fsw & ES) != 0):
-        with when((cpu.cr0 & CR0_NE) != 0):
-            raise_(MF)
-        cpu.again()
-        leave("ferr")
+        numeric_error(cpu)
 
 
 def x87(rows: str, name: str = "", **facts: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:

@@ -144,6 +144,7 @@ def halt(cpu: Processor) -> None:
 
 @rare
 def ferr(cpu: Processor) -> None:
-    """An x87 exception without CR0.NE: the wire FERR#, on a PC interrupt 13 (SDM vol. 1, 8.7.2)."""
+    """An x87 exception without CR0.NE: the wire FERR#, on a PC interrupt 13; the processor waits for an interrupt (SDM vol. 1, 8.7.2)."""
     cpu.numeric_error()
+    cpu.halt()
 
