@@ -62,7 +62,7 @@ def _config(args: argparse.Namespace, chosen: Guest | None, files: dict[str, str
         cpu=listings.cpu(args.cpu) if args.cpu else listings.default_cpu(bits),
         bits=bits,
         smp=args.smp,
-        memory=keyval.size(args.memory) if args.memory else (chosen.memory if chosen else 512) << 20,
+        memory=_memory(args.memory) if args.memory else (chosen.memory if chosen else 512) << 20,
         kernel=files["kernel"],
         initrd=files.get("initrd"),
         append=append,
@@ -70,6 +70,13 @@ def _config(args: argparse.Namespace, chosen: Guest | None, files: dict[str, str
         no_reboot=args.command is not None,
         name=chosen.name if chosen else "",
     )
+
+
+def _memory(text: str) -> int:
+    try:
+        return keyval.size(text)
+    except UserError as error:
+        raise UserError(f"--memory: {error}") from None
 
 
 def _interactive(config: MachineConfig) -> int:

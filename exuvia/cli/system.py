@@ -30,6 +30,8 @@ def parse(program: str, bits: Literal[32, 64], arguments: Sequence[str]) -> Draf
             if not rest:
                 raise UserError(f"option -{name} needs a value")
             value = rest.pop(0)
+            if value.startswith("-") and value.lstrip("-") in OPTIONS:
+                raise UserError(f"option -{name} needs a value, and {value} is an option (-{name}={value} if it is meant)")
         function(draft, value)
     return draft
 

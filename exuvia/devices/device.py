@@ -332,7 +332,10 @@ def configured(owner: str, known: dict[str, Property[Any]], options: Iterable[tu
         found = known.get(key.replace("_", "-"))
         if found is None:
             raise unknown(f"property of {owner}", key, known)
-        parsed[found.attribute] = found.parse(text)
+        try:
+            parsed[found.attribute] = found.parse(text)
+        except UserError as error:
+            raise UserError(f"{owner}: {error}") from None
     return parsed
 
 

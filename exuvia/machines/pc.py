@@ -65,6 +65,8 @@ class Pc(Machine):
             raise UserError(f"-smp: a pc takes 1 to {MAX_PROCESSORS} processors, not {config.smp}")
         if config.kernel is None and config.firmware is None:
             raise UserError("nothing to run: give -kernel FILE or -bios FILE")
+        if config.kernel is not None and config.firmware is not None:
+            raise UserError("-bios: a kernel given with -kernel begins without firmware, leave one of them out")
 
         firmware = self._read_firmware()
         low = ram_below_4g(config.memory)
@@ -236,7 +238,7 @@ class Pc(Machine):
             self.serial += [n for n, wires in enumerate(acpi.COM_PORTS) if wires == (device.iobase, device.line)]
 
     def _read_firmware(self) -> bytes:
-        if self.config.firmware is None or self.config.kernel is not None:
+        if self.config.firmware is None:
             return b""
         image = read_image("-bios", self.config.firmware, MAX_FIRMWARE)
         if not image or len(image) % 0x10000:

@@ -8,6 +8,8 @@ from collections.abc import Callable
 
 from exuvia.support.errors import UserError
 
+PROMISED = 8  # times the host's memory that a guest may be promised: a kernel touches a 64th of its memory before it does anything else
+
 
 def _file(size: int) -> int:
     if hasattr(os, "memfd_create"):
@@ -34,6 +36,9 @@ class Ram:
     def __init__(self, size: int) -> None:
         if size <= 0:
             raise UserError(f"a memory of {size} bytes is not possible")
+        host = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        if size > PROMISED * host:
+            raise UserError(f"{size >> 30} GiB of guest memory are too much for this host, which has {host / (1 << 30):.0f} GiB")
         self.size = -(-size // mmap.PAGESIZE) * mmap.PAGESIZE
         try:
             self.fd = _file(self.size)

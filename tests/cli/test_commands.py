@@ -48,6 +48,14 @@ def test_system_errors() -> None:
     assert result.stderr == "exuvia-system-i386: -m: 'a lot' is no size (a number, perhaps with K, M, G or T)\n"
 
 
+def test_more_memory_than_this_host_could_ever_give(tmp_path: Path) -> None:
+    host = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") >> 30
+    result = command("system", "x86_64", "-kernel", str(tmp_path / "kernel"), "-m", f"{host * 9}G")
+    assert result.returncode == 1
+    assert f"{host * 9} GiB of guest memory are too much for this host" in result.stderr
+    assert result.stderr.count("\n") == 1
+
+
 def test_answers() -> None:
     assert "doctor" in exuvia().stdout
     assert exuvia("version").stdout.startswith("exuvia (Exuvia) version ")

@@ -290,6 +290,11 @@ def test_bios(tmp_path: Path, config: MachineConfig) -> None:
         ({"devices": (DeviceConfig(name="isa-debugcon", properties=(("chardev", "x"),)),)}, "there is no chardev 'x'"),
         ({"kernel": None, "firmware": "/dev/null"}, "-bios /dev/null: not a regular file"),
         ({"kernel": None, "firmware": __file__}, "multiple of 64 KiB"),
+        ({"firmware": __file__}, "-bios: a kernel given with -kernel begins without firmware"),
+        (
+            {"devices": (DeviceConfig(name="isa-debug-exit", properties=(("iobase", "zz"),)),)},
+            "isa-debug-exit: property 'iobase' is a number",
+        ),
     ],
 )
 def test_impossible_machines(config: MachineConfig, changes: dict[str, object], message: str) -> None:
