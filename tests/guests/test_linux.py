@@ -17,20 +17,21 @@ COMMAND = "uname -m; printf exuvia | sha256sum; grep -c ^processor /proc/cpuinfo
 
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize(
-    ("name", "machine"),
+    ("name", "machine", "processors"),
     [
-        ("alpine", "x86_64"),
-        pytest.param("debian-amd64", "x86_64", marks=pytest.mark.soak),
-        pytest.param("debian-i386", "i686", marks=pytest.mark.soak),
+        ("alpine", "x86_64", 1),
+        pytest.param("alpine", "x86_64", 2, marks=pytest.mark.soak),
+        pytest.param("debian-amd64", "x86_64", 1, marks=pytest.mark.soak),
+        pytest.param("debian-i386", "i686", 1, marks=pytest.mark.soak),
     ],
 )
-def test_a_command_in_a_real_system(name: str, machine: str) -> None:
+def test_a_command_in_a_real_system(name: str, machine: str, processors: int) -> None:
     try:
         cache.fetch(guest(name), lambda *_: None)
     except UserError as error:
         pytest.skip(str(error))
-    words = [sys.executable, "-m", "exuvia", "run", name, "--exec", COMMAND]
+    words = [sys.executable, "-m", "exuvia", "run", name, "--smp", str(processors), "--exec", COMMAND]
     done = subprocess.run(words, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=500, check=False)
-    expected = [machine, f"{hashlib.sha256(b'exuvia').hexdigest()}  -", "1"]
+    expected = [machine, f"{hashlib.sha256(b'exuvia').hexdigest()}  -", str(processors)]
     assert done.stdout.split("\n")[:3] == expected, done.stdout + done.stderr
     assert done.returncode == 5, done.stderr
