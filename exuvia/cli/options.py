@@ -152,13 +152,13 @@ opt_M = opt_machine
 
 
 def opt_accel(draft: Draft, value: str) -> None:
-    """NAME[,regions=on|off]: how the processor runs; may be given again for a second choice; -accel help lists them"""
+    """NAME[,regions=on|off|check]: how the processor runs; may be given again for a second choice; -accel help lists them"""
     if value in ("help", "?"):
         raise Answered(listings.accelerator_list())
     pairs = _only("accel", keyval.parse(value, "accel"), ["accel", "regions"])
     draft.accel.append(listings.accelerator(pairs.get("accel", "")))
-    if pairs.get("regions", "on") not in ("on", "off"):
-        raise UserError(f"-accel {value}: regions is on or off")
+    if pairs.get("regions", "on") not in ("on", "off", "check"):
+        raise UserError(f"-accel {value}: regions is on, off, or check: both, side by side, until they differ")
     draft.accel_options += [(key, text) for key, text in pairs.items() if key != "accel"]
 
 

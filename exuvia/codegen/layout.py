@@ -24,6 +24,8 @@ LOCAL_LIST = EMPTY + TLB_SIZE  # behind the TLBs: indices of entries that a chan
 LIST_ENTRIES = 8192
 TLB_AREA = LOCAL_LIST + 4 * LIST_ENTRIES
 
+JOURNAL = 4096  # host pages in a processor's journal of what was written (vcpu/sidebyside.py)
+
 # the block cache, shared by the processors of a machine: words
 CACHE = {name: 8 * i for i, name in enumerate("ram ram_size pages hash arena arena_end special tlb wanted processors".split())}
 BUCKETS = 1 << 16

@@ -35,7 +35,7 @@ class MachineConfig:
 
     memory            bytes
     accel             accelerators in order of preference
-    accel_options     theirs, as (name, value): regions (on, off) says whether hot code is compiled
+    accel_options     theirs, as (name, value): regions (on, off, check) says whether hot code is compiled
     cpu, cpu_features the model and the (feature, wanted) pairs that followed it in `-cpu MODEL,+A,-B`
     serial            chardev ids of COM1..COM4, None where the port is not wanted
     rtc_base          "utc", "localtime" or an ISO 8601 date such as "2026-01-31T12:00:00"

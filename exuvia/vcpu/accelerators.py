@@ -10,7 +10,7 @@ from weakref import WeakKeyDictionary
 from exuvia.support.errors import UserError
 
 _engines: WeakKeyDictionary[Any, Any] = WeakKeyDictionary()
-NEVER = 1 << 31  # samples of a block before it is compiled
+_seconds: WeakKeyDictionary[Any, Any] = WeakKeyDictionary()  # where regions are checked: the engines that have them
 SOFTWARE = ("software", "tcg")  # the second is what QEMU's users type
 
 
@@ -41,14 +41,15 @@ def software(machine: Any, index: int, apic: Any) -> Any:
     from exuvia.isa.x86.architecture import architecture
     from exuvia.isa.x86.cpus import UnknownName, model
     from exuvia.vcpu.progress import compiling
-    from exuvia.vcpu.software import SoftwareVcpu
+    from exuvia.vcpu.sidebyside import Second, SideBySide
+    from exuvia.vcpu.software import NEVER, SoftwareVcpu
 
     config = machine.config
     try:
         kind = model(config.cpu, [("+" if on else "-") + name for name, on in config.cpu_features])
     except UnknownName as error:
         raise UserError(f"-cpu {config.cpu}: {error}") from None
-    regions = dict(config.accel_options).get("regions") != "off"
+    regions = dict(config.accel_options).get("regions", "on")
     engine = _engines.get(machine)
     if engine is None:
         ram = machine.ram
@@ -63,7 +64,10 @@ def software(machine: Any, index: int, apic: Any) -> Any:
             machine.at_end.append(lambda: _tell_what_came(stores))
 
         def changed() -> None:
-            engine.set_slots([(s.start, s.size, ram.address + s.offset, s.writable) for s in machine.memory.slots])
+            slots = [(s.start, s.size, ram.address + s.offset, s.writable) for s in machine.memory.slots]
+            engine.set_slots(slots)
+            if machine in _seconds:
+                _seconds[machine].set_slots(slots)
             for vcpu in machine.vcpus:
                 vcpu.flush_tlb(True)
 
@@ -75,16 +79,19 @@ def software(machine: Any, index: int, apic: Any) -> Any:
                     engine.written(vcpu.native.address, address, step)
                     address += step
 
-        if regions:
-            hot = engine.hot
+        if regions == "check":
+            _seconds[machine] = Second(engine, ram, config.smp)
+        if regions != "off":
+            hot = (_seconds[machine].engine if regions == "check" else engine).hot
             service = Service(engine.architecture.module, kind.features, lambda *made: machine.post(lambda: hot.finished(*made)), hot.heat)
             hot.ask = service.submit
             machine.at_end.append(service.close)
         machine.memory.on_change.append(changed)
         ram.on_write.append(written)
         changed()
-    vcpu = SoftwareVcpu(engine, kind.numbered(index, config.smp), index, machine.memory, machine.ports, apic, machine)
-    if not regions:
+    whole = engine, kind.numbered(index, config.smp), index, machine.memory, machine.ports, apic, machine
+    vcpu = SideBySide(_seconds[machine], *whole) if regions == "check" else SoftwareVcpu(*whole)
+    if regions == "off":
         vcpu.first_look, vcpu.hot_after = 0, NEVER
     machine.clock.on_pause.append(vcpu.hold_timestamp)
     machine.clock.on_resume.append(vcpu.release_timestamp)

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from exuvia.memory.space import AddressSpace
 
 HOT_AFTER = 16  # samples of a block (codegen/runtime/control.py) after which it is compiled; a power of two
+NEVER = 1 << 31  # likewise, where none is
 FOREVER = (1 << 63) - 1
 WORD_MASK = (1 << 64) - 1
 LEAVES: dict[int, str] = {}
@@ -52,7 +53,7 @@ class SoftwareVcpu(Processor):
         d["words"], d["at"] = native.words, native.index
         d["halted"], d["waiting"], d["kicked"], d["intr"], d["nmi_pending"] = False, False, False, False, False
         d["long_mode"] = "lm" in model
-        d["ports_watched"] = False
+        d["ports_watched"], d["native_run"] = False, engine.run
         d["acknowledge"] = lambda: 0xFF
         a = native.index
         d["exit_handlers"] = [getattr(self, f"on_{name}") for name in REASONS]
@@ -78,6 +79,7 @@ class SoftwareVcpu(Processor):
     nmi_pending: bool
     acknowledge: Callable[[], int]
     exit_handlers: list[Callable[[], None]]
+    native_run: Callable[[int], int]
     wanted_count: int
     access_count: int
 
@@ -162,7 +164,7 @@ class SoftwareVcpu(Processor):
 
     def run(self) -> None:
         """Until kicked or halted."""
-        d, words, native_run, address = self.__dict__, self.words, self.engine.run, self.native.address
+        d, words, native_run, address = self.__dict__, self.words, self.native_run, self.native.address
         handlers, resume = self.exit_handlers, self._resume
         while True:
             if not words[resume]:

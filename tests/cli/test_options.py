@@ -24,7 +24,7 @@ def test_defaults() -> None:
 
 def test_compiled_regions_can_be_left_out() -> None:
     assert config("-accel", "software,regions=off").accel_options == (("regions", "off"),)
-    with pytest.raises(UserError, match="regions is on or off"):
+    with pytest.raises(UserError, match="regions is on, off, or check"):
         config("-accel", "tcg,regions=perhaps")
 
 

@@ -14,6 +14,7 @@ from exuvia.codegen.layout import (
     CACHE,
     EMPTY,
     EXECUTE,
+    JOURNAL,
     LIST_ENTRIES,
     LOCAL_LIST,
     MODE,
@@ -125,12 +126,19 @@ def translate(at: dict[str, int]) -> str:
     with b.if_((acc & ACCESS_WRITE) != 0):
         with b.if_(writable == 0):
             b.ret(1)  # a write to ROM goes where the device would be, and is ignored there
+    journal = b.get(at["journal"])
+    with b.if_((journal != 0) & ((acc & ACCESS_WRITE) != 0), False):  # who compares runs wants to know what is written
+        n = b.get(at["journaled"])
+        with b.if_(n < JOURNAL):
+            b.store(journal + (n << 3), host)
+        b.put(at["journaled"], n + 1)
     with b.if_(b.get(at["watching"]) != 0, False):
         with b.if_(b.call("watched", vpage, 0) != 0):
             b.ret(host + (linear & 0xFFF))
     b.store(entry + READ, b.choose((rights & 32) != 0, vpage, -1))
     code = b.load(b.call("page_of", host), 32)
     may_write = b.choose(((rights & 1) & writable) != 0, b.choose(code == 0, vpage, -1), -1)
+    may_write = b.choose((journal != 0) & ((acc & ACCESS_WRITE) == 0), -1, may_write)
     b.store(entry + WRITE, may_write)
     b.store(entry + EXECUTE, b.choose((rights & 4) != 0, vpage, -1))
     b.store(entry + ADDEND, host - vpage)

@@ -172,7 +172,7 @@ def timestamp(cpu: Cpu) -> Value:
     if cpu.row is not None:
         with when(((cpu.cr4 & CR4_TSD) != 0) & (cpu.cpl != 0)):
             raise_(GP, 0)
-    return lift(Value(Node("counter", 64)) + cpu.tsc_offset)
+    return lift((Value(Node("counter", 64)) & cpu.tsc_runs) + cpu.tsc_offset)
 
 
 def put_pair(cpu: Cpu, v: Value) -> None:
