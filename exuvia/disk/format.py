@@ -85,7 +85,7 @@ class Format(Node):
     cluster: int | None = None  # bytes, where it has clusters
     encrypted: bool = False  # `info` says so
     recurse: bool = False  # data may lie on holes of the file, because the format gives room in advance
-    dirty: bool | None = None  # not closed cleanly; None: the format does not keep that
+    dirty: bool | None = False  # not closed cleanly; None: `info` does not speak of it
     AMEND: ClassVar[tuple[Option, ...]] = ()  # options that `amend` changes
 
     def __init__(self, file: Node, *, writable: bool = False, opener: Opener | None = None, **options: Any) -> None:

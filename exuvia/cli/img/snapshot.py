@@ -66,7 +66,7 @@ def apply(image: Format, name: str) -> None:
         raise UserError(failed + "Device has active dirty bitmaps")
     found = find(image, name)
     if found is None:
-        raise UserError(failed + "Can't find snapshot")
+        raise UserError(failed + "Failed to load snapshot: No such file or directory")
     try:
         image.apply_snapshot(found)
     except (OSError, Unsupported) as error:
@@ -74,8 +74,8 @@ def apply(image: Format, name: str) -> None:
 
 
 def delete(image: Format, name: str) -> None:
-    """-d"""
-    found = find(image, name)
+    """-d, of names only, as QEMU has it."""
+    found = next((each for each in image.snapshots() if each.name == name), None)
     if found is None:
         raise UserError(f"Could not delete snapshot '{name}': snapshot not found")
     try:

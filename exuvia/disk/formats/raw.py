@@ -17,7 +17,6 @@ class Raw(Format):
     """Everything is the file's own business."""
 
     name = "raw"
-    dirty = False
     suffixes = (".img", ".raw", ".iso")
     OPTIONS = (
         Option("offset", "size", 0, "where in the file the disk begins"),
