@@ -34,14 +34,13 @@ def size(text: str, unit: int = 1, what: str = "size") -> int:
 class Option:
     """One option: `type` is str, int, bool, "size", or a tuple of the allowed words; `default` None means "not given".
 
-    `told`: `create` names the default when it says what it makes.
+    `create` names every default that is not None when it says what it makes, so that an option of creation has None unless QEMU's says it.
     """
 
     name: str
     type: type[str] | type[int] | type[bool] | str | tuple[str, ...]
     default: Any = None
     text: str = ""
-    told: bool = False
 
     def value(self, given: Any) -> Any:
         """`given` as this option's type. Raises UserError naming the option."""

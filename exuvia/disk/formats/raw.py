@@ -30,7 +30,7 @@ class Raw(Format):
 
     @classmethod
     def create(cls, file: Node, size: int, options: dict[str, Any], opener: Opener | None = None) -> None:
-        file.resize(size + -size % SECTOR, options.get("preallocation", "off"))
+        file.resize(size + -size % SECTOR, options.get("preallocation") or "off")
 
     @classmethod
     def measure(cls, size: int, options: dict[str, Any], source: Node | None) -> Measure:

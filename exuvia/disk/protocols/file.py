@@ -42,8 +42,8 @@ class File(Node):
         Option("discard", ("ignore", "unmap"), "unmap", "whether discarded bytes give up their room"),
     )
     CREATE = (
-        Option("nocow", bool, False, "Turn off copy-on-write (valid only on btrfs)"),
-        Option("preallocation", ("off", "falloc", "full"), "off", "Preallocation mode (allowed values: off, falloc, full)"),
+        Option("nocow", bool, None, "Turn off copy-on-write (valid only on btrfs)"),
+        Option("preallocation", ("off", "falloc", "full"), None, "Preallocation mode (allowed values: off, falloc, full)"),
         Option("extent_size_hint", "size", None, "Extent size hint for the image file, 0 to disable"),
     )
 

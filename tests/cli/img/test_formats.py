@@ -113,7 +113,12 @@ def test_a_full_disk_is_one_line(twins: Twins) -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (8 << 20, 8 << 20))
 
     before = (twins.b / "source.raw").read_bytes()
-    for words in ("convert -O raw source.raw z", "resize -f raw source.raw 40M", "create -o preallocation=full y 20M", "dd if=source.raw of=z"):
+    for words in (
+        "convert -O raw source.raw z",
+        "resize -f raw source.raw 40M",
+        "create -o preallocation=full y 20M",
+        "dd if=source.raw of=z",
+    ):
         done = subprocess.run(
             [sys.executable, "-m", "exuvia.cli.img.main", *words.split()],
             cwd=twins.b,
