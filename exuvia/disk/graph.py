@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any, cast
 
 from exuvia.disk.format import Format
+from exuvia.disk.formats.raw import Raw
 from exuvia.disk.node import ImageError, Node
 from exuvia.disk.options import values
 from exuvia.support.errors import UserError
@@ -91,8 +92,12 @@ COMMON = (
 
 def probe(file: Node) -> type[Format]:
     """The format that the file's first bytes and name suggest; raw where none does."""
-    head = file.read(0, min(HEAD, file.size))
-    return max(FORMATS.values(), key=lambda each: each.probe(head, file.filename))
+    return suggested(file.read(0, min(HEAD, file.size)), file.filename)
+
+
+def suggested(head: bytes, filename: str) -> type[Format]:
+    """The format that a file's first bytes suggest."""
+    return max(FORMATS.values(), key=lambda each: each.probe(head, filename))
 
 
 def open_image(
@@ -136,6 +141,8 @@ def open_image(
 
         node = kind(file, writable=writable, opener=opener, **given)
         node.said = own
+        if writable and format is None and isinstance(node, Raw):
+            node.guard = lambda head: suggested(head, "") is Raw
     except BaseException:
         file.close()
         raise

@@ -1,6 +1,8 @@
 """raw: the file's bytes are the disk's bytes, or a window of them (options `offset` and `size`)."""
 
-from collections.abc import Iterator
+import errno
+import os
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from exuvia.disk.chain import pieces
@@ -17,6 +19,7 @@ class Raw(Format):
     """Everything is the file's own business."""
 
     name = "raw"
+    guard: Callable[[bytes], bool] | None = None  # of an image that was found to be raw: whether a first sector still says so
     suffixes = (".img", ".raw", ".iso")
     OPTIONS = (
         Option("offset", "size", 0, "where in the file the disk begins"),
@@ -54,7 +57,17 @@ class Raw(Format):
         self.file.readv(self.start + offset, into)
 
     def writev(self, offset: int, data: Vector) -> None:
+        if self.guard is not None and offset < SECTOR:
+            self._keep_raw(self.guard, offset, data)
         self.file.writev(self.start + offset, data)
+
+    def _keep_raw(self, guard: Callable[[bytes], bool], offset: int, data: Vector) -> None:
+        """Refuse a write after which the file would be taken for another format, whose content names further files of the host."""
+        head = bytearray(self.read(0, SECTOR))
+        new = data.slice(0, min(data.length, SECTOR - offset)).gather()
+        head[offset : offset + len(new)] = new
+        if not guard(bytes(head)):
+            raise OSError(errno.EPERM, os.strerror(errno.EPERM), self.filename)
 
     def zero(self, offset: int, length: int, unmap: bool = True) -> None:
         self.file.zero(self.start + offset, length, unmap)

@@ -1,0 +1,167 @@
+"""The copy loop against plain bytes: what is written, what is left out, what happens when something fails or is told to end."""
+
+import errno
+import os
+import random
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from exuvia.disk.graph import open_image
+from exuvia.disk.jobs.copy import Copy
+from exuvia.disk.jobs.job import Cancelled, Job
+from exuvia.disk.node import CHUNK, ImageError, Node
+from exuvia.disk.vector import Vector
+from exuvia.support.errors import UserError
+
+
+class Memory(Node):
+    """A node in memory that counts what is done to it, and fails at `bad` offsets."""
+
+    name = "memory"
+    writable = True
+
+    def __init__(self, content: bytes | bytearray, bad: range = range(0)) -> None:
+        self.filename, self.content, self.bad = "memory", bytearray(content), bad
+        self.size = len(content)
+        self.written: list[tuple[int, int]] = []
+        self.zeroed: list[tuple[int, int]] = []
+
+    def _look(self, offset: int, length: int) -> None:
+        if self.bad and offset < self.bad.stop and offset + length > self.bad.start:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    def readv(self, offset: int, into: Vector) -> None:
+        self._look(offset, into.length)
+        into.scatter(self.content[offset : offset + into.length].ljust(into.length, b"\0"))
+
+    def writev(self, offset: int, data: Vector) -> None:
+        self._look(offset, data.length)
+        self.written.append((offset, data.length))
+        self.content[offset : offset + data.length] = data.gather()
+
+    def zero(self, offset: int, length: int, unmap: bool = True) -> None:
+        self.zeroed.append((offset, length))
+        self.content[offset : offset + length] = bytes(length)
+
+
+def sparse(seed: int, length: int) -> bytes:
+    """Data in some of the 4 KiB blocks."""
+    chance = random.Random(seed)
+    return b"".join(chance.choice((bytes(4096), bytes(4096), chance.randbytes(4096))) for _ in range(length // 4096))
+
+
+@pytest.mark.parametrize("unit", [0, 512, 4096, 65536, 1 << 20])
+@pytest.mark.parametrize("zeroed", [False, True])
+def test_content(unit: int, zeroed: bool) -> None:
+    content = sparse(unit, 5 << 20) + bytes(512)
+    source, target = Memory(content), Memory(bytes(len(content)) if zeroed else b"\xff" * len(content))
+    job = Copy([source], target, zeroed=zeroed, sparse=unit)
+    seen: list[int] = []
+    job.watch = lambda job: seen.append(job.done)
+    job.run()
+    assert target.content == content
+    assert seen == sorted(seen) and seen[-1] == job.total == job.done == len(content)
+    if zeroed:
+        assert not target.zeroed
+    if unit == 0:
+        assert sum(length for _, length in target.written) == len(content)
+    elif unit <= 4096:
+        assert all(any(content[at : at + 4096]) for at, length in target.written)
+
+
+def test_several_sources_of_odd_sizes_stand_at_whole_sectors(tmp_path: Path) -> None:
+    pieces = [os.urandom(1000), bytes(512), os.urandom(CHUNK + 7), b"x"]
+    for number, piece in enumerate(pieces):
+        (tmp_path / f"{number}.raw").write_bytes(piece)
+    sources = [open_image(str(tmp_path / f"{number}.raw"), "raw") for number in range(len(pieces))]
+    expected = b"".join(piece + bytes(-len(piece) % 512) for piece in pieces)
+    target = Memory(b"\xff" * len(expected))
+    Copy(sources, target).run()
+    assert target.content == expected
+    for source in sources:
+        source.close()
+
+
+def test_holes_of_a_file_are_not_read(tmp_path: Path) -> None:
+    path = tmp_path / "hole.raw"
+    path.write_bytes(b"begin".ljust(4096, b"\0"))
+    os.truncate(path, 1 << 40)
+    target = Memory(b"")
+    with open_image(str(path), "raw") as source:
+        begin = time.monotonic()
+        Copy([source], target, zeroed=True).run()
+        assert time.monotonic() - begin < 5
+    assert target.content.startswith(b"begin")
+    assert len(target.content) <= 4096
+
+
+def test_an_unreadable_place_ends_it_or_is_salvaged() -> None:
+    content = os.urandom(3 << 20)
+    source = Memory(content, range(1 << 20, (1 << 20) + 700))
+    with pytest.raises(ImageError, match=r"memory: error while reading at byte \d+: Input/output error"):
+        Copy([source], Memory(bytes(len(content)))).run()
+    lost: list[int] = []
+    target = Memory(b"\xff" * len(content))
+    Copy([source], target, salvage=lambda at, _: lost.append(at)).run()
+    assert lost == [1 << 20, (1 << 20) + 512]
+    assert target.content == content[: 1 << 20] + bytes(1024) + content[(1 << 20) + 1024 :]
+
+
+def test_a_place_that_cannot_be_written_ends_it() -> None:
+    content = os.urandom(12 << 20)
+    with pytest.raises(ImageError, match=r"memory: error while writing at byte \d+: Input/output error"):
+        Copy([Memory(content)], Memory(bytes(len(content)), range(1 << 20, 1 << 21))).run()
+    assert not [thread for thread in threading.enumerate() if thread.name == "copy"]
+
+
+@pytest.mark.parametrize("writers", [1, 4])
+def test_cancel_pause_and_speed(writers: int) -> None:
+    content = os.urandom(20 << 20)
+    job = Copy([Memory(content)], Memory(bytes(len(content))), writers=writers)
+
+    def cancel_at_half(job: Job) -> None:
+        if job.done >= job.total // 2:
+            job.cancel()
+
+    job.watch = cancel_at_half
+    with pytest.raises(Cancelled):
+        job.run()
+    assert job.done < job.total
+
+    target = Memory(bytes(len(content)))
+    job = Copy([Memory(content)], target, writers=writers)
+    job.speed = 100 << 20
+    job.pause()
+    thread = threading.Thread(target=job.run)
+    begin = time.monotonic()
+    thread.start()
+    time.sleep(0.1)
+    assert job.done <= CHUNK
+    job.resume()
+    thread.join(30)
+    assert target.content == content
+    assert time.monotonic() - begin > 0.2
+
+
+def test_a_probed_raw_image_stays_raw(tmp_path: Path) -> None:
+    """A guest could write another format's header into an image whose format nobody named, and have it name files of the host."""
+    path = tmp_path / "guess.raw"
+    path.write_bytes(bytes(1 << 20))
+    header = b"<<< fake >>>\n".ljust(64, b"\0") + bytes.fromhex("7f10dabe") + bytes.fromhex("01000100")
+    with open_image(str(path), writable=True) as image:
+        image.write(0, b"harmless")
+        with pytest.raises(PermissionError):
+            image.write(0, header)
+    with open_image(str(path), "raw", writable=True) as image:
+        image.write(0, header)
+
+
+def test_nothing_is_copied_to_a_format_without_compression(tmp_path: Path) -> None:
+    (tmp_path / "x.raw").write_bytes(b"x" * 4096)
+    (tmp_path / "y.raw").write_bytes(bytes(4096))
+    with open_image(str(tmp_path / "x.raw"), "raw") as source, open_image(str(tmp_path / "y.raw"), "raw", writable=True) as target:
+        with pytest.raises(UserError, match="Compression not supported"):
+            Copy([source], target, compress=True).run()
