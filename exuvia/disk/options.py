@@ -34,13 +34,14 @@ def size(text: str, unit: int = 1, what: str = "size") -> int:
 class Option:
     """One option: `type` is str, int, bool, "size", or a tuple of the allowed words; `default` None means "not given".
 
-    `create` names every default that is not None when it says what it makes, so that an option of creation has None unless QEMU's says it.
+    `told`: `create` names the default, unless that is None, when it says what it makes; QEMU does for few, so None is the usual default.
     """
 
     name: str
     type: type[str] | type[int] | type[bool] | str | tuple[str, ...]
     default: Any = None
     text: str = ""
+    told: bool = True
 
     def value(self, given: Any) -> Any:
         """`given` as this option's type. Raises UserError naming the option."""

@@ -95,7 +95,7 @@ def listing(kind: type[Format], name: str, size: int, given: dict[str, Any]) -> 
     """`Formatting 'NAME', fmt=…`: what was given or has a default that is worth telling, in the order in which it is declared."""
     words = [f"Formatting '{name}', fmt={kind.name}"]
     for key, option in declared(kind, protocol_of(name)).items():
-        value = size if key == "size" else given.get(key, option.default)
+        value = size if key == "size" else given.get(key, option.default if option.told else None)
         if value is not None:
             words.append(f"{key}={_quoted(value)}")
     return " ".join(words)
