@@ -36,9 +36,5 @@ class Commit(Job):
 
 def make_empty(image: Format) -> None:
     """Let the image hold nothing of its own, after a commit. Raises UserError, OSError."""
-    if type(image).empty is not Format.empty:
-        image.empty()
-        return
-    for at in range(0, image.size, 1 << 30):
-        image.discard(at, min(1 << 30, image.size - at))
+    image.empty()
     image.flush()

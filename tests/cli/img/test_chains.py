@@ -113,7 +113,6 @@ convert -O raw z z.raw
 !convert -O qcow2 -o backing_file=base.raw q.qcow2 z
 convert -O qcow2 -o backing_file=base.raw,backing_fmt=raw q.qcow2 z
 !convert --target-is-zero -n -O qcow2 q.qcow2 nofile
-convert --target-is-zero -n -O qcow2 q.qcow2 z
 convert -O qcow2 -o cluster_size=512 q.qcow2 z
 check z
 convert -S 0 -O qcow2 q.qcow2 z
