@@ -21,6 +21,7 @@ from exuvia.cli.img.making import format_named, help_of, make, must_create, opti
 from exuvia.cli.img.opening import open_named, show_snapshot
 from exuvia.cli.img.watch import Watch
 from exuvia.disk.format import Bitmap, Format
+from exuvia.disk.graph import beside, open_image
 from exuvia.disk.jobs.copy import Copy, whole
 from exuvia.support.errors import UserError
 
@@ -162,10 +163,26 @@ def _create(arguments: Arguments, sources: list[Format], name: str, size: int) -
     try:
         if given.get("backing_fmt") and not given.get("backing_file"):
             raise UserError("Backing format cannot be used without backing file")
+        if given.get("backing_file"):
+            _look_at(name, given)
         make(kind, name, size, {key: text for key, text in given.items() if key != "size"})
+    except Unopened:
+        raise
     except UserError as error:
         raise UserError(f"{name}: error while converting {kind.name}: {error}") from None
     return True
+
+
+def _look_at(name: str, given: dict[str, Any]) -> None:
+    """Whether the target will find its backing image. Raises UserError."""
+    try:
+        open_image(beside(name, given["backing_file"]), given["backing_fmt"], share=True).close()
+    except UserError as error:
+        raise Unopened(f"Could not open '{name}': Could not open backing file: {error}") from None
+
+
+class Unopened(UserError):
+    """An image that the target needs cannot be opened."""
 
 
 def _bitmaps(source: Format, target: Format | type[Format], skip_broken: bool) -> list[Bitmap]:

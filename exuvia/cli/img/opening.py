@@ -39,7 +39,7 @@ def open_named(
         said = description(name) if described else describe(name)
         image = open_image(said, format, writable=writable, share=share, chain=chain)
     except UserError as error:
-        raise type(error)(f"Could not open '{name}': {error}") from None
+        raise type(error)(f"Could not open '{name}': {str(error).removeprefix(f'{name}: ')}") from None
     if writable and image.name == "raw" and format is None and "driver" not in (said if described or name.startswith("json:") else {}):
         print(GUESSED.format(image.filename), file=sys.stderr)
     if cache is not None:
