@@ -13,7 +13,7 @@ import pytest
 
 from exuvia.disk.format import Format
 from exuvia.disk.graph import FORMATS, open_image
-from exuvia.disk.node import Kind, Node
+from exuvia.disk.node import ImageError, Kind, Node
 from exuvia.disk.options import values
 from exuvia.disk.protocols.file import File
 from exuvia.support.errors import UserError
@@ -222,7 +222,10 @@ class Recent:
 
 def _after(kind: str, left: bytes, flushed: bytes | bytearray, recent: Recent) -> None:
     """What a power cut left is an image that holds what was flushed, and of the rest nothing that was never written."""
-    node: Format = FORMATS[kind](PowerCut(left))
+    try:
+        node: Format = FORMATS[kind](PowerCut(left))
+    except ImageError:  # a format with a log may want to write it down first
+        node = FORMATS[kind](PowerCut(left), writable=True)
     if type(node).check is not Format.check:
         found = node.check()
         assert not found.corruptions, found.messages
