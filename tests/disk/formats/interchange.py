@@ -228,7 +228,7 @@ def _after(kind: str, left: bytes, flushed: bytes | bytearray, recent: Recent) -
         node = FORMATS[kind](PowerCut(left), writable=True)
     if type(node).check is not Format.check:
         found = node.check()
-        assert not found.corruptions, found.messages
+        assert found.corruptions <= sum("not closed correctly" in each for each in found.messages), found.messages
         assert not found.errors, found.messages
     node = FORMATS[kind](PowerCut(left), writable=True)
     now = node.read(0, node.size)
