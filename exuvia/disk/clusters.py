@@ -22,9 +22,14 @@ class Room(NamedTuple):
 
 
 class Clustered(Format):
-    """`cluster` is the unit of allocation in bytes, set by `open` (for a format with subclusters, theirs)."""
+    """`cluster` is set by `open`; `unit`, what is allocated at once, is the same but for a format with subclusters."""
 
     cluster: int
+
+    @property
+    def unit(self) -> int:
+        """Bytes that are allocated at once."""
+        return self.cluster
 
     @abstractmethod
     def lookup(self, offset: int, length: int) -> Extent:
@@ -81,6 +86,9 @@ class Writable(Clustered):
     def link(self, offset: int, room: Room) -> None:
         """The room's content was written: tables point there now, and what they pointed to is given up. Called with `lock` held."""
 
+    def unplace(self, offset: int, room: Room) -> None:
+        """The room could not be filled and will not be linked. Called with `lock` held."""
+
     def erase(self, offset: int, length: int, unmap: bool) -> bool:
         """Make whole clusters read as zeros by tables alone; False where the format has no way. Called with `lock` held."""
         return False
@@ -104,16 +112,21 @@ class Writable(Clustered):
             extent = self.lookup(offset, data.length)  # somebody may have been faster
             if extent.kind is Kind.DATA and not extent.frozen:
                 return 0
-            first = offset - offset % self.cluster
+            first = offset - offset % self.unit
             end = offset + extent.length
-            room = self.place(first, end - first + -end % self.cluster)
+            room = self.place(first, end - first + -end % self.unit)
         head = offset - first
         count = min(extent.length, room.length - head)
         tail = room.length - head - count
-        before = self._old(first, head, room, extent)
-        behind = self._old(offset + count, tail, room, extent)
-        pieces = Vector((*before, *data.slice(0, count), *behind))
-        room.file.writev(room.host + (0 if before else head), pieces)
+        try:
+            before = self._old(first, head, room, extent)
+            behind = self._old(offset + count, tail, room, extent)
+            pieces = Vector((*before, *data.slice(0, count), *behind))
+            room.file.writev(room.host + (0 if before else head), pieces)
+        except BaseException:
+            with self.lock:
+                self.unplace(first, room)
+            raise
         with self.lock:
             self.link(first, room)
         return count
@@ -131,8 +144,8 @@ class Writable(Clustered):
 
     def zero(self, offset: int, length: int, unmap: bool = True) -> None:
         end = offset + length
-        first = offset + -offset % self.cluster
-        last = end if end == self.size else end - end % self.cluster
+        first = offset + -offset % self.unit
+        last = end if end == self.size else end - end % self.unit
         if first < last:
             with self.placing, self.lock:
                 erased = self.erase(first, last - first, unmap)

@@ -50,6 +50,11 @@ class Pages:
         """The page at `offset` was changed."""
         self._dirty.add(offset)
 
+    @property
+    def changed(self) -> bool:
+        """Whether the file has not been given everything."""
+        return bool(self._dirty)
+
     def after(self, other: "Pages") -> None:
         """Dirty pages reach the file only after `other`'s have, and are safe there. What waits the other way round is written first."""
         if other._after is self:

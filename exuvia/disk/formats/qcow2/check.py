@@ -1,0 +1,398 @@
+"""Checking and mending: count every use of every host cluster, compare with the reference counts, look at the copied flags.
+
+Lines are those that `qemu-img check` prints, which scripts read.
+"""
+
+from __future__ import annotations
+
+import struct
+from array import array
+from typing import TYPE_CHECKING
+
+from exuvia.disk.format import Found
+from exuvia.disk.formats.qcow2 import snapshots
+from exuvia.disk.formats.qcow2.counts import CHUNK, Counts
+from exuvia.disk.formats.qcow2.header import BITMAP_DIRECTORY, CORRUPT, DIRTY, ENCRYPTION
+from exuvia.disk.formats.qcow2.mapping import COMPRESSED, COPIED, L1_RESERVED, L2_RESERVED, OFFSET, ZERO
+from exuvia.disk.formats.qcow2.refcounts import big_endian
+from exuvia.disk.node import ImageError
+
+if TYPE_CHECKING:
+    from exuvia.disk.formats.qcow2.qcow2 import Qcow2
+
+LINES = 10_000  # messages that are kept; numbers go on
+
+
+class Check:
+    """One look at an image."""
+
+    def __init__(self, image: Qcow2, fix_leaks: bool, fix_errors: bool) -> None:
+        self.image, self.fix_leaks, self.fix_errors = image, fix_leaks, fix_errors
+        self.found = Found(allocated=0, compressed=0, fragmented=0)
+        self.counts = Counts()
+        self.bits, self.size = image.map.bits, image.cluster_size
+        self.file_end = -(-image.file.size >> self.bits)
+        self.rebuild = False
+
+    def say(self, text: str) -> None:
+        """A line for people."""
+        if len(self.found.messages) < LINES:
+            self.found.messages.append(text)
+
+    def bad(self, text: str) -> None:
+        """Something is corrupt."""
+        self.say(text)
+        self.found.corruptions += 1
+
+    def use(self, offset: int, length: int) -> None:
+        """Count one use of the clusters that [offset, offset+length) touches."""
+        if not length:
+            return
+        first, last = offset >> self.bits, offset + length - 1 >> self.bits
+        if last > self.file_end:
+            self.bad(
+                f"ERROR: counting reference for region exceeding the end of the file "
+                f"by one cluster or more: offset {offset:#x} size {length:#x}"
+            )
+            return
+        self.counts.add(first, last - first + 1)
+
+    def run(self) -> Found:
+        """Count, compare, mend."""
+        image, fields = self.image, self.image.header.fields
+        self.found.total = -(-fields.size >> self.bits)
+        self.use(0, self.size)
+        self.tree(image.map.l1, fields.l1_table_offset, True)
+        for each in image.table_of_snapshots:
+            name = f"{each.id.decode('utf-8', 'replace')} ({each.name.decode('utf-8', 'replace')})"
+            try:
+                l1 = snapshots.l1_of(image, each)
+            except ImageError:
+                self.bad(
+                    f"ERROR snapshot {name} l1_offset={each.fixed.l1_table_offset:#x} l1_size={each.fixed.l1_size:#x}: invalid L1 table"
+                )
+                continue
+            self.tree(l1, each.fixed.l1_table_offset, False)
+        self.use(fields.snapshots_offset, snapshots.size_in_file(image.table_of_snapshots))
+        encryption = image.header.extensions.get(ENCRYPTION, b"")
+        if len(encryption) == 16:
+            self.use(*struct.unpack(">QQ", encryption))
+        self.bitmaps()
+        self.blocks()
+        self.compare()
+        if self.rebuild and self.fix_errors:
+            self.say("Rebuilding refcount structure")
+            self.rebuild_counts()
+        self.copied()
+        highest = self.highest()
+        self.found.end = highest << self.bits
+        if self.fix_errors and self.found.corruptions <= self.found.corruptions_fixed and not self.found.errors:
+            self.clear_flags()
+        return self.found
+
+    def tree(self, l1: array[int], offset: int, active: bool) -> None:
+        """Count an L1 table and everything that it reaches."""
+        self.use(offset, len(l1) * 8)
+        image = self.image
+        for number, entry in enumerate(l1):
+            if not entry:
+                continue
+            if entry & L1_RESERVED:
+                self.bad(f"ERROR found L1 entry with reserved bits set: {entry:x}")
+            table = entry & OFFSET
+            if not table:
+                continue
+            if table & (self.size - 1):
+                self.bad(f"ERROR l2_offset={table:x}: Table is not cluster aligned; L1 entry corrupted")
+                continue
+            self.use(table, self.size)
+            if table < image.file.size:
+                self.table(number, table, active)
+
+    def table(self, number: int, offset: int, active: bool) -> None:
+        """Count what an L2 table points to; runs at once."""
+        image = self.image
+        mapping = image.map
+        words = mapping.entry_size // 8
+        data = image.file.read(offset, self.size)
+        if not data.strip(b"\0"):
+            return
+        entries = big_endian(array("Q", data))
+        first = expected = -1
+        count = allocated = 0
+        next_host = 0
+        reserved = L2_RESERVED | (ZERO if words == 2 else 0)
+        step, bits, external = self.size, self.bits, mapping.external
+        for index, entry in enumerate(entries[::words] if words > 1 else entries):
+            if entry == expected:
+                expected += step
+                count += 1
+                continue
+            if entry & ~ZERO == 0:
+                if words == 2 and entries[index * 2 + 1] & 0xFFFFFFFF:
+                    self.bad("ERROR offset=0: L2 entry has allocated subclusters without a cluster; L2 entry corrupted.")
+                continue
+            if entry & COMPRESSED:
+                self._packed(entry, active)
+                continue
+            if count:
+                self.add_run(first, count)
+                allocated += count
+                next_host = (first + count) << bits
+            count, expected = 0, -1
+            if entry & reserved:
+                self.bad(f"ERROR found l2 entry with reserved bits set: {entry:x}")
+            host = entry & OFFSET
+            if not host and not (external and entry & COPIED):
+                continue
+            if host & (step - 1):
+                what = "Preallocated cluster" if entry & ZERO else "Cluster"
+                tail = "L2 entry corrupted."
+                if entry & ZERO and self.fix_errors and active:
+                    self.say(f"Repairing offset={host:x}: {what} is not properly aligned; {tail}")
+                    self.found.corruptions += 1
+                    self.found.corruptions_fixed += 1
+                    self._patch(offset + index * mapping.entry_size, ZERO)
+                else:
+                    self.bad(f"ERROR offset={host:x}: {what} is not properly aligned; {tail}")
+                continue
+            if external and host != (number * mapping.per_table + index) << bits:
+                self.bad(
+                    f"ERROR: Data cluster at offset {host:#x} does not match its guest offset "
+                    f"{(number * mapping.per_table + index) << bits:#x} in the external data file"
+                )
+                continue
+            if next_host and host != next_host and active:
+                self.found.fragmented = (self.found.fragmented or 0) + 1
+            first, count, expected = host >> bits, 1, entry + step
+        if count:
+            self.add_run(first, count)
+            allocated += count
+        if active:
+            self.found.allocated = (self.found.allocated or 0) + allocated
+
+    def add_run(self, first: int, count: int) -> None:
+        """Count data clusters; those of an external file have no counts."""
+        if not self.image.map.external:
+            self.use(first << self.bits, count << self.bits)
+
+    def _packed(self, entry: int, active: bool) -> None:
+        if entry & COPIED:
+            self.bad(f"ERROR: coffset=0x{self.image.map.compressed(entry)[0]:x}: copied flag must never be set for compressed clusters")
+        if self.image.map.external:
+            self.bad("ERROR compressed cluster in an image with an external data file")
+            return
+        first, count = self.image.map.held(entry)
+        self.use(first << self.bits, count << self.bits)
+        if active:
+            self.found.allocated = (self.found.allocated or 0) + 1
+            self.found.compressed = (self.found.compressed or 0) + 1
+            self.found.fragmented = (self.found.fragmented or 0) + 1
+
+    def _patch(self, offset: int, entry: int) -> None:
+        self.image.file.write(offset, entry.to_bytes(8, "big"))
+        self.image.map.l2.forget()
+
+    def bitmaps(self) -> None:
+        """Count the bitmap directory and what it reaches."""
+        extension = self.image.header.extensions.get(BITMAP_DIRECTORY)
+        if extension is None or len(extension) < 24:
+            return
+        for offset, length in self.image.bitmap_places():
+            self.use(offset, length)
+
+    def blocks(self) -> None:
+        """Count the refcount table and its blocks."""
+        fields, refcounts = self.image.header.fields, self.image.refcounts
+        self.use(fields.refcount_table_offset, fields.refcount_table_clusters << self.bits)
+        for number, offset in enumerate(refcounts.table):
+            if not offset:
+                continue
+            if offset & (self.size - 1):
+                self.bad(f"ERROR refcount block {number} is not cluster aligned; refcount table entry corrupted")
+                self.rebuild = True
+            elif offset >> self.bits >= self.file_end:
+                self.bad(f"ERROR refcount block {number} is outside image")
+                self.rebuild = True
+            else:
+                self.use(offset, self.size)
+                if self.counts.get(offset >> self.bits) != 1:
+                    self.bad(f"ERROR refcount block {number} refcount={self.counts.get(offset >> self.bits)}")
+                    self.rebuild = True
+
+    def compare(self) -> None:
+        """Reference counts on the disk against those that were counted, a block at a time."""
+        refcounts = self.image.refcounts
+        per_block = refcounts.per_block
+        numbers = {number for number, offset in enumerate(refcounts.table) if offset}
+        for chunk in self.counts.used_chunks():
+            first, last = chunk * CHUNK // per_block, ((chunk + 1) * CHUNK - 1) // per_block
+            numbers.update(n for n in range(first, last + 1) if self.counts.part(n * per_block, per_block).strip(b"\0"))
+        for number in sorted(numbers):
+            counted = self.counts.part(number * per_block, per_block)
+            offset = refcounts.table[number] if number < len(refcounts.table) else 0
+            good = offset and not offset & (self.size - 1) and offset >> self.bits < self.file_end
+            block = self.image.file.read(offset, self.size) if good else b""
+            if not good:
+                stored: array[int] | list[int] = array("B", bytes(per_block))
+            elif refcounts.width >= 8 and max(counted) < 255 and block == refcounts.packed(array(_TYPES[refcounts.width], counted)):
+                continue
+            else:
+                stored = refcounts.values(block)
+            for at, (have, should) in enumerate(zip(stored, counted)):
+                if have != should:
+                    cluster = number * per_block + at
+                    real = self.counts.get(cluster) if should == 255 else should
+                    if have != real:
+                        self.differs(cluster, have, real)
+
+    def differs(self, cluster: int, have: int, should: int) -> None:
+        """One count is wrong."""
+        leak = have > should
+        if not have:
+            self.rebuild = True
+        mend = (self.fix_leaks if leak else self.fix_errors) and bool(have)
+        word = "Repairing" if mend else "Leaked" if leak else "ERROR"
+        self.say(f"{word} cluster {cluster} refcount={have} reference={should}")
+        if leak:
+            self.found.leaks += 1
+        else:
+            self.found.corruptions += 1
+        if mend:
+            try:
+                self.image.refcounts.change(cluster, 1, should - have)
+            except ImageError:
+                self.found.errors += 1
+                return
+            if leak:
+                self.found.leaks_fixed += 1
+            else:
+                self.found.corruptions_fixed += 1
+
+    def rebuild_counts(self) -> None:
+        """Write all reference counts anew, behind everything that is used, and point the header there."""
+        image, fields, refcounts = self.image, self.image.header.fields, self.image.refcounts
+        per_block = refcounts.per_block
+        fresh = Counts()
+        old = {offset >> self.bits for offset in refcounts.table if offset and not offset & (self.size - 1)}
+        table_first = fields.refcount_table_offset >> self.bits
+        old.update(range(table_first, table_first + fields.refcount_table_clusters))
+        for chunk in self.counts.used_chunks():
+            for at, count in enumerate(self.counts.part(chunk * CHUNK, CHUNK)):
+                cluster = chunk * CHUNK + at
+                for _ in range(self.counts.get(cluster) - (cluster in old) if count else 0):
+                    fresh.add(cluster)
+        end = max(fresh.end(), -(-image.file.size >> self.bits))
+        needed = {chunk * CHUNK // per_block + n for chunk in fresh.used_chunks() for n in range(max(1, CHUNK // per_block))}
+        needed = {n for n in needed if fresh.part(n * per_block, per_block).strip(b"\0")}
+        while True:
+            clusters = -(-(max(needed) + 1) * 8 >> self.bits)
+            total = len(needed) + clusters
+            more = needed | set(range(end // per_block, (end + total - 1) // per_block + 1))
+            if more == needed:
+                break
+            needed = more
+        fresh.add(end, total)
+        refcounts.blocks.forget()
+        refcounts.tables.forget()
+        table = array("Q", bytes(clusters << self.bits))
+        for place, number in enumerate(sorted(needed), end):
+            values = [fresh.get(number * per_block + at) for at in range(per_block)]
+            if max(values) > refcounts.limit:
+                self.found.errors += 1
+                return
+            packed = refcounts.packed(array(_TYPES.get(refcounts.width, "B"), values))
+            image.file.write(place << self.bits, packed)
+            table[number] = place << self.bits
+        first = end + len(needed)
+        image.file.write(first << self.bits, big_endian(array("Q", table)).tobytes())
+        image.file.flush()
+        fields.refcount_table_offset, fields.refcount_table_clusters = first << self.bits, clusters
+        image.header.write_fields()
+        image.file.flush()
+        refcounts.load()
+        image.virgin = max(image.virgin, (first + clusters) << self.bits)
+        self.counts = fresh
+        self.found.corruptions_fixed = self.found.corruptions
+        self.found.leaks_fixed = self.found.leaks
+        self.rebuild = False
+
+    def copied(self) -> None:
+        """Bit 63 of active entries says whether the count is 1."""
+        image, mapping, refcounts = self.image, self.image.map, self.image.refcounts
+        words = mapping.entry_size // 8
+        word = "Repairing" if self.fix_errors else "ERROR"
+        for number, entry in enumerate(mapping.l1):
+            table = entry & OFFSET
+            if not table or table & (self.size - 1) or table >= image.file.size:
+                continue
+            count = refcounts.get(table >> self.bits)
+            if (count == 1) != bool(entry & COPIED):
+                self.mended(f"{word} OFLAG_COPIED L2 cluster: l1_index={number} l1_entry={entry:x} refcount={count}")
+                if self.fix_errors:
+                    mapping.set_l1(number, entry ^ COPIED)
+            if mapping.external:
+                continue
+            first = number * mapping.per_table
+            entries = mapping.entries(first, mapping.per_table)
+            changed = False
+            start, counts = 0, array("B")
+            for at in range(0, len(entries), words):
+                each = entries[at]
+                if not each & OFFSET or each & COMPRESSED or each & OFFSET & (self.size - 1):
+                    continue
+                cluster = (each & OFFSET) >> self.bits
+                if not start <= cluster < start + len(counts):
+                    start, counts = cluster, array("Q", refcounts.counts(cluster, 1024))
+                count = counts[cluster - start]
+                if (count == 1) != bool(each & COPIED):
+                    self.mended(f"{word} OFLAG_COPIED data cluster: l2_entry={each:x} refcount={count}")
+                    entries[at] ^= COPIED
+                    changed = True
+            if changed and self.fix_errors:
+                mapping.put(first, entries)
+
+    def mended(self, text: str) -> None:
+        """A corruption that is mended where that was asked for."""
+        self.bad(text)
+        if self.fix_errors:
+            self.found.corruptions_fixed += 1
+
+    def highest(self) -> int:
+        """The cluster after the last that counts say is used."""
+        refcounts = self.image.refcounts
+        for number in range(len(refcounts.table) - 1, -1, -1):
+            offset = refcounts.table[number]
+            if offset and not offset & (self.size - 1) and offset < self.image.file.size:
+                for cluster in range((number + 1) * refcounts.per_block - 1, number * refcounts.per_block - 1, -refcounts.per_page):
+                    values = refcounts.counts(cluster - refcounts.per_page + 1, refcounts.per_page)
+                    for at in range(len(values) - 1, -1, -1):
+                        if values[at]:
+                            return cluster - len(values) + 2 + at
+        return 0
+
+    def clear_flags(self) -> None:
+        """Everything is right again: the header says so."""
+        image = self.image
+        image.map.write()
+        image.file.flush()
+        fields = image.header.fields
+        if fields.incompatible_features & (DIRTY | CORRUPT):
+            fields.incompatible_features &= ~(DIRTY | CORRUPT)
+            image.header.write_fields()
+            image.file.flush()
+        image.dirty = False
+
+
+_TYPES = {8: "B", 16: "H", 32: "I", 64: "Q"}
+
+
+def check(image: Qcow2, fix_leaks: bool, fix_errors: bool) -> Found:
+    """Look at `image`, with its locks held, and mend what is asked for."""
+    if image.begun:
+        image.commit()
+        image.commit()
+    found = Check(image, fix_leaks, fix_errors).run()
+    if fix_leaks or fix_errors:
+        image.commit()
+    return found

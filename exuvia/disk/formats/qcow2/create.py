@@ -1,0 +1,201 @@
+"""New images, and how large they will be."""
+
+from __future__ import annotations
+
+import struct
+from typing import TYPE_CHECKING, Any
+
+from exuvia.disk.format import Measure, Opener
+from exuvia.disk.formats.qcow2.compression import NAMES, codec
+from exuvia.disk.formats.qcow2.header import (
+    BACKING_FORMAT,
+    COMPRESSION,
+    DATA_FILE,
+    DATA_FILE_NAME,
+    EXTENDED_L2,
+    L1_LIMIT,
+    LAZY_REFCOUNTS,
+    LONGEST_NAME,
+    RAW_DATA_FILE,
+    Fields,
+    Header,
+)
+from exuvia.disk.node import Kind, Node
+from exuvia.disk.options import Option
+from exuvia.support.errors import UserError
+
+if TYPE_CHECKING:
+    from exuvia.disk.formats.qcow2.qcow2 import Qcow2
+
+PREALLOCATION = ("off", "metadata", "falloc", "full")
+OPTIONS = (
+    Option("backing_file", str, None, "File name of a base image"),
+    Option("backing_fmt", str, None, "Image format of the base image"),
+    Option("cluster_size", "size", 65536, "qcow2 cluster size"),
+    Option("compat", str, None, "Compatibility level (v2 [0.10] or v3 [1.1])"),
+    Option("compression_type", str, None, "Compression method used for image cluster compression"),
+    Option("data_file", str, None, "File name of an external data file"),
+    Option("data_file_raw", bool, None, "The external data file must stay valid as a raw image"),
+    Option("extended_l2", bool, False, "Extended L2 tables"),
+    Option("lazy_refcounts", bool, None, "Postpone refcount updates"),
+    Option("preallocation", str, None, "Preallocation mode (allowed values: off, metadata, falloc, full)"),
+    Option("refcount_bits", int, 16, "Width of a reference count entry in bits"),
+)
+VERSIONS = {"0.10": 2, "v2": 2, "1.1": 3, "v3": 3}
+
+
+def fields_of(options: dict[str, Any]) -> Fields:
+    """The header that `options` ask for. Raises UserError where they contradict one another."""
+    compat = options.get("compat") or "1.1"
+    if compat not in VERSIONS:
+        raise UserError(f"Invalid compatibility level: '{compat}' (allowed: 0.10, 1.1)")
+    version = VERSIONS[compat]
+    cluster = options.get("cluster_size") or 65536
+    if cluster & (cluster - 1) or not 512 <= cluster <= 2 << 20:
+        raise UserError("Cluster size must be a power of two between 512 and 2048k")
+    width = options.get("refcount_bits") or 16
+    if width & (width - 1) or not 1 <= width <= 64:
+        raise UserError("Refcount width must be a power of two and may not exceed 64 bits")
+    if version < 3 and width != 16:
+        raise UserError("Different refcount widths than 16 bits require compatibility level 1.1 or above (use compat=1.1 or greater)")
+    if version < 3 and options.get("lazy_refcounts"):
+        raise UserError("Lazy refcounts only supported with compatibility level 1.1 and above (use compat=1.1 or greater)")
+    if version < 3 and options.get("data_file"):
+        raise UserError("External data files are only supported with compatibility level 1.1 and above (use compat=1.1 or greater)")
+    if options.get("data_file_raw") and not options.get("data_file"):
+        raise UserError("data-file-raw requires data-file")
+    if options.get("data_file_raw") and options.get("backing_file"):
+        raise UserError("Backing file and data-file-raw cannot be used at the same time")
+    packing = options.get("compression_type") or "zlib"
+    if packing not in NAMES:
+        raise UserError(f"Invalid parameter '{packing}'")
+    if packing != "zlib" and version < 3:
+        raise UserError("Non-zlib compression type is only supported with compatibility level 1.1 and above (use compat=1.1 or greater)")
+    if options.get("extended_l2") and version < 3:
+        raise UserError("Extended L2 entries are only supported with compatibility level 1.1 and above (use compat=1.1 or greater)")
+    if options.get("extended_l2") and cluster < 16384:
+        raise UserError("Extended L2 entries are only supported with cluster sizes of at least 16384 bytes")
+    if (options.get("preallocation") or "off") not in PREALLOCATION:
+        raise UserError(f"Invalid parameter '{options['preallocation']}'")
+    if options.get("backing_file") and (options.get("preallocation") or "off") != "off" and not options.get("extended_l2"):
+        raise UserError("Backing file and preallocation can only be used at the same time if extended_l2 is enabled")
+    if options.get("backing_fmt") and not options.get("backing_file"):
+        raise UserError("Backing format cannot be used without backing file")
+    fields = Fields(version=version, cluster_bits=cluster.bit_length() - 1, refcount_order=width.bit_length() - 1)
+    fields.compression_type = NAMES.index(packing)
+    if options.get("lazy_refcounts"):
+        fields.compatible_features |= LAZY_REFCOUNTS
+    for wanted, bit in ((packing != "zlib", COMPRESSION), (options.get("extended_l2"), EXTENDED_L2), (options.get("data_file"), DATA_FILE)):
+        fields.incompatible_features |= bit if wanted else 0
+    if options.get("data_file_raw"):
+        fields.autoclear_features |= RAW_DATA_FILE
+    return fields
+
+
+def create(kind: type[Qcow2], file: Node, size: int, options: dict[str, Any], opener: Opener | None) -> None:
+    """Header, one refcount table, one block; then the image grows to its size by itself."""
+    fields = fields_of(options)
+    cluster = 1 << fields.cluster_bits
+    entry = 16 if fields.incompatible_features & EXTENDED_L2 else 8
+    size += -size % 512
+    if -(-size // (cluster // entry * cluster)) * 8 > L1_LIMIT:
+        raise UserError("The image size is too large for file format 'qcow2' (try using a larger cluster size)")
+    codec(fields.compression_type)
+    name = options.get("backing_file")
+    if name and len(name.encode("utf-8", "surrogateescape")) > LONGEST_NAME:
+        raise UserError(f"{file.filename}: the backing file's name is longer than {LONGEST_NAME} bytes")
+    fields.refcount_table_offset, fields.refcount_table_clusters = cluster, 1
+    header = Header(file, fields, {}, name)
+    header.set_text(BACKING_FORMAT, options.get("backing_fmt"))
+    data_file = options.get("data_file")
+    if data_file:
+        header.set_text(DATA_FILE_NAME, data_file)
+        if opener is None:
+            raise UserError(f"{file.filename}: nothing can make the data file {data_file}")
+        data = opener(data_file, True)
+        try:
+            data.resize(0)
+        finally:
+            data.close()
+    header.write()
+    file.write(cluster, struct.pack(">Q", 2 * cluster).ljust(cluster, b"\0"))
+    width = 1 << fields.refcount_order
+    taken = 3
+    counts = bytes(taken) if width > 8 else b""
+    counts = (
+        b"".join((1).to_bytes(width // 8, "big") for _ in range(taken))
+        if width >= 8
+        else bytes([sum(1 << i * width for i in range(8 // width) if i < taken)])
+    )
+    if width == 4:
+        counts = bytes((0x11, 0x01))
+    file.write(2 * cluster, counts.ljust(cluster, b"\0"))
+    image = kind(file, writable=True, opener=opener)
+    try:
+        mode = options.get("preallocation") or "off"
+        if image.raw_data and mode == "off":
+            mode = "metadata"  # the data file's bytes are the disk's from the beginning
+        image.resize(size, mode)
+        if data_file and image.data.size < size:
+            image.data.resize(size)
+        image.flush()
+        image.flush()
+    finally:
+        if image.data is not file:
+            image.data.close()
+
+
+def metadata(size: int, cluster: int, width: int, entry: int) -> int:
+    """Bytes of an image whose `size` bytes are all allocated: data, header, tables, and counts of all that."""
+    data = size + -size % cluster
+    per_table = cluster // entry
+    entries = data // cluster
+    entries += -entries % per_table
+    tables = entries // per_table
+    first = tables + -tables % (cluster // 8)
+    other = cluster + tables * cluster + first * 8
+    clusters = (other + data) // cluster
+    blocks = table = 0
+    while True:
+        total = clusters + blocks + table
+        need = -(-total * width // (cluster * 8))
+        need_table = -(-need * 8 // cluster)
+        if (need, need_table) == (blocks, table):
+            return other + data + (blocks + table) * cluster
+        blocks, table = need, need_table
+
+
+def measure(size: int, options: dict[str, Any], source: Node | None) -> Measure:
+    """What an image needs: everything, and only what `source` has."""
+    fields = fields_of(options)
+    cluster = 1 << fields.cluster_bits
+    entry = 16 if fields.incompatible_features & EXTENDED_L2 else 8
+    size += -size % 512
+    aligned = size + -size % cluster
+    if -(-aligned // (cluster // entry * cluster)) * 8 > L1_LIMIT:
+        raise UserError("The image size is too large (try using a larger cluster size)")
+    full = metadata(aligned, cluster, 1 << fields.refcount_order, entry)
+    required = 0
+    mode = options.get("preallocation") or "off"
+    if mode in ("falloc", "full"):
+        required = aligned
+    elif source is not None:
+        required = needed(source, size, cluster, bool(options.get("backing_file")))
+    if options.get("data_file"):
+        full, required, aligned = full - aligned, 0, 0
+    return Measure(full - aligned + required, full)
+
+
+def needed(source: Node, size: int, cluster: int, backed: bool) -> int:
+    """Bytes of the clusters that hold what `source` has; with a backing file, all clusters that its own layer has."""
+    from exuvia.disk.chain import stretches
+
+    total = end = 0
+    if backed:
+        return size + -size % cluster
+    for start, stop, kind in stretches(source, 0, min(size, source.size)):
+        if kind is Kind.DATA:
+            start = max(start - start % cluster, end)
+            end = max(stop + -stop % cluster, end)
+            total += max(end - start, 0)
+    return total

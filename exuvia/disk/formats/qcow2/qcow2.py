@@ -1,0 +1,459 @@
+"""qcow2: the format class; each chapter of the specification is a file beside this one."""
+
+import errno
+import os
+from collections.abc import Iterator
+from typing import Any
+
+from exuvia.disk.clusters import Room, Writable
+from exuvia.disk.format import Found, Measure, Opener, Snapshot
+from exuvia.disk.formats.qcow2 import check, create, resize, snapshots
+from exuvia.disk.formats.qcow2.compression import NAMES, Codec, codec
+from exuvia.disk.formats.qcow2.header import (
+    BITMAPS,
+    CORRUPT,
+    DATA_FILE,
+    DIRTY,
+    EXTENDED_L2,
+    LAZY_REFCOUNTS,
+    MAGIC,
+    RAW_DATA_FILE,
+    Header,
+)
+from exuvia.disk.formats.qcow2.mapping import COMPRESSED, COPIED, OFFSET, ZERO, Mapping
+from exuvia.disk.formats.qcow2.refcounts import Refcounts
+from exuvia.disk.formats.qcow2.subclusters import ALL, EACH, Subclusters
+from exuvia.disk.node import Extent, ImageError, Node
+from exuvia.disk.options import Option
+from exuvia.disk.vector import Buffer, Vector
+
+L2_CACHE, REFCOUNT_CACHE = 32 << 20, 8 << 20  # bytes
+PENDING = 4096  # runs of clusters to be given up that may wait for the next flush
+
+
+class Qcow2(Writable):
+    """`cluster` is the cluster's size; `unit` is the subcluster's with extended L2 entries."""
+
+    name = "qcow2"
+    suffixes = (".qcow2", ".qcow", ".q2")
+    OPTIONS = (
+        Option("data-file", str, None, "the external data file, where another than the image names shall be used"),
+        Option("lazy-refcounts", bool, None, "postpone refcount updates, as the image says by default"),
+        Option("l2-cache-size", "size", L2_CACHE, "memory for L2 tables"),
+        Option("refcount-cache-size", "size", REFCOUNT_CACHE, "memory for reference counts"),
+    )
+    CREATE = create.OPTIONS
+
+    def open(self) -> None:
+        self.header = header = Header.read(self.file)
+        fields = header.fields
+        self.size = fields.size
+        self.cluster = self.cluster_size = 1 << fields.cluster_bits
+        self.backing_file, self.backing_format = header.backing_file, header.backing_format
+        self.begun = False
+        self._codec: Codec | None = None
+        self.data = self._open_data()
+        try:
+            self.refcounts = Refcounts(self.file, header, int(self.options.get("refcount-cache-size") or REFCOUNT_CACHE))
+            kind = Mapping
+            if fields.incompatible_features & EXTENDED_L2:
+                kind = Subclusters
+            self.map = kind(self.file, header, self.refcounts, self.data, int(self.options.get("l2-cache-size") or L2_CACHE))
+            if fields.l1_size < -(-fields.size // self.map.span):
+                raise header.error("L1 table is too small")
+            self.virgin = self.data.size + -self.data.size % self.cluster_size  # nobody wrote behind it: it reads as zeros
+            self.table_of_snapshots = snapshots.read(header)
+            self.dirty = bool(fields.incompatible_features & DIRTY)
+        except BaseException:
+            if self.data is not self.file:
+                self.data.close()
+            raise
+
+    def _open_data(self) -> Node:
+        header = self.header
+        if not header.fields.incompatible_features & DATA_FILE:
+            if self.options.get("data-file"):
+                raise header.error("'data-file' can only be set for images with an external data file")
+            return self.file
+        name = self.options.get("data-file") or header.data_file
+        if not name or self.opener is None:
+            raise header.error("'data-file' is required for this image")
+        return self.opener(name, self.writable)
+
+    @classmethod
+    def probe(cls, head: bytes, filename: str) -> int:
+        """Version 1 is another format."""
+        return 100 if head[:4] == MAGIC and head[4:8] in (b"\0\0\0\2", b"\0\0\0\3") else 0
+
+    @classmethod
+    def create(cls, file: Node, size: int, options: dict[str, Any], opener: Opener | None = None) -> None:
+        create.create(cls, file, size, options, opener)
+
+    @classmethod
+    def measure(cls, size: int, options: dict[str, Any], source: Node | None) -> Measure:
+        return create.measure(size, options, source)
+
+    def children(self) -> Iterator[tuple[str, Node]]:
+        yield from super().children()
+        if self.data is not self.file:
+            yield "data-file", self.data
+
+    def info(self) -> dict[str, Any]:
+        """As QMP's ImageInfoSpecificQCow2."""
+        fields = self.header.fields
+        found: dict[str, Any] = {"compat": "0.10" if fields.version == 2 else "1.1", "compression-type": NAMES[fields.compression_type]}
+        if fields.version > 2:
+            found["lazy-refcounts"] = bool(fields.compatible_features & LAZY_REFCOUNTS)
+        found["refcount-bits"] = 1 << fields.refcount_order
+        if fields.version > 2:
+            found["corrupt"] = bool(fields.incompatible_features & CORRUPT)
+            found["extended-l2"] = bool(fields.incompatible_features & EXTENDED_L2)
+            if fields.incompatible_features & DATA_FILE:
+                if self.header.data_file is not None:
+                    found["data-file"] = self.header.data_file
+                found["data-file-raw"] = self.raw_data
+        return found
+
+    @property
+    def unit(self) -> int:
+        """Bytes that are allocated at once."""
+        return self.cluster // EACH if self.map.entry_size == 16 else self.cluster
+
+    @property
+    def raw_data(self) -> bool:
+        """Whether the external data file must be a raw image of the disk at any time."""
+        return bool(self.header.fields.autoclear_features & RAW_DATA_FILE)
+
+    def lookup(self, offset: int, length: int) -> Extent:
+        return self.map.lookup(offset, length)
+
+    def unpack(self, offset: int, length: int) -> bytes:
+        bits, size = self.map.bits, self.cluster_size
+        first, last = offset >> bits, offset + length - 1 >> bits
+        with self.lock:
+            words = self.map.entries(first, last - first + 1)[:: self.map.entry_size // 8]
+            unpacker = self._codec = self._codec or codec(self.header.fields.compression_type)
+        found = []
+        for entry in words:
+            if not entry & COMPRESSED:  # somebody wrote there between two looks
+                return self.read(offset, length)
+            host, most = self.map.compressed(entry)
+            try:
+                found.append(unpacker.decompress(self.file.read(host, most), size))
+            except ValueError as error:
+                raise ImageError(f"{self.filename}: the compressed cluster at {host:#x} does not unpack: {error}") from None
+        start = offset - (first << bits)
+        return b"".join(found)[start : start + length]
+
+    def begin(self) -> None:
+        """Before the first change of all: what the header must say while somebody writes. Raises ImageError for a corrupt one."""
+        with self.lock:
+            fields = self.header.fields
+            if self.begun:
+                return
+            if fields.incompatible_features & CORRUPT:
+                raise self.header.error("Image is corrupt; cannot be opened read/write")
+            if self.dirty:
+                self.begun = True
+                found = check.check(self, True, True)
+                if found.errors or found.corruptions > found.corruptions_fixed:
+                    self.begun = False
+                    raise self.header.error("Could not repair dirty image")
+            lazy = self.options.get("lazy-refcounts")
+            self.map.lazy = fields.version > 2 and bool(fields.compatible_features & LAZY_REFCOUNTS if lazy is None else lazy)
+            before = fields.incompatible_features, fields.autoclear_features
+            fields.autoclear_features &= BITMAPS | RAW_DATA_FILE
+            fields.incompatible_features |= DIRTY if self.map.lazy else 0
+            if before != (fields.incompatible_features, fields.autoclear_features):
+                self.header.write_fields()
+                self.file.flush()
+            self.begun = True
+
+    def writev(self, offset: int, data: Vector) -> None:
+        if not self.begun:
+            self.begin()
+        super().writev(offset, data)
+
+    def zero(self, offset: int, length: int, unmap: bool = True) -> None:
+        if not self.begun:
+            self.begin()
+        super().zero(offset, length, unmap)
+
+    def place(self, offset: int, length: int) -> Room:
+        self._relieve()
+        size = self.cluster_size
+        index, within = divmod(offset, size)
+        self.map.own_table(index)
+        length = min(length, self.map.span - offset % self.map.span)
+        if self.map.external:  # a raw data file ends where the disk does
+            return Room(offset, min(length, self.size - offset), False, self.data)
+        entries = self.map.entries(index, (within + length + size - 1) // size)
+        words = self.map.entry_size // 8
+        if words == 2 and (entries[0] & COMPRESSED or entries[0] & OFFSET and not entries[0] & COPIED):
+            entries[0] = self._thaw(index)
+        if entries[0] & OFFSET and entries[0] & COPIED:
+            count = 1
+            while count * words < len(entries) and entries[count * words] & ~ZERO == (entries[0] & ~ZERO) + count * size:
+                count += 1
+            return Room((entries[0] & OFFSET) + within, min(length, count * size - within), False, self.data)
+        count = 1
+        while count * words < len(entries) and (
+            not entries[count * words] & OFFSET or words == 1 and not entries[count] & COPIED or entries[count * words] & COMPRESSED
+        ):
+            if words == 2 and entries[count * words] & COMPRESSED:
+                break
+            count += 1
+        first, count = self.refcounts.allocate(count)
+        host = first * size
+        clear = host >= self.virgin
+        self.virgin = max(self.virgin, host + count * size)
+        return Room(host + within, min(length, count * size - within), clear, self.data)
+
+    def unplace(self, offset: int, room: Room) -> None:
+        """The room was not filled: clusters that were made for it go back."""
+        size = self.cluster_size
+        index, within = divmod(offset, size)
+        for number in range((within + room.length + size - 1) // size):
+            host = room.host - within + number * size
+            if not self.map.external and self.map.entries(index + number, 1)[0] & OFFSET != host:
+                self.refcounts.give_up(host // size, 1)
+
+    def link(self, offset: int, room: Room) -> None:
+        size, words = self.cluster_size, self.map.entry_size // 8
+        index, within = divmod(offset, size)
+        count = (within + room.length + size - 1) // size
+        host = room.host - within
+        old = self.map.entries(index, count)
+        new = list(old)
+        new[::words] = range(host | COPIED, (host | COPIED) + count * size, size)
+        for number in range(count):
+            entry = old[number * words]
+            if entry and (entry & COMPRESSED or entry & OFFSET != host + number * size):
+                self.map.give_up(entry)
+            if words == 2:
+                start = within if not number else 0
+                end = min(within + room.length - number * size, size)
+                new[number * 2 + 1] = self._mark(old[number * 2 + 1], start, end, ALL)
+        self.map.put(index, new)
+
+    def _mark(self, bitmap: int, start: int, end: int, what: int) -> int:
+        """A subcluster bitmap after [start, end) of its cluster became allocated (`what` ALL), zero (ALL << 32) or nothing (0)."""
+        first, last = start // self.unit, -(-end // self.unit)
+        bits = (1 << last) - (1 << first)
+        both = bits << EACH | bits
+        return bitmap & ~both | both & what
+
+    def _thaw(self, index: int) -> int:
+        """Give a cluster that is compressed or shared, whose subclusters may differ, a host cluster of its own; its new entry."""
+        entry, bitmap = self.map.entries(index, 1)
+        first, _ = self.refcounts.allocate(1)
+        host = first * self.cluster_size
+        self.virgin = max(self.virgin, host + self.cluster_size)
+        if entry & COMPRESSED:
+            self.data.write(host, self.unpack(index * self.cluster_size, self.cluster_size))
+            bitmap = ALL
+        else:
+            self.data.write(host, self.data.read(entry & OFFSET, self.cluster_size))
+        self.map.give_up(entry)
+        self.map.put(index, (host | COPIED, bitmap))
+        return host | COPIED
+
+    def erase(self, offset: int, length: int, unmap: bool) -> bool:
+        backed = self.backing is not None or self.backing_file is not None
+        if not self.map.has_zero and (backed or not unmap):
+            return False
+        if self.raw_data:
+            return False
+        end = offset + length
+        while offset < end:
+            here = min(end - offset, self.map.span - offset % self.map.span)
+            if backed or self.map.table(offset // self.map.span):
+                self._relieve()
+                self._erase_in_table(offset, here, unmap, backed)
+            offset += here
+        return True
+
+    def _erase_in_table(self, offset: int, length: int, unmap: bool, backed: bool) -> None:
+        size, words = self.cluster_size, self.map.entry_size // 8
+        self.map.own_table(offset // size)
+        while length:
+            index, within = divmod(offset, size)
+            count = min((within + length + size - 1) // size, self.map.per_table - index % self.map.per_table)
+            old = self.map.entries(index, count)
+            if words == 2:
+                here = min(length, count * size - within)
+                new = self._erase_subclusters(index, within, here, old, unmap)
+            else:
+                here = min(length, count * size)
+                new = [self._erased(entry, unmap, backed) for entry in old]
+            if new != list(old):
+                self.map.put(index, new)
+            offset += here
+            length -= here
+
+    def _erased(self, entry: int, unmap: bool, backed: bool) -> int:
+        """An L2 entry after its cluster became zero."""
+        if not entry and not backed:
+            return 0
+        if self.map.external and entry:
+            return entry | ZERO
+        if entry & OFFSET and not entry & COMPRESSED and not unmap:
+            return entry | ZERO
+        self.map.give_up(entry)
+        return ZERO if self.map.has_zero else 0
+
+    def _erase_subclusters(self, index: int, within: int, length: int, old: Any, unmap: bool) -> list[int]:
+        size, new = self.cluster_size, list(old)
+        for number in range(len(old) // 2):
+            entry, bitmap = old[number * 2], old[number * 2 + 1]
+            start = within if not number else 0
+            end = min(within + length - number * size, size)
+            whole = start == 0 and end >= min(size, self.size - (index + number) * size)
+            if entry & COMPRESSED and not whole:
+                entry, bitmap = self._thaw(index + number), ALL
+            if whole and (unmap or entry & COMPRESSED) and not self.map.external:
+                self.map.give_up(entry)
+                entry, bitmap = 0, 0
+            new[number * 2 : number * 2 + 2] = entry, self._mark(bitmap, 0 if whole else start, size if whole else end, ALL << EACH)
+        return new
+
+    def discard(self, offset: int, length: int) -> None:
+        """Whole clusters become zero; where that has no entry, in version 2 over a backing file, nothing happens."""
+        if not self.begun:
+            self.begin()
+        end = offset + length
+        offset += -offset % self.cluster_size
+        end = end if end == self.size else end - end % self.cluster_size
+        if offset < end:
+            with self.placing, self.lock:
+                erased = self.erase(offset, end - offset, True)
+            if erased and self.map.external:
+                self.data.discard(offset, end - offset)
+
+    def write_compressed(self, offset: int, data: Buffer) -> None:
+        """Write whole clusters (the disk's last one may be short) packed, each that becomes smaller by it. Threads pack side by side."""
+        size = self.cluster_size
+        if offset % size or len(data) % size and offset + len(data) != self.size:
+            raise self.header.error("compressed writes must be whole clusters")
+        if self.map.external:
+            raise self.header.error("compressed clusters cannot be in an external data file")
+        if not self.begun:
+            self.begin()
+        self._codec = self._codec or codec(self.header.fields.compression_type)
+        view = memoryview(data)
+        for at in range(0, len(data), size):
+            part = view[at : at + size]
+            packed = self._codec.compress(part if len(part) == size else bytes(part).ljust(size, b"\0"))
+            if len(packed) < size:
+                self._store_packed(offset + at, packed)
+            else:
+                self.write(offset + at, part)
+
+    def _store_packed(self, offset: int, packed: bytes) -> None:
+        index, bits = offset >> self.map.bits, self.map.bits
+        with self.placing:
+            with self.lock:
+                self._relieve()
+                self.map.own_table(index)
+                host = self.refcounts.allocate_bytes(len(packed))
+                self.virgin = max(self.virgin, (host + len(packed) + self.cluster_size - 1) >> bits << bits)
+            shift = 62 - (bits - 8)
+            if host >> min(shift, 56):
+                raise OSError(errno.EFBIG, f"{self.filename}: compressed clusters cannot lie so far behind in the file")
+            self.file.write(host, packed)
+            sectors = (host + len(packed) - 1 >> 9) - (host >> 9)
+            with self.lock:
+                self.map.give_up(self.map.entries(index, 1)[0])
+                self.map.put(index, (COMPRESSED | sectors << shift | host, 0)[: self.map.entry_size // 8])
+
+    def _relieve(self) -> None:
+        """Keep the list of what waits to be given up short."""
+        if len(self.refcounts.pending) > PENDING:
+            self.commit()
+
+    def commit(self) -> None:
+        """Make tables safe, then give up what they pointed to. Called with `lock` held."""
+        self.map.write()
+        self.file.flush()
+        if self.refcounts.pending:
+            self.refcounts.settle()
+
+    def flush(self) -> None:
+        if self.data is not self.file:
+            self.data.flush()
+        with self.lock:
+            clean = self.map.clean()
+            if not clean:
+                self.commit()
+        if clean:
+            self.file.flush()
+
+    def close(self) -> None:
+        if not self.closed and self.writable and self.begun:
+            try:
+                with self.lock:
+                    self.flush()
+                    self.map.write()
+                    self.file.flush()
+                    if self.map.lazy:
+                        self.header.fields.incompatible_features &= ~DIRTY
+                        self.header.write_fields()
+            except BaseException:
+                self.writable = False
+                super().close()
+                raise
+        super().close()
+
+    def take(self, clusters: int) -> int:
+        """The offset of as many clusters in a row, for tables."""
+        first, _ = self.refcounts.allocate(clusters, clusters)
+        self.virgin = max(self.virgin, (first + clusters) * self.cluster)
+        return first * self.cluster
+
+    def resize(self, size: int, preallocation: str = "off") -> None:
+        """What was past the end before reads as zeros. Raises UserError where snapshots or bitmaps forbid it."""
+        self.begin()
+        old, end = self.size, min(self.size, size + -size % self.cluster)
+        if size < old and size % self.cluster and not size % resize.SECTOR:
+            self.zero(size, end - size, False)
+        with self.placing, self.lock:
+            resize.resize(self, size, preallocation)
+        if self.backing is not None and old < min(size, self.backing.size):
+            self.zero(old, min(size, self.backing.size) - old)
+
+    def check(self, fix_leaks: bool = False, fix_errors: bool = False) -> Found:
+        with self.placing, self.lock:
+            return check.check(self, fix_leaks, fix_errors)
+
+    def snapshots(self) -> list[Snapshot]:
+        return [each.public() for each in self.table_of_snapshots]
+
+    def create_snapshot(self, snapshot: Snapshot) -> None:
+        self._no_snapshots_outside()
+        self.begin()
+        with self.placing, self.lock:
+            snapshots.create(self, snapshot)
+
+    def apply_snapshot(self, snapshot: Snapshot) -> None:
+        self._no_snapshots_outside()
+        self.begin()
+        with self.placing, self.lock:
+            snapshots.apply(self, snapshot)
+
+    def delete_snapshot(self, snapshot: Snapshot) -> None:
+        self._no_snapshots_outside()
+        self.begin()
+        with self.placing, self.lock:
+            snapshots.delete(self, snapshot)
+
+    def show_snapshot(self, snapshot: Snapshot) -> None:
+        with self.lock:
+            snapshots.show(self, snapshot)
+
+    def _no_snapshots_outside(self) -> None:
+        if self.map.external:
+            raise OSError(errno.ENOTSUP, os.strerror(errno.ENOTSUP))
+
+    def bitmap_places(self) -> list[tuple[int, int]]:
+        """(offset, length) of everything that bitmaps take in the file."""
+        return []
