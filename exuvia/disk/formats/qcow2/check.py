@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from exuvia.disk.format import Found
 from exuvia.disk.formats.qcow2 import snapshots
 from exuvia.disk.formats.qcow2.counts import CHUNK, Counts
-from exuvia.disk.formats.qcow2.header import BITMAP_DIRECTORY, CORRUPT, DIRTY, ENCRYPTION
+from exuvia.disk.formats.qcow2.header import CORRUPT, DIRTY, ENCRYPTION
 from exuvia.disk.formats.qcow2.mapping import COMPRESSED, COPIED, L1_RESERVED, L2_RESERVED, OFFSET, ZERO
 from exuvia.disk.formats.qcow2.refcounts import big_endian
 from exuvia.disk.node import ImageError
@@ -195,11 +195,12 @@ class Check:
 
     def bitmaps(self) -> None:
         """Count the bitmap directory and what it reaches."""
-        extension = self.image.header.extensions.get(BITMAP_DIRECTORY)
-        if extension is None or len(extension) < 24:
-            return
-        for offset, length in self.image.bitmap_places():
-            self.use(offset, length)
+        records = self.image.records
+        for offset, length in [*records.directory(), *(place for record in records.records for place in records.places(record))]:
+            if offset % self.size:
+                self.bad(f"ERROR bitmap data at {offset:#x} is not cluster aligned")
+            else:
+                self.use(offset, length)
 
     def blocks(self) -> None:
         """Count the refcount table and its blocks."""

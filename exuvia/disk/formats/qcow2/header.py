@@ -195,16 +195,22 @@ class Header:
     def pack(self) -> bytes:
         """The first cluster's bytes, zeros at its end left out. Raises ImageError when it has no room for all."""
         fields = self.fields
-        if fields.version == 2:
-            fields.header_length = V2
-        else:
-            fields.header_length = max(fields.header_length, Fields.SIZE)
-            if fields.header_length < Fields.SIZE + len(self.further) or not self.further:
-                fields.header_length = Fields.SIZE + len(self.further)
+        fields.header_length = V2 if fields.version == 2 else Fields.SIZE + len(self.further)
+        self.extensions.pop(FEATURE_NAMES, None)
+        if fields.version > 2:
             self.extensions[FEATURE_NAMES] = b"".join(bytes((kind, bit)) + name.encode().ljust(46, b"\0") for kind, bit, name in KNOWN)
+            packed = self._packed()
+            if len(packed) <= 1 << fields.cluster_bits:
+                return packed
+            del self.extensions[FEATURE_NAMES]  # they are for people, and small clusters have no room for all
+        packed = self._packed()
+        if len(packed) > 1 << fields.cluster_bits:
+            raise self.error("the header, its extensions and the backing file's name do not fit into one cluster")
+        return packed
+
+    def _packed(self) -> bytes:
+        fields = self.fields
         order = [kind for kind in ORDER if kind in self.extensions] + [kind for kind in self.extensions if kind not in ORDER]
-        if fields.version == 2 and FEATURE_NAMES in order:
-            order.remove(FEATURE_NAMES)
         extensions = b"".join(
             Extension(kind, len(self.extensions[kind])).pack() + self.extensions[kind] + bytes(-len(self.extensions[kind]) % 8)
             for kind in order
@@ -213,10 +219,7 @@ class Header:
         name = (self.backing_file or "").encode("utf-8", "surrogateescape")
         fields.backing_file_size = len(name)
         fields.backing_file_offset = fields.header_length + len(extensions) if name else 0
-        packed = (fields.pack() + self.further)[: fields.header_length] + extensions + name
-        if len(packed) > 1 << fields.cluster_bits:
-            raise self.error("the header, its extensions and the backing file's name do not fit into one cluster")
-        return packed
+        return (fields.pack() + self.further)[: fields.header_length] + extensions + name
 
     def write(self) -> None:
         """Write the whole first cluster. Neither ordered nor flushed: the caller does that."""

@@ -6,16 +6,19 @@ from collections.abc import Iterator
 from typing import Any
 
 from exuvia.disk.clusters import Room, Writable
-from exuvia.disk.format import Found, Measure, Opener, Snapshot
-from exuvia.disk.formats.qcow2 import check, create, resize, snapshots
+from exuvia.disk.format import Bitmap, Found, Measure, Opener, Snapshot
+from exuvia.disk.formats.qcow2 import bitmaps, check, create, resize, snapshots
 from exuvia.disk.formats.qcow2.compression import NAMES, Codec, codec
 from exuvia.disk.formats.qcow2.header import (
+    BACKING_FORMAT,
+    BITMAP_DIRECTORY,
     BITMAPS,
     CORRUPT,
     DATA_FILE,
     DIRTY,
     EXTENDED_L2,
     LAZY_REFCOUNTS,
+    LONGEST_NAME,
     MAGIC,
     RAW_DATA_FILE,
     Header,
@@ -50,7 +53,7 @@ class Qcow2(Writable):
         self.size = fields.size
         self.cluster = self.cluster_size = 1 << fields.cluster_bits
         self.backing_file, self.backing_format = header.backing_file, header.backing_format
-        self.begun = False
+        self.begun = self.recording = False
         self._codec: Codec | None = None
         self.data = self._open_data()
         try:
@@ -63,6 +66,7 @@ class Qcow2(Writable):
                 raise header.error("L1 table is too small")
             self.virgin = self.data.size + -self.data.size % self.cluster_size  # nobody wrote behind it: it reads as zeros
             self.table_of_snapshots = snapshots.read(header)
+            self.records = bitmaps.Bitmaps(self)
             self.dirty = bool(fields.incompatible_features & DIRTY)
         except BaseException:
             if self.data is not self.file:
@@ -107,6 +111,8 @@ class Qcow2(Writable):
         found["refcount-bits"] = 1 << fields.refcount_order
         if fields.version > 2:
             found["corrupt"] = bool(fields.incompatible_features & CORRUPT)
+            if self.records.records:
+                found["bitmaps"] = [{"flags": each.flags(), "name": each.name, "granularity": each.granularity} for each in self.bitmaps()]
             found["extended-l2"] = bool(fields.incompatible_features & EXTENDED_L2)
             if fields.incompatible_features & DATA_FILE:
                 if self.header.data_file is not None:
@@ -164,20 +170,32 @@ class Qcow2(Writable):
             before = fields.incompatible_features, fields.autoclear_features
             fields.autoclear_features &= BITMAPS | RAW_DATA_FILE
             fields.incompatible_features |= DIRTY if self.map.lazy else 0
+            if fields.autoclear_features & BITMAPS == 0:
+                self.header.extensions.pop(BITMAP_DIRECTORY, None)
             if before != (fields.incompatible_features, fields.autoclear_features):
                 self.header.write_fields()
                 self.file.flush()
             self.begun = True
+            self.records.begin()
+            self.recording = self.records.live
 
     def writev(self, offset: int, data: Vector) -> None:
         if not self.begun:
             self.begin()
         super().writev(offset, data)
+        if self.recording:
+            self._record(offset, data.length)
 
     def zero(self, offset: int, length: int, unmap: bool = True) -> None:
         if not self.begun:
             self.begin()
         super().zero(offset, length, unmap)
+        if self.recording:
+            self._record(offset, length)
+
+    def _record(self, offset: int, length: int) -> None:
+        with self.lock:
+            self.records.mark(offset, length)
 
     def place(self, offset: int, length: int) -> Room:
         self._relieve()
@@ -327,6 +345,8 @@ class Qcow2(Writable):
         if offset < end:
             with self.placing, self.lock:
                 erased = self.erase(offset, end - offset, True)
+            if self.recording:
+                self._record(offset, end - offset)
             if erased and self.map.external:
                 self.data.discard(offset, end - offset)
 
@@ -346,6 +366,8 @@ class Qcow2(Writable):
             packed = self._codec.compress(part if len(part) == size else bytes(part).ljust(size, b"\0"))
             if len(packed) < size:
                 self._store_packed(offset + at, packed)
+                if self.recording:
+                    self._record(offset + at, len(part))
             else:
                 self.write(offset + at, part)
 
@@ -393,8 +415,8 @@ class Qcow2(Writable):
             try:
                 with self.lock:
                     self.flush()
-                    self.map.write()
-                    self.file.flush()
+                    self.records.end()
+                    self.commit()
                     if self.map.lazy:
                         self.header.fields.incompatible_features &= ~DIRTY
                         self.header.write_fields()
@@ -417,7 +439,9 @@ class Qcow2(Writable):
         if size < old and size % self.cluster and not size % resize.SECTOR:
             self.zero(size, end - size, False)
         with self.placing, self.lock:
+            contents = [self.records.bits(each) for each in self.records.records]
             resize.resize(self, size, preallocation)
+            self.records.resize(contents)
         if self.backing is not None and old < min(size, self.backing.size):
             self.zero(old, min(size, self.backing.size) - old)
 
@@ -454,6 +478,38 @@ class Qcow2(Writable):
         if self.map.external:
             raise OSError(errno.ENOTSUP, os.strerror(errno.ENOTSUP))
 
-    def bitmap_places(self) -> list[tuple[int, int]]:
-        """(offset, length) of everything that bitmaps take in the file."""
-        return []
+    def bitmaps(self) -> list[Bitmap]:
+        return [record.public() for record in self.records.records]
+
+    def add_bitmap(self, bitmap: Bitmap) -> None:
+        self.begin()
+        with self.placing, self.lock:
+            self.records.add(bitmap)
+            self.recording = self.records.live
+
+    def remove_bitmap(self, name: str) -> None:
+        self.begin()
+        with self.placing, self.lock:
+            self.records.remove(name)
+            self.recording = self.records.live
+
+    def read_bitmap(self, name: str) -> bytes:
+        with self.lock:
+            return self.records.bits(self.records.find(name))
+
+    def write_bitmap(self, name: str, bits: Buffer, enabled: bool) -> None:
+        self.begin()
+        with self.placing, self.lock:
+            self.records.replace(name, bits, enabled)
+            self.recording = self.records.live
+
+    def set_backing(self, file: str | None, format: str | None) -> None:
+        if file is not None and (self.raw_data or len(file.encode("utf-8", "surrogateescape")) > LONGEST_NAME):
+            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+        self.begin()
+        with self.lock:
+            self.header.backing_file = file or None
+            self.header.set_text(BACKING_FORMAT, format if file else None)
+            self.header.write()
+            self.file.flush()
+            self.backing_file, self.backing_format = self.header.backing_file, self.header.backing_format
