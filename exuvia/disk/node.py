@@ -6,7 +6,7 @@ capability is a method that exists: a node that cannot be written does not defin
 
 from collections.abc import Iterator
 from enum import Enum
-from typing import ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple, Self
 
 from exuvia.disk.options import Option
 from exuvia.disk.vector import Buffer, Vector
@@ -114,7 +114,7 @@ class Node:
         """Whether the class defines the method itself: `writev`, `resize`, `discard` …"""
         return getattr(cls, capability, None) is not getattr(Node, capability, None)
 
-    def __enter__(self) -> "Node":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

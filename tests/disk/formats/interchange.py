@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from exuvia.disk.format import Format
-from exuvia.disk.graph import FORMATS, open_image
+from exuvia.disk.graph import FORMATS, beside, open_image
 from exuvia.disk.node import ImageError, Kind, Node
 from exuvia.disk.options import values
 from exuvia.disk.protocols.file import File
@@ -42,7 +42,11 @@ def content(rng: random.Random, size: int) -> bytearray:
 
 def create(kind: str, file: Node, size: int, given: dict[str, Any] | None = None) -> None:
     """`exuvia-img create`, without the command."""
-    FORMATS[kind].create(file, size, values(FORMATS[kind].CREATE, given or {}, kind))
+
+    def opener(name: str, writable: bool) -> Node:
+        return File(beside(file.filename, name), writable=writable, create=writable)
+
+    FORMATS[kind].create(file, size, values(FORMATS[kind].CREATE, given or {}, kind), opener)
 
 
 def make(kind: str, path: Path, size: int, given: dict[str, Any] | None = None) -> None:
@@ -122,8 +126,8 @@ def approved(kind: str, image: Path, model: bytes | bytearray, folder: Path) -> 
     assert raw.read_bytes() == model
 
 
-def ours(kind: str, folder: Path, size: int, given: dict[str, Any] | None = None, rounded: int | None = None) -> None:
-    """We make an image and write into it, qemu-img reads it; qemu-io writes into it, we read that."""
+def ours(kind: str, folder: Path, size: int, given: dict[str, Any] | None = None, rounded: int | None = None, write: bool = True) -> None:
+    """We make an image and write into it, qemu-img reads it; with `write`, qemu-io writes into it, we read that."""
     rng = random.Random(size + 1)
     image = folder / f"ours.{kind}"
     make(kind, image, size, given)
@@ -138,7 +142,7 @@ def ours(kind: str, folder: Path, size: int, given: dict[str, Any] | None = None
             same(node, model, rng)
         approved(kind, image, model, folder)
     commands = []
-    for _ in range(10):
+    for _ in range(10 if write else 0):
         offset = rng.randrange(0, len(model), 512)
         length = rng.randrange(512, max(min(len(model) - offset, 1 << 20), 513), 512)
         pattern = rng.randrange(1, 256)
