@@ -82,6 +82,8 @@ def run(arguments: Arguments) -> int:
                 raise UserError("output file is smaller than input file")
             if has("c") and not target.can_compress():
                 raise UserError("Compression not supported for this file format")
+            if has("c") and target.cluster is None:
+                raise UserError("invalid cluster size")
             backed = target.backing is not None
             if backed and has("target-is-zero"):
                 raise UserError("Cannot use --target-is-zero when the destination image has a backing file")
@@ -92,7 +94,7 @@ def run(arguments: Arguments) -> int:
                 zeroed=has("target-is-zero") if has("n") else created and not backed,
                 backed=backed and value("B") is not None or (created and backed),
                 sparse=sparse,
-                compress=has("c"),
+                compress=has("c") or target.compresses,
                 offload=has("C") or (not sparse and not has("salvage")),
                 writers=int(writers) if has("W") else 1,
                 salvage=(lambda at, error: _warn(at, error, has("q"))) if has("salvage") else None,

@@ -258,7 +258,7 @@ class _Compressor(_Mover):
 
         def one_less(done: "Future[None]") -> None:
             nonlocal left
-            if error := done.exception():
+            if not done.cancelled() and (error := done.exception()):
                 self.failure = self.failure or error
             with lock:
                 left -= 1
