@@ -106,8 +106,7 @@ class Pc(Machine):
         self.ports.map_device(0x64, 1, self.i8042, offset=4)
         self.i8042.aux_irq.connect(self.lines[12].input())
         coprocessor = self._place("coprocessor", CoprocessorError(), 0xF0, 1, 13)
-        for vcpu in self.vcpus:
-            vcpu.numeric_error = coprocessor.ferr
+        self.vcpus[0].numeric_error = coprocessor.ferr  # only the first processor has the wires
         coprocessor.ignne.connect(self._ignore_numeric_error)
         self._place("post", Post(), 0x80, 1)
         self.port92 = self._place("port92", Port92(), 0x92, 1)
@@ -186,8 +185,7 @@ class Pc(Machine):
 
     def _ignore_numeric_error(self, level: bool) -> None:
         if level:
-            for vcpu in self.vcpus:
-                vcpu.ignore_numeric_error()
+            self.vcpus[0].ignore_numeric_error()
 
     def _power_off(self, level: bool) -> None:
         if level:
