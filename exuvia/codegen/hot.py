@@ -7,7 +7,6 @@ import hashlib
 import json
 import struct
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
 from itertools import takewhile
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -23,6 +22,7 @@ if TYPE_CHECKING:
 
 HEAD_WORDS = struct.Struct("<QQIHHQQQQIHBx")  # in the order of layout.HEAD
 MOST_BLOCKS, MOST_INSTRUCTIONS = 48, 400  # of a region
+KEPT = 32 << 20  # bytes of regions that a build's store may hold: half of what there is room for
 PATIENCE = 8  # how often the samples that a page needs are doubled where its regions are dropped again and again
 OFF, LEN = FIELDS["off"][0], FIELDS["len"][0]
 SYMBOL = "region "
@@ -167,8 +167,11 @@ class Hot:
         self.flood = 0  # counts how often all blocks were dropped
         self.ask: Callable[[Wanted], None] = self.make_now
         self.made = self.installed = self.late = 0
+        self.full = False  # no room for code: begin again where nothing runs
+        self.kept = 0  # bytes of code in the store
         for blob, symbols in engine.region_store.batches():
-            with suppress(UserError):  # no more room
+            self.kept += len(blob)
+            if self.kept <= KEPT:
                 base = engine.region_code.place(blob)
                 for symbol, at in symbols.items():
                     self.remember(made_of(symbol), base + at)
@@ -309,10 +312,12 @@ class Hot:
             return
         self.asked.difference_update(wanted.heads)
         self.made += 1
-        self.engine.region_store.add((made.code, {made.symbol: made.at}))
+        if self.kept <= KEPT and self.engine.region_store.add((made.code, {made.symbol: made.at})):
+            self.kept += len(made.code)
         try:
             code = self.engine.region_code.place(made.code) + made.at
         except UserError:
+            self.full = True
             return
         self.remember(made, code)
         if wanted.flood != self.flood:
@@ -352,6 +357,12 @@ class Hot:
         """How often the blocks of a region that is being asked for were seen by now; from any thread."""
         at = HEAD["samples"] - self.arena.address
         return sum(struct.unpack_from("<I", self.arena.map, head + at)[0] for head in wanted.heads) if wanted.flood == self.flood else -1
+
+    def begin_again(self) -> None:
+        """Give the room of all regions to new ones. All blocks have been dropped, and nothing runs."""
+        self.known.clear()
+        self.engine.region_code.used = 0
+        self.full = False
 
     def forget(self) -> None:
         """All blocks are gone."""

@@ -335,7 +335,10 @@ class SoftwareVcpu(Processor):
 
     def on_hot(self) -> None:
         """A block was seen to run: for the first time, or often enough to be compiled."""
-        self.engine.hot.sampled(self.native, self.words[self.at["hot"]], self.pc, self.hot_after)
+        if self.engine.hot.full:
+            self.on_full()
+            return self.engine.hot.begin_again()
+        return self.engine.hot.sampled(self.native, self.words[self.at["hot"]], self.pc, self.hot_after)
 
     def on_careful(self) -> None:
         """A careful handler is missing."""

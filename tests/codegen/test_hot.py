@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from exuvia.codegen import hot
 from exuvia.codegen.hot import Head, Wanted, made_of, make
 from exuvia.codegen.layout import CACHE
 from exuvia.codegen.store import Store
@@ -190,20 +191,20 @@ def test_a_block_that_is_longer_now_is_another(native: NativeMachine) -> None:
 
 
 def test_what_changed_while_it_was_made_is_not_installed(native: NativeMachine) -> None:
-    hot = native.engine.hot
+    found = native.engine.hot
     native.put(Case(LOOP, gprs=registers(rcx=5)))
-    wanted = hot.grow(head(native, CODE & 0xFFF).address)
+    wanted = found.grow(head(native, CODE & 0xFFF).address)
     assert wanted is not None
     made = make(wanted, native.engine.form, native.architecture)
     native.put(Case(bytes.fromhex("48 29 C8 48 FF C9 75 F8"), gprs=registers(rcx=5)))
     head(native, CODE & 0xFFF)
-    hot.finished(wanted, made)
-    assert hot.late == 1 and hot.installed == 0
+    found.finished(wanted, made)
+    assert found.late == 1 and found.installed == 0
     assert remembered(native, LOOP, rcx=5)  # but it is known by now
     native.engine.drop_blocks()
     native.vcpu.forget_blocks()
-    hot.finished(wanted, made)
-    assert hot.installed == 1
+    found.finished(wanted, made)
+    assert found.installed == 1
 
 
 def test_a_region_without_room_for_its_heads(native: NativeMachine) -> None:
@@ -226,6 +227,27 @@ def test_what_could_not_be_made_is_not_asked_for_again(native: NativeMachine) ->
     native.engine.hot.ask = ask
     native.run(Case(LOOP, gprs=registers(rcx=4 * SAMPLES)))
     assert len(asked) == 1
+
+
+def test_room_for_regions_is_given_to_new_ones(native: NativeMachine) -> None:
+    code = native.engine.region_code
+    compiled(native, LOOP, rcx=5)
+    code.used = code.size - 8
+    other = bytes.fromhex("48 29 C8 48 FF C9 75 F8")  # sub rax, rcx
+    got = native.run(Case(other, gprs=registers(rcx=4 * SAMPLES)))
+    assert got.gprs[0] == -(4 * SAMPLES * (4 * SAMPLES + 1) // 2) & (1 << 64) - 1
+    assert native.engine.hot.installed == 2 and code.used < 1 << 16
+    assert not remembered(native, LOOP, rcx=5) and remembered(native, other, rcx=5)
+
+
+def test_the_store_of_regions_is_bounded(native: NativeMachine, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    compiled(native, LOOP, rcx=5)
+    monkeypatch.setattr(hot, "KEPT", native.engine.hot.kept - 1)
+    compiled(native, moving_code(KERNEL), rcx=3)
+    assert native.engine.hot.made == 2 and len(list(store.beside("regions").batches())) == 1
+    again = NativeMachine(store)
+    assert not again.engine.hot.known and again.engine.region_code.used == 0
+    again.close()
 
 
 # -- code that changes

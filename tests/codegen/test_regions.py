@@ -171,6 +171,10 @@ class Bench:
         self.native.ram.view[entry] = self.native.ram.view[entry] & ~1 | present
         self.engine.flush(self.at, 1)
 
+    def pend(self, on: bool) -> None:
+        """Have an interrupt be pending that is not welcome: whatever may change that looks again."""
+        self.cpu.interrupt_pending = int(on)
+
     def watch(self, page: int | None) -> None:
         """Have accesses to a page of the window be reported."""
         self.cpu.words[WATCHES_AT // 8] = (1 << 64) - 1 if page is None else WINDOW + 4096 * page
@@ -236,6 +240,7 @@ class Tried:
             self.unmapped()
             self.covered()
             self.watched()
+            self.under("with an interrupt pending", self.bench.pend)
 
     def again(self) -> None:
         """Back to the start, with regions."""
