@@ -138,10 +138,9 @@ class SideBySide(SoftwareVcpu):
 
     def run_alone(self, end: int) -> int:
         """Our way through the stretch; what another thread wants before so many instructions are done is looked at behind it."""
-        reason, at = self.engine.run(self.native.address), -1
-        while reason in SERVED or reason == REASON["request"] and self.icount < end and self.icount != at:
+        reason = self.engine.run(self.native.address)
+        while reason in SERVED or reason == REASON["request"] and self.icount < end and self.words[self._request]:
             if reason == REASON["request"]:
-                at = self.icount
                 self.words[self._request] = 0
             else:
                 self.exit_handlers[reason]()
