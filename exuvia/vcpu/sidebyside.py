@@ -137,9 +137,9 @@ class SideBySide(SoftwareVcpu):
         return REASON["request"] if reason == REASON["budget"] and self.icount < budget else reason
 
     def run_alone(self, end: int) -> int:
-        """Our way through the stretch; what another thread wants before so many instructions are done is looked at behind it."""
+        """Our way through the stretch. Before so many instructions are done nothing is looked at: a region may pass the place for it."""
         reason = self.engine.run(self.native.address)
-        while reason in SERVED or reason == REASON["request"] and self.icount < end and self.words[self._request]:
+        while reason in SERVED or reason == REASON["request"] and self.icount < end:
             if reason == REASON["request"]:
                 self.words[self._request] = 0
             else:

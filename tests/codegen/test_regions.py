@@ -398,6 +398,10 @@ def run(bench: Bench, kind: str, seeds: range, rewrites: bool = False) -> int:
 
 
 # -- the host's processor
+ORACLES = (1, 3)
+"""Where the oracle has memory of its own (tests/oracle/hostcpu.py), in units of 256 MiB: what faults there does not on the host."""
+
+
 def judged(bench: Bench, host: HostCpu, seeds: range, rewrites: bool) -> tuple[int, int, list[str]]:
     """Sequences with several starts each as regions and on the host: (how many, of them with a fault, what differs)."""
     bench.native.become(PLAIN)
@@ -414,7 +418,9 @@ def judged(bench: Bench, host: HostCpu, seeds: range, rewrites: bool) -> tuple[i
         for case, want in zip(some, host.run_many(some), strict=True):
             bench.begin(case)
             bench.compile(offsets)
-            bench.finish()
+            ended = bench.finish()
+            if ended.event[0] == 14 and bench.cpu.cr2 >> 28 in ORACLES:
+                continue
             count, faults = count + 1, faults + (want.fault is not None)
             if text := disagreement(want, bench.native.result(case)):
                 wrong.append(f"seed {seed}: {code.hex()} in {mode}-bit code, {list(map(hex, case.gprs))}: {text}")
@@ -441,7 +447,7 @@ def disagreement(want: Result, got: Result) -> str:
 def compare_with_the_host(bench: Bench, host: HostCpu, seeds: range, rewrites: bool) -> None:
     count, faults, wrong = judged(bench, host, seeds, rewrites)
     assert not wrong, "\n".join([f"{len(wrong)} of {count} differ", *wrong[:12]])
-    assert count == 8 * len(seeds) and count / 50 < faults < count * 0.7
+    assert 7 * len(seeds) < count <= 8 * len(seeds) and count / 50 < faults < count * 0.7
 
 
 @pytest.mark.parametrize("rewrites", [False, True])
