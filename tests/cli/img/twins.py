@@ -60,6 +60,7 @@ ROOM = [  # what depends on the host, on the time, or on how a file came to be
     (re.compile(r"^( *)disk size: .*$", re.M), r"\1disk size:"),
     (re.compile(r'"actual-size": \d+'), '"actual-size":'),
     (re.compile(r'"date-n?sec": \d+'), '"date":'),
+    (re.compile(r"^  encrypt.*\n", re.M), ""),  # options that need a package which may be missing
     (re.compile(r"^( *)cid: \d+$", re.M), r"\1cid:"),
     (re.compile(r'"cid": \d+'), '"cid":'),
     (re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d"), "DATE"),
