@@ -1,9 +1,13 @@
 """What an image and those under it are made of together: which layer has each stretch."""
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from exuvia.disk.node import Extent, Kind, Node
+
+A = TypeVar("A")
+B = TypeVar("B")
+HOLE = 1 << 20  # bytes; data shorter than that is not searched for holes of the file under it
 
 
 class Piece(NamedTuple):
@@ -65,4 +69,13 @@ def stretches(top: Node, offset: int, length: int, base: Node | None = None) -> 
         yield start, offset, last
 
 
-HOLE = 1 << 20  # bytes; data shorter than that is not searched for holes of the file under it
+def together(one: Iterator[tuple[int, int, A]], other: Iterator[tuple[int, int, B]]) -> Iterator[tuple[int, int, A, B]]:
+    """Two sequences of (start, end, what) over the same bytes as one, cut where either is."""
+    here, there = next(one, None), next(other, None)
+    while here is not None and there is not None:
+        end = min(here[1], there[1])
+        yield max(here[0], there[0]), end, here[2], there[2]
+        if here[1] == end:
+            here = next(one, None)
+        if there[1] == end:
+            there = next(other, None)

@@ -6,7 +6,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from queue import SimpleQueue
 from typing import NamedTuple
 
-from exuvia.disk.chain import pieces
+from exuvia.disk.chain import pieces, together
 from exuvia.disk.jobs.job import Job
 from exuvia.disk.node import Kind, Node
 from exuvia.disk.vector import Vector
@@ -53,24 +53,13 @@ class Compare(Job):
                 self.watch(self)
             longer = self.one if self.one.size > self.other.size else self.other
             nothing = Status(False, True, False, False)
-            parts = ((at, length, status, nothing) for at, length, status in _statuses(longer, self.common, self.total))
+            parts = ((at, end - at, status, nothing) for at, end, status in _statuses(longer, self.common, self.total))
             self._same(pool, parts, longer)
 
     def _both(self) -> Iterator[Part]:
         """Stretches that are alike in both."""
-        ones, others = _statuses(self.one, 0, self.common), _statuses(self.other, 0, self.common)
-        at, one_end, other_end = 0, 0, 0
-        status = other_status = Status(False, True, False, False)
-        while at < self.common:
-            if at == one_end:
-                start, length, status = next(ones)
-                one_end = start + length
-            if at == other_end:
-                start, length, other_status = next(others)
-                other_end = start + length
-            end = min(one_end, other_end)
-            yield at, end - at, status, other_status
-            at = end
+        for start, end, one, other in together(_statuses(self.one, 0, self.common), _statuses(self.other, 0, self.common)):
+            yield start, end - start, one, other
 
     def _same(self, pool: ThreadPoolExecutor, parts: Iterator[Part], only: Node | None = None) -> bool:
         """Whether all is alike; with `only`, whether that one has nothing but zeros."""
@@ -136,15 +125,15 @@ def _read(node: Node, offset: int, length: int, idle: "SimpleQueue[bytearray]") 
 
 
 def _statuses(node: Node, start: int, end: int) -> Iterator[tuple[int, int, Status]]:
-    """(offset, length, status), as long as can be."""
+    """(start, end, status), as long as can be."""
     at, length, last = start, 0, Status(False, True, False, False)
     for extent, _, _ in pieces(node, start, end - start):
         kind = extent.kind
         status = Status(kind is not Kind.ABSENT, kind in (Kind.ZERO, Kind.ABSENT), kind in (Kind.DATA, Kind.COMPRESSED), kind is Kind.DATA)
         if status != last and length:
-            yield at, length, last
+            yield at, at + length, last
             at, length = at + length, 0
         last = status
         length += extent.length
     if length:
-        yield at, length, last
+        yield at, at + length, last

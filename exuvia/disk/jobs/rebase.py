@@ -1,6 +1,8 @@
 """Rebase: an image gets another backing image and reads as before; what the two backing images do not share goes into it."""
 
-from exuvia.disk.chain import layers, stretches
+from collections.abc import Iterator
+
+from exuvia.disk.chain import stretches, together
 from exuvia.disk.format import Format
 from exuvia.disk.jobs.job import Job
 from exuvia.disk.node import CHUNK, Kind, Node
@@ -19,20 +21,25 @@ class Rebase(Job):
         self.total = image.size
 
     def run(self) -> None:
-        if self.shared is not None and all(layer is not self.shared for layer in layers(self.image)):
-            raise ValueError("the shared layer is not in the chain")
         unit = self.image.cluster or 512
         for start, end, kind in stretches(self.image, 0, self.image.size, self.image.backing):
             if kind is not Kind.ABSENT:
                 self.advance(end - start, costly=False)
                 continue
-            for first, last, below in list(stretches(self.image, start, end - start, self.shared)) if self.shared else [(start, end, kind)]:
-                if self.shared is not None and below is Kind.ABSENT:
-                    self.advance(last - first, costly=False)
-                    continue
+            for first, last in self._doubtful(start, end):
                 for at in range(first, last, CHUNK):
                     self._keep(at, min(CHUNK, last - at), unit)
         self.image.flush()
+
+    def _doubtful(self, start: int, end: int) -> Iterator[tuple[int, int]]:
+        """What of [start, end) must be read: neither zeros in both backing images nor in the layers that both have."""
+        old = _within(self.image.backing, start, end, self.shared)
+        new = _within(self.new if self.shared is None else None, start, end)
+        for first, last, one, other in together(old, new):
+            if (one is Kind.ABSENT) if self.shared is not None else Kind.DATA not in (one, other):
+                self.advance(last - first, costly=False)
+            else:
+                yield first, last
 
     def _keep(self, offset: int, length: int, unit: int) -> None:
         """Write the clusters whose content the new backing image has otherwise."""
@@ -50,6 +57,15 @@ class Rebase(Job):
                     self.image.write(offset + start, memoryview(old)[start:at])
                 at = _differ(old, new, at, unit, False)
         self.advance(length)
+
+
+def _within(node: Node | None, start: int, end: int, base: Node | None = None) -> Iterator[tuple[int, int, Kind]]:
+    """The stretches of a backing image, which may be shorter, or not there."""
+    there = min(end, node.size) if node is not None and node is not base else start
+    if node is not None and there > start:
+        yield from stretches(node, start, there - start, base)
+    if max(there, start) < end:
+        yield max(there, start), end, Kind.ABSENT
 
 
 def _differ(one: bytearray, other: bytearray, at: int, unit: int, differs: bool) -> int:
