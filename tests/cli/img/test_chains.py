@@ -92,7 +92,7 @@ info q.qcow2
 check q.qcow2
 commit -p p.qcow2
 info p.qcow2
-map --output=json p.qcow2
+compare -s p.qcow2 base.raw
 create -f qcow2 -b q.qcow2 -F qcow2 n.qcow2
 commit -d n.qcow2
 commit -q n.qcow2
