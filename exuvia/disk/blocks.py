@@ -74,6 +74,7 @@ class Seen:
     def __init__(self) -> None:
         self._parts: dict[int, bytearray] = {}
         self.highest = -1
+        self.count = 0
 
     def add(self, number: int) -> bool:
         """Whether it is new."""
@@ -82,6 +83,7 @@ class Seen:
             part = self._parts[number >> 16] = bytearray(1 << 16)
         self.highest = max(self.highest, number)
         new = not part[number & 0xFFFF]
+        self.count += new
         part[number & 0xFFFF] = 1
         return new
 
