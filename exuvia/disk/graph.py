@@ -61,6 +61,17 @@ def _nested(flat: Mapping[str, Any]) -> dict[str, Any]:
     return result
 
 
+def _flat(said: Mapping[str, Any]) -> dict[str, Any]:
+    """A format's own options as it declares them: what is nested, such as `encrypt`, as `encrypt.format` and the like."""
+    result: dict[str, Any] = {}
+    for key, value in said.items():
+        if isinstance(value, Mapping):
+            result.update({f"{key}.{inner}": each for inner, each in _flat(value).items()})
+        else:
+            result[key] = value
+    return result
+
+
 def nested(pairs: Mapping[str, Any]) -> dict[str, Any]:
     """The description that `driver=qcow2,file.filename=x` (--image-opts, -drive) means, of its pairs."""
     return _nested(pairs)
@@ -128,7 +139,7 @@ def open_image(
     try:
         kind = FORMATS[format] if format else probe(file)
         backing = said.pop("backing", "")
-        own = {key: value for key, value in said.items() if key not in COMMON}
+        own = {key: value for key, value in _flat(said).items() if key not in COMMON}
         given = {key: value for key, value in values(kind.OPTIONS, own, f"format {kind.name}").items() if value is not None}
 
         def opener(other: str, to_write: bool) -> Node:
