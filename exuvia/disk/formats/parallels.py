@@ -82,7 +82,7 @@ class Parallels(Blocks):
         if self.size > header.nb_bat_entries * self.cluster:
             raise ImageError(f"{self.filename}: the table has {header.nb_bat_entries} entries, too few for {self.size} bytes")
         self.must_fit("table of clusters", Header.SIZE, header.nb_bat_entries * 4)
-        self.unit, self.step = (self.cluster, 1) if header.magic == EXTENDED else (SECTOR, header.tracks)
+        self.scale, self.step = (self.cluster, 1) if header.magic == EXTENDED else (SECTOR, header.tracks)
         self.table = BlockTable(self.file, Header.SIZE, header.nb_bat_entries, "<I")
         behind = Header.SIZE + header.nb_bat_entries * 4
         self.data = header.data_off * SECTOR or behind + -behind % SECTOR
@@ -122,13 +122,13 @@ class Parallels(Blocks):
     def meaning(self, entry: int) -> tuple[Kind, int | None]:
         if not entry or self.empty_image:
             return Kind.ABSENT, None
-        host = entry * self.unit
+        host = entry * self.scale
         if host < self.data:
             raise ImageError(f"{self.filename}: the table has {entry:#x}, which points to byte {host}, before the data")
         return Kind.DATA, host
 
     def entry(self, host: int) -> int:
-        entry = host // self.unit
+        entry = host // self.scale
         if entry >> 32:
             raise ImageError(f"{self.filename}: the image has grown to where cluster numbers end")
         return entry
@@ -179,7 +179,7 @@ class Parallels(Blocks):
                     found.corruptions_fixed += 1
             before = 0
             for index, entry in enumerate(self.table):
-                host = 0 if self.empty_image else entry * self.unit
+                host = 0 if self.empty_image else entry * self.scale
                 wrong = ""
                 if host and host >= size or 0 < host < self.data:
                     wrong = f"cluster {index} is outside image"
