@@ -53,6 +53,7 @@ class Clustered(Format):
             part = into.slice(at, extent.length)
             if extent.kind is Kind.DATA:
                 assert extent.host is not None
+                self.file.event("read_aio")
                 (extent.file or self.file).readv(extent.host, part)
             elif extent.kind is Kind.COMPRESSED:
                 part.scatter(self.unpack(offset + at, extent.length))
@@ -96,6 +97,7 @@ class Writable(Clustered):
     def writev(self, offset: int, data: Vector) -> None:
         at = 0
         while at < data.length:
+            self.file.event("write_aio")
             with self.lock:
                 extent = self.lookup(offset + at, data.length - at)
             if extent.kind is Kind.DATA and not extent.frozen:

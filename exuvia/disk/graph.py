@@ -8,6 +8,7 @@ import os
 from collections.abc import Mapping
 from typing import Any, cast
 
+from exuvia.disk.filter import Filter
 from exuvia.disk.format import Format
 from exuvia.disk.formats.raw import Raw
 from exuvia.disk.node import ImageError, Node
@@ -17,7 +18,7 @@ from exuvia.support.registry import Registry
 
 FORMATS: Registry[Format] = Registry("exuvia.disk.formats", Format, "format")
 PROTOCOLS: Registry[Node] = Registry("exuvia.disk.protocols", Node, "protocol")
-FILTERS: Registry[Node] = Registry("exuvia.disk.filters", Node, "filter")
+FILTERS: Registry[Filter] = Registry("exuvia.disk.filters", Filter, "filter")
 HEAD = 64 << 10  # bytes of a file that probing sees
 DEEPEST = 200  # images in a chain of backing files
 Description = Mapping[str, Any]
@@ -35,9 +36,9 @@ def describe(name: str) -> dict[str, Any]:
         return _nested(found)
     scheme, colon, rest = name.partition(":")
     if colon and "/" not in scheme and scheme != "file":
-        for protocol in PROTOCOLS.values():
-            if scheme in getattr(protocol, "schemes", ()):
-                return cast(dict[str, Any], protocol.describe(name))  # type: ignore[attr-defined]
+        for driver in (*PROTOCOLS.values(), *FILTERS.values()):
+            if scheme in getattr(driver, "schemes", ()):
+                return cast(dict[str, Any], driver.describe(name))  # type: ignore[attr-defined]
         raise UserError(f"Could not open '{name}': Unknown protocol '{scheme}' (write ./{name} for a file of that name)")
     path = rest if colon and scheme == "file" else name
     try:
@@ -81,10 +82,14 @@ def open_protocol(description: Description | str, *, writable: bool = False, sha
     """The node that holds an image's bytes. `create` makes the file where there is none."""
     said = dict(describe(description) if isinstance(description, str) else description)
     said = {key: value for key, value in said.items() if key not in COMMON}
+    if "driver" not in said and isinstance(said.get("file"), Mapping):  # a short form of something that formats stand on
+        said = dict(said["file"])
     if "driver" not in said:
         if not isinstance(said.get("filename"), str):
             raise UserError("a description of what holds an image needs driver, or filename")
         said = {**said, **describe(said["filename"])}
+    if said["driver"] in FILTERS:
+        return _open_filter(said, writable=writable, share=share, bottom=True)
     driver = PROTOCOLS[said.pop("driver")]
     given = {key: value for key, value in values(driver.OPTIONS, said, f"protocol {driver.name}").items() if value is not None}
     extra = {"create": True} if create else {}
@@ -99,6 +104,36 @@ COMMON = (
     "detect-zeroes",
     "force-share",
 )  # of every node; what runs the graph looks at them
+
+
+def _open_filter(said: Description, *, writable: bool, share: bool, bottom: bool, chain: bool = True, depth: int = 0) -> Filter:
+    """A filter with what is under it: images, or at the `bottom`, under a format, what holds an image's bytes. Raises UserError."""
+    said = {key: value for key, value in said.items() if key not in COMMON}
+    kind = FILTERS[said.pop("driver")]
+    nodes: list[Node] = []
+    try:
+        for role in kind.CHILDREN:
+            child = said.pop(role, None)
+            if not isinstance(child, str | Mapping):
+                raise UserError(f"{kind.name}: '{role}' is missing, what it stands in front of")
+            driver = None if isinstance(child, str) else child.get("driver", "file")
+            if driver in FILTERS:
+                nodes.append(
+                    _open_filter(cast(Description, child), writable=writable, share=share, bottom=bottom, chain=chain, depth=depth)
+                )
+            elif bottom and driver not in FORMATS:
+                nodes.append(open_protocol(child, writable=writable, share=share))
+            else:
+                named = isinstance(child, Mapping) and "driver" in child and driver in PROTOCOLS
+                nodes.append(open_image(child, "raw" if named else None, writable=writable, share=share, chain=chain, _depth=depth))
+        given = {key: value for key, value in values(kind.OPTIONS, said, f"filter {kind.name}").items() if value is not None}
+        node = kind(*nodes, writable=writable, **given)
+        node.said = dict(said)
+    except BaseException:
+        for child_node in nodes:
+            child_node.close()
+        raise
+    return node
 
 
 def probe(file: Node) -> type[Format]:
@@ -121,6 +156,8 @@ def open_image(
     share = share or said.get("force-share") in (True, "on")
     name = said.get("driver")
     below: Any = None
+    if name in FILTERS:
+        return _open_filter(said, writable=writable, share=share, bottom=False, chain=chain, depth=_depth)
     if name is None and "file" not in said and "filename" in said:
         said["driver"] = name = describe(said["filename"])["driver"]
     if name is not None and name in PROTOCOLS:
@@ -133,7 +170,7 @@ def open_image(
         raise UserError(f"a description of driver '{name}' has no file")
     file = (
         open_protocol(below, writable=writable, share=share)
-        if not isinstance(below, Mapping) or below.get("driver", "file") in PROTOCOLS
+        if not isinstance(below, Mapping) or below.get("driver", "file") in PROTOCOLS or below["driver"] in FILTERS
         else open_image(below, writable=writable, share=share, chain=chain, _depth=_depth)
     )
     try:

@@ -92,6 +92,9 @@ class Node:
         """What [offset, offset+length) is made of, in order, without gaps: this layer only."""
         yield Extent(Kind.DATA, length, offset, self)
 
+    def event(self, name: str) -> None:
+        """Whoever uses this node is about to do something (QAPI's BlkdebugEvent): only a filter that makes errors cares."""
+
     def close(self) -> None:
         """Flush and let go of everything; harmless twice."""
 

@@ -10,12 +10,14 @@ from typing import Any
 
 from exuvia.support.errors import UserError
 
+LIMITS = [f"{kind}-{what}{more}" for kind in ("bps", "iops") for what in ("total", "read", "write") for more in ("", "-max", "-max-length")]
 KINDS = {
     "secret": ("data", "file", "format", "keyid", "iv"),
     "tls-creds-x509": ("dir", "endpoint", "verify-peer", "sanity-check", "passwordid", "priority"),
     "tls-creds-anon": ("dir", "endpoint", "verify-peer", "priority"),
     "tls-creds-psk": ("dir", "endpoint", "username", "verify-peer", "priority"),
     "authz-simple": ("identity",),
+    "throttle-group": tuple(f"{way}{limit}" for way in ("x-", "limits.") for limit in (*LIMITS, "iops-size")),
 }
 _objects: dict[str, dict[str, str]] = {}
 
@@ -29,7 +31,8 @@ def define(text: str) -> str:
             said: dict[str, Any] = json.loads(text)
         except ValueError as error:
             raise UserError(f"'{text}' is not JSON: {error}") from None
-        given = {key: str(value) for key, value in said.items()}
+        limits = said.pop("limits", {})
+        given = {key: str(value) for key, value in said.items()} | {f"limits.{key}": str(value) for key, value in dict(limits).items()}
     else:
         parts = [part.replace("\0", ",") for part in text.replace(",,", "\0").split(",")]
         pairs = [part.partition("=")[::2] for part in parts]
@@ -68,6 +71,12 @@ def remove(name: str) -> None:
     if name not in _objects:
         raise UserError(f"object '{name}' not found")
     del _objects[name]
+
+
+def kind(name: str) -> str | None:
+    """What sort of object `name` is, None when there is none."""
+    found = _objects.get(name)
+    return found and found["qom-type"]
 
 
 def properties(name: str, kind: str) -> dict[str, str]:

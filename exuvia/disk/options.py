@@ -32,13 +32,15 @@ def size(text: str, unit: int = 1, what: str = "size") -> int:
 
 @dataclass(frozen=True)
 class Option:
-    """One option: `type` is str, int, bool, "size", or a tuple of the allowed words; `default` None means "not given".
+    """One option: `type` is str, int, bool, "size", a tuple of the allowed words, or object for whatever has an inner structure.
+
+    `default` None means "not given".
 
     `told`: `create` names the default, unless that is None, when it says what it makes; QEMU does for few, so None is the usual default.
     """
 
     name: str
-    type: type[str] | type[int] | type[bool] | str | tuple[str, ...]
+    type: type[object] | str | tuple[str, ...]
     default: Any = None
     text: str = ""
     told: bool = True
@@ -49,6 +51,8 @@ class Option:
             if isinstance(self.type, tuple):
                 if given not in self.type:
                     raise unknown(self.name, str(given), self.type)
+                return given
+            if self.type is object:
                 return given
             if self.type is bool:
                 return (

@@ -54,11 +54,13 @@ class Raw(Format):
         return size + -size % SECTOR
 
     def readv(self, offset: int, into: Vector) -> None:
+        self.file.event("read_aio")
         self.file.readv(self.start + offset, into)
 
     def writev(self, offset: int, data: Vector) -> None:
         if self.guard is not None and offset < SECTOR:
             self._keep_raw(self.guard, offset, data)
+        self.file.event("write_aio")
         self.file.writev(self.start + offset, data)
 
     def _keep_raw(self, guard: Callable[[bytes], bool], offset: int, data: Vector) -> None:
