@@ -3,7 +3,7 @@
 from importlib import import_module
 from typing import Any
 
-from exuvia.cli.io.session import COMMANDS, Call, Session
+from exuvia.cli.io.session import COMMANDS, MODULES, Call, Session
 
 USAGE = "[command]"
 ONE_LINE = "help for one or all commands"
@@ -18,7 +18,7 @@ def run(session: Session, call: Call) -> bool:
         print(f"command {call.rest[0]} not found")
         return True
     for name in call.rest or COMMANDS:
-        command: Any = import_module(f"exuvia.cli.io.{name}")
+        command: Any = import_module(f"exuvia.cli.io.{MODULES.get(name, name)}")
         print(f"{name} {command.USAGE}{' ' if command.USAGE else ''}-- {command.ONE_LINE}")
         if call.rest and command.__doc__ and "\n" in command.__doc__:
             print(command.__doc__.partition("\n")[2].rstrip())

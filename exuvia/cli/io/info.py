@@ -1,5 +1,7 @@
 """info: what format the image has, and what that has to say."""
 
+from typing import Any
+
 from exuvia.cli.img.output import listed
 from exuvia.cli.io.report import amount
 from exuvia.cli.io.session import Call, Session
@@ -13,8 +15,9 @@ NEEDS_FILE = True
 
 def run(session: Session, call: Call) -> bool:
     """Lines as QEMU prints them."""
-    image = session.image
-    assert image is not None
+    image: Any = session.image
+    if session.arguments.get("copy_on_read"):  # which -C put in front, and nobody asked about
+        image = image.file
     print(f"format name: {image.name}")
     print(f"cluster size: {amount(image.cluster or 0)}")
     print(f"vm state offset: {amount(getattr(image, 'state_offset', 0))}")

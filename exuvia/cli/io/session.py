@@ -7,16 +7,20 @@ from collections.abc import Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from exuvia.disk.format import Format
 from exuvia.disk.options import LARGEST, size
 from exuvia.disk.queue import Queue
 from exuvia.support.errors import UserError
 
+if TYPE_CHECKING:
+    from exuvia.disk.filters.blkdebug import BlkDebug
+
 # each names a module here with USAGE, ONE_LINE, LEAST and MOST words, OPTIONS (of getopt(3)), NEEDS_FILE and `run(session, call) -> bool`
-COMMANDS = """abort aio_flush aio_read aio_write alloc close discard flush help info length map open quit read readv reopen sigraise sleep
-    truncate write writev""".split()
+COMMANDS = """abort aio_flush aio_read aio_write alloc break close discard flush help info length map open quit read readv remove_break
+    reopen resume sigraise sleep truncate wait_break write writev""".split()
+MODULES = {"break": "break_"}  # a word of Python cannot name a module
 MOST_BYTES = (1 << 31) - 512  # of one request
 
 
@@ -131,8 +135,16 @@ class Session:
         """The image with copy-on-read."""
         from exuvia.disk.graph import FILTERS
 
-        made: Any = FILTERS["copy-on-read"]
-        return made(image)  # type: ignore[no-any-return]
+        return FILTERS["copy-on-read"](image)
+
+    def debugger(self) -> "BlkDebug | None":
+        """The blkdebug under the open image, which prints what it stops."""
+        from exuvia.disk.filters.blkdebug import find
+
+        found = find(self.image)
+        if found is not None:
+            found.say = print
+        return found
 
     def close(self) -> None:
         """Finish what is under way and close the image, if there is one."""
@@ -177,7 +189,7 @@ class Session:
                 "i": "info", "b": "", "?": "help"}.get(words[0], words[0])  # fmt: skip
         if name not in COMMANDS:
             return self.complain(f'command "{words[0]}" not found')
-        command: Any = import_module(f"exuvia.cli.io.{name}")
+        command: Any = import_module(f"exuvia.cli.io.{MODULES.get(name, name)}")
         if command.NEEDS_FILE and self.image is None:
             return self.complain("no file open, try 'help open'")
         count, least, most = len(words) - 1, command.LEAST, command.MOST

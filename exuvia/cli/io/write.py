@@ -7,10 +7,13 @@ Example: 'write 512 1k' writes 1 KiB at offset 512.
  -f  flush before it is done     -C  report for programs       -q  report nothing     -p  nothing (an old option)
 """
 
+import errno
 import functools
+import os
 
 from exuvia.cli.io.session import LARGEST, MOST_BYTES, Call, Failed, Session, length, number
 from exuvia.cli.io.transfer import buffers, writable, write
+from exuvia.disk.format import Format
 from exuvia.disk.vector import Vector
 
 USAGE = "[-bcCfnquz] [-P pattern | -s source_file] off len"
@@ -33,9 +36,20 @@ def run(session: Session, call: Call) -> bool:
         return write(session, call, "write", "wrote", offset, count, lambda: image.zero(offset, count, "u" in call))
     data = source(call, count)
     change = functools.partial(image.writev, offset, data)
-    if "b" in call or "c" in call:
-        change = functools.partial(image.write_state if "b" in call else image.write_compressed, offset, data.gather())
+    if "b" in call:
+        change = functools.partial(image.write_state, offset, data.gather())
+    elif "c" in call:
+        change = functools.partial(compress, image, offset, data.gather())
     return write(session, call, "write", "wrote", offset, count, change)
+
+
+def compress(image: Format, offset: int, data: bytes) -> None:
+    """Write whole clusters, one by one. Raises OSError(EINVAL) for a part of one."""
+    unit = image.cluster if image.can_compress() and image.cluster else len(data) or 1
+    if image.can_compress() and (offset % unit or (len(data) % unit and offset + len(data) != image.size)):
+        raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+    for at in range(0, len(data), unit):
+        image.write_compressed(offset + at, memoryview(data)[at : at + unit])
 
 
 def refuse(call: Call) -> None:

@@ -8,6 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from exuvia.disk.format import Format
+from exuvia.disk.graph import FORMATS
+
 SIZE = 1 << 20
 OURS = [sys.executable, "-m", "exuvia.cli.io.main"]
 
@@ -35,6 +38,40 @@ SCRIPTS = {
     "quiet and machine": ["write -q 0 512", "read -q -P 0xcd 0 512", "writev -q 0 512", "discard -q 0 512", "aio_write -q 0 512", "flush"],
 }  # fmt: skip
 
+CLUSTERED = {  # on an image with a backing image
+    "areas": ["map", "write 70k 1k", "map", "alloc 0 1M", "alloc 64k 128k", "read -P 3 300k 4k", "read -P 0 0 4k", "write -z 300k 1k",
+        "read -P 0 300k 1k", "read -P 3 301k 1k", "map"],
+    "state of a machine": ["write -b -P 5 0 64k", "read -b -P 5 0 64k", "read -b -P 6 0 512", "write -b -P 9 100k 3k", "length"],
+    "compressed": ["write -c -P 4 64k 64k", "read -P 4 64k 64k", "write 70k 1k", "read -P 4 71k 1k", "write -c 0 1k", "map"],
+    "discard": ["write -P 1 0 256k", "discard 64k 64k", "read -P 0 64k 64k", "map"],
+    "info": ["info"],
+}  # fmt: skip
+NEEDS = {"state of a machine": "write_state", "info": "state_offset"}
+OPENED = {"plain": [], "snapshot": ["-s"], "copy on read": ["-C"], "read-only": ["-r"]}
+DEBUGGED = {
+    "break": ["break bogus A", "break write_aio A", "aio_write 0 64k", "wait_break A", "resume B", "resume A", "aio_flush",
+        "remove_break A"],
+    "remove": ["break write_aio A", "remove_break A", "write 0 64k", "break read_aio B", "aio_read 0 1k", "wait_break B", "remove_break B",
+        "aio_flush"],
+    "errors": ["write 0 64k", "write 0 64k", "flush", "read 0 1k", "write 64k 1k", "read 64k 1k"],
+    "help": ["break x", "help break", "help resume", "help wait_break", "help remove_break"],
+}  # fmt: skip
+RULES = """
+[inject-error]
+event = "write_aio"
+errno = "28"
+once = "on"
+
+[set-state]
+event = "flush_to_disk"
+new_state = "2"
+
+[inject-error]
+event = "read_aio"
+state = "2"
+iotype = "read"
+"""
+
 
 def clean(text: str) -> str:
     """Without what differs from run to run."""
@@ -42,10 +79,10 @@ def clean(text: str) -> str:
     return re.sub(r"\b(qemu|exuvia)-io\b", "io", text)
 
 
-def play(program: list[str], file: Path, format: str, lines: list[str], *options: str) -> tuple[int, str, str]:
+def play(program: list[str], file: Path, format: str, lines: list[str], *options: str, prefix: str = "") -> tuple[int, str, str]:
     """Status, output and errors of a script on an image."""
     commands = [word for line in lines for word in ("-c", line.format(file=file))]
-    done = subprocess.run([*program, "-f", format, *options, *commands, str(file)], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([*program, "-f", format, *options, *commands, f"{prefix}{file}"], capture_output=True, text=True, timeout=60)
     return done.returncode, clean(done.stdout), clean(done.stderr)
 
 
@@ -66,6 +103,48 @@ def test_like_qemu_io(name: str, tmp_path: Path) -> None:
     got = play(OURS, file, "raw", lines)
     assert got == want
     assert file.read_bytes() == content
+
+
+needs_qcow2 = pytest.mark.skipif("qcow2" not in FORMATS, reason="there is no qcow2 yet")
+
+
+def layered(folder: Path) -> Path:
+    """A qcow2 image of 1 MiB on another, which has data and zeros."""
+    base, top = folder / "base", folder / "disk"
+    top.unlink(missing_ok=True)
+    if not base.exists():
+        image(base, "qcow2")
+        subprocess.run(["qemu-io", "-f", "qcow2", "-c", "write -P 3 256k 100k", "-c", "write -z 640k 64k", str(base)], check=True)
+    subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", "-b", str(base), "-F", "qcow2", str(top)], check=True)
+    return top
+
+
+@needs_qcow2
+@pytest.mark.skipif(shutil.which("qemu-io") is None, reason="qemu-io is not installed")
+@pytest.mark.parametrize("how", OPENED)
+@pytest.mark.parametrize("name", CLUSTERED)
+def test_clusters_like_qemu_io(name: str, how: str, tmp_path: Path) -> None:
+    if name in NEEDS and getattr(FORMATS["qcow2"], NEEDS[name], None) is getattr(Format, NEEDS[name], None):
+        pytest.skip("qcow2 does not keep the state of machines yet")
+    want = play(["qemu-io"], layered(tmp_path), "qcow2", CLUSTERED[name], *OPENED[how])
+    shutil.move(tmp_path / "disk", tmp_path / "theirs")
+    got = play(OURS, layered(tmp_path), "qcow2", CLUSTERED[name], *OPENED[how])
+    assert got == want
+    subprocess.run(["qemu-img", "compare", "-q", "-s", str(tmp_path / "disk"), str(tmp_path / "theirs")], check=True)
+    subprocess.run(["qemu-img", "check", "-q", str(tmp_path / "disk")], check=True)
+
+
+@needs_qcow2
+@pytest.mark.skipif(shutil.which("qemu-io") is None, reason="qemu-io is not installed")
+@pytest.mark.parametrize("name", DEBUGGED)
+def test_blkdebug_like_qemu_io(name: str, tmp_path: Path) -> None:
+    rules = ""
+    if name == "errors":
+        (tmp_path / "rules").write_text(RULES)
+        rules = str(tmp_path / "rules")
+    prefix = f"blkdebug:{rules}:"
+    want = play(["qemu-io"], layered(tmp_path), "qcow2", DEBUGGED[name], prefix=prefix)
+    assert play(OURS, layered(tmp_path), "qcow2", DEBUGGED[name], prefix=prefix) == want
 
 
 def test_lines_from_standard_input(tmp_path: Path) -> None:
