@@ -13,6 +13,7 @@ from exuvia.support.errors import UserError, unknown
 COMMANDS = {
     "run": "boot a guest, or a kernel of yours",
     "guests": "list and fetch the guests that run knows",
+    "ovf": "look into virtual appliances (.ova, .ovf) and take disks out of them",
     "doctor": "what this host offers, and what to do about what it does not",
     "version": "print the version",
 }
