@@ -84,7 +84,7 @@ class Format(Node):
     backing: Node | None = None
     cluster: int | None = None  # bytes, where it has clusters
     encrypted: bool = False  # `info` says so
-    compresses: bool = False  # all that is written; `write_compressed` does that on several threads
+    compresses: bool | None = None  # whether all that is written is compressed, or nothing ever; None: what is asked for
     recurse: bool = False  # data may lie on holes of the file, because the format gives room in advance
     dirty: bool | None = False  # not closed cleanly; None: `info` does not speak of it
     AMEND: ClassVar[tuple[Option, ...]] = ()  # options that `amend` changes

@@ -94,7 +94,7 @@ def run(arguments: Arguments) -> int:
                 zeroed=has("target-is-zero") if has("n") else created and not backed,
                 backed=backed and value("B") is not None or (created and backed),
                 sparse=sparse,
-                compress=has("c") or target.compresses,
+                compress=has("c") if target.compresses is None else target.compresses,
                 offload=has("C") or (not sparse and not has("salvage")),
                 writers=int(writers) if has("W") else 1,
                 salvage=(lambda at, error: _warn(at, error, has("q"))) if has("salvage") else None,

@@ -59,8 +59,8 @@ class Vmdk(Format):
         Option("adapter_type", str, None, "Virtual adapter type, can be one of ide (default), lsilogic, buslogic or legacyESX"),
         Option("backing_file", str, None, "File name of a base image"),
         Option("backing_fmt", str, None, "Must be 'vmdk' if present"),
-        Option("compat6", bool, False, "VMDK version 6 image", told=True),
-        Option("hwversion", str, "undefined", "VMDK hardware version", told=True),
+        Option("compat6", bool, False, "VMDK version 6 image"),
+        Option("hwversion", str, "undefined", "VMDK hardware version"),
         Option(
             "subformat",
             create.SUBFORMATS,
