@@ -11,16 +11,19 @@ from typing import TYPE_CHECKING
 
 from exuvia.disk.format import Found
 from exuvia.disk.formats.qcow2 import snapshots
-from exuvia.disk.formats.qcow2.counts import CHUNK, Counts
+from exuvia.disk.formats.qcow2.counts import CHUNK, MANY, Counts
 from exuvia.disk.formats.qcow2.header import CORRUPT, DIRTY, ENCRYPTION
 from exuvia.disk.formats.qcow2.mapping import COMPRESSED, COPIED, L1_RESERVED, L2_RESERVED, OFFSET, ZERO
+from exuvia.disk.formats.qcow2.rebuild import packed, rebuild
 from exuvia.disk.formats.qcow2.refcounts import big_endian
 from exuvia.disk.node import ImageError
+from exuvia.support.errors import UserError
 
 if TYPE_CHECKING:
     from exuvia.disk.formats.qcow2.qcow2 import Qcow2
 
 LINES = 10_000  # messages that are kept; numbers go on
+MOST = 1 << 20  # wrong counts that one run mends
 
 
 class Check:
@@ -58,7 +61,31 @@ class Check:
         self.counts.add(first, last - first + 1)
 
     def run(self) -> Found:
-        """Count, compare, mend."""
+        """Count, compare, mend. As with QEMU, lines about counts come twice when something is to be mended: as found, and as mended."""
+        self.count()
+        self.blocks()
+        wrong = self.compare()
+        if self.rebuild and self.fix_errors:
+            self.say("Rebuilding refcount structure")
+            self.rebuild_counts()
+        elif self.rebuild and self.fix_leaks:
+            self.say("ERROR need to rebuild refcount structures")
+            self.found.errors += 1
+            return self.found
+        elif self.fix_leaks:
+            for each in wrong:
+                self.mend(*each)
+        try:
+            self.copied()
+        except ImageError as error:  # counts that cannot be read
+            self.say(str(error))
+            self.found.errors += 1
+        if self.fix_errors and self.found.corruptions <= self.found.corruptions_fixed and not self.found.errors:
+            self.clear_flags()
+        return self.found
+
+    def count(self) -> None:
+        """Count every use but those of the reference counts themselves."""
         image, fields = self.image, self.image.header.fields
         self.found.total = -(-fields.size >> self.bits)
         self.use(0, self.size)
@@ -78,17 +105,6 @@ class Check:
         if len(encryption) == 16:
             self.use(*struct.unpack(">QQ", encryption))
         self.bitmaps()
-        self.blocks()
-        self.compare()
-        if self.rebuild and self.fix_errors:
-            self.say("Rebuilding refcount structure")
-            self.rebuild_counts()
-        self.copied()
-        highest = self.highest()
-        self.found.end = highest << self.bits
-        if self.fix_errors and self.found.corruptions <= self.found.corruptions_fixed and not self.found.errors:
-            self.clear_flags()
-        return self.found
 
     def tree(self, l1: array[int], offset: int, active: bool) -> None:
         """Count an L1 table and everything that it reaches."""
@@ -104,7 +120,6 @@ class Check:
                 continue
             if table & (self.size - 1):
                 self.bad(f"ERROR l2_offset={table:x}: Table is not cluster aligned; L1 entry corrupted")
-                continue
             self.use(table, self.size)
             if table < image.file.size:
                 self.table(number, table, active)
@@ -146,15 +161,20 @@ class Check:
             if not host and not (external and entry & COPIED):
                 continue
             if host & (step - 1):
-                what = "Preallocated cluster" if entry & ZERO else "Cluster"
+                what = "Preallocated cluster" if entry & ZERO else "Data cluster"
                 tail = "L2 entry corrupted."
                 if entry & ZERO and self.fix_errors and active:
                     self.say(f"Repairing offset={host:x}: {what} is not properly aligned; {tail}")
                     self.found.corruptions += 1
                     self.found.corruptions_fixed += 1
                     self._patch(offset + index * mapping.entry_size, ZERO)
-                else:
-                    self.bad(f"ERROR offset={host:x}: {what} is not properly aligned; {tail}")
+                    continue
+                self.bad(f"ERROR offset={host:x}: {what} is not properly aligned; {tail}")
+                self.use(host, step)
+                allocated += 1
+                if next_host and host != next_host and active:
+                    self.found.fragmented = (self.found.fragmented or 0) + 1
+                next_host = host + step
                 continue
             if external and host != (number * mapping.per_table + index) << bits:
                 self.bad(
@@ -213,7 +233,7 @@ class Check:
                 self.bad(f"ERROR refcount block {number} is not cluster aligned; refcount table entry corrupted")
                 self.rebuild = True
             elif offset >> self.bits >= self.file_end:
-                self.bad(f"ERROR refcount block {number} is outside image")
+                self.bad(f"{'Repairing' if self.fix_errors else 'ERROR'} refcount block {number} is outside image")
                 self.rebuild = True
             else:
                 self.use(offset, self.size)
@@ -221,99 +241,87 @@ class Check:
                     self.bad(f"ERROR refcount block {number} refcount={self.counts.get(offset >> self.bits)}")
                     self.rebuild = True
 
-    def compare(self) -> None:
-        """Reference counts on the disk against those that were counted, a block at a time."""
+    def compare(self) -> list[tuple[int, int, int]]:
+        """Reference counts on the disk against those that were counted, a block at a time: (cluster, as is, as should be) of wrong ones."""
         refcounts = self.image.refcounts
         per_block = refcounts.per_block
         numbers = {number for number, offset in enumerate(refcounts.table) if offset}
         for chunk in self.counts.used_chunks():
             first, last = chunk * CHUNK // per_block, ((chunk + 1) * CHUNK - 1) // per_block
             numbers.update(n for n in range(first, last + 1) if self.counts.part(n * per_block, per_block).strip(b"\0"))
+        end = max(self.file_end, self.counts.end())  # counts of clusters behind the file's end do no harm
+        highest = 0
+        wrong: list[tuple[int, int, int]] = []
         for number in sorted(numbers):
-            counted = self.counts.part(number * per_block, per_block)
-            offset = refcounts.table[number] if number < len(refcounts.table) else 0
-            good = offset and not offset & (self.size - 1) and offset >> self.bits < self.file_end
-            block = self.image.file.read(offset, self.size) if good else b""
-            if not good:
-                stored: array[int] | list[int] = array("B", bytes(per_block))
-            elif refcounts.width >= 8 and max(counted) < 255 and block == refcounts.packed(array(_TYPES[refcounts.width], counted)):
+            first = number * per_block
+            count = min(per_block, end - first)
+            if count <= 0:
+                break
+            counted = self.counts.part(first, count)
+            block = self.image.file.read(refcounts.table[number], self.size) if self.sound_block(number) else bytes(self.size)
+            if max(counted) < MANY and block == packed(counted + bytes(per_block - count), refcounts.width):
+                used = len(counted.rstrip(b"\0"))
+                highest = first + used if used else highest
                 continue
-            else:
-                stored = refcounts.values(block)
-            for at, (have, should) in enumerate(zip(stored, counted)):
+            for at, (have, should) in enumerate(zip(refcounts.values(block), counted)):
+                if have or should:
+                    highest = first + at + 1
                 if have != should:
-                    cluster = number * per_block + at
-                    real = self.counts.get(cluster) if should == 255 else should
+                    real = self.counts.get(first + at)
                     if have != real:
-                        self.differs(cluster, have, real)
+                        self.differs(first + at, have, real)
+                        if len(wrong) < MOST:
+                            wrong.append((first + at, have, real))
+        self.found.end = highest << self.bits
+        return wrong
+
+    def sound_block(self, number: int) -> bool:
+        """Whether reference count block `number` lies in the file."""
+        table = self.image.refcounts.table
+        offset = table[number] if number < len(table) else 0
+        return bool(offset) and not offset & (self.size - 1) and offset >> self.bits < self.file_end
 
     def differs(self, cluster: int, have: int, should: int) -> None:
         """One count is wrong."""
-        leak = have > should
         if not have:
             self.rebuild = True
-        mend = (self.fix_leaks if leak else self.fix_errors) and bool(have)
-        word = "Repairing" if mend else "Leaked" if leak else "ERROR"
-        self.say(f"{word} cluster {cluster} refcount={have} reference={should}")
-        if leak:
+        if have > should:
+            self.say(f"Leaked cluster {cluster} refcount={have} reference={should}")
             self.found.leaks += 1
         else:
-            self.found.corruptions += 1
-        if mend:
-            try:
-                self.image.refcounts.change(cluster, 1, should - have)
-            except ImageError:
-                self.found.errors += 1
-                return
-            if leak:
-                self.found.leaks_fixed += 1
-            else:
-                self.found.corruptions_fixed += 1
+            self.bad(f"ERROR cluster {cluster} refcount={have} reference={should}")
+
+    def mend(self, cluster: int, have: int, should: int) -> None:
+        """Put one count right where that was asked for."""
+        if have < should and not self.fix_errors:
+            self.say(f"ERROR cluster {cluster} refcount={have} reference={should}")
+            return
+        self.say(f"Repairing cluster {cluster} refcount={have} reference={should}")
+        try:
+            self.image.refcounts.change(cluster, 1, should - have)
+        except ImageError:
+            self.found.errors += 1
+            return
+        if have > should:
+            self.found.leaks_fixed += 1
+        else:
+            self.found.corruptions_fixed += 1
 
     def rebuild_counts(self) -> None:
-        """Write all reference counts anew, behind everything that is used, and point the header there."""
-        image, fields, refcounts = self.image, self.image.header.fields, self.image.refcounts
-        per_block = refcounts.per_block
-        fresh = Counts()
-        old = {offset >> self.bits for offset in refcounts.table if offset and not offset & (self.size - 1)}
-        table_first = fields.refcount_table_offset >> self.bits
-        old.update(range(table_first, table_first + fields.refcount_table_clusters))
-        for chunk in self.counts.used_chunks():
-            for at, count in enumerate(self.counts.part(chunk * CHUNK, CHUNK)):
-                cluster = chunk * CHUNK + at
-                for _ in range(self.counts.get(cluster) - (cluster in old) if count else 0):
-                    fresh.add(cluster)
-        end = max(fresh.end(), -(-image.file.size >> self.bits))
-        needed = {chunk * CHUNK // per_block + n for chunk in fresh.used_chunks() for n in range(max(1, CHUNK // per_block))}
-        needed = {n for n in needed if fresh.part(n * per_block, per_block).strip(b"\0")}
-        while True:
-            clusters = -(-(max(needed) + 1) * 8 >> self.bits)
-            total = len(needed) + clusters
-            more = needed | set(range(end // per_block, (end + total - 1) // per_block + 1))
-            if more == needed:
-                break
-            needed = more
-        fresh.add(end, total)
-        refcounts.blocks.forget()
-        refcounts.tables.forget()
-        table = array("Q", bytes(clusters << self.bits))
-        for place, number in enumerate(sorted(needed), end):
-            values = [fresh.get(number * per_block + at) for at in range(per_block)]
-            if max(values) > refcounts.limit:
-                self.found.errors += 1
-                return
-            packed = refcounts.packed(array(_TYPES.get(refcounts.width, "B"), values))
-            image.file.write(place << self.bits, packed)
-            table[number] = place << self.bits
-        first = end + len(needed)
-        image.file.write(first << self.bits, big_endian(array("Q", table)).tobytes())
-        image.file.flush()
-        fields.refcount_table_offset, fields.refcount_table_clusters = first << self.bits, clusters
-        image.header.write_fields()
-        image.file.flush()
-        refcounts.load()
-        image.virgin = max(image.virgin, (first + clusters) << self.bits)
-        self.counts = fresh
+        """Write all reference counts anew: a structure that misses blocks cannot be mended in place."""
+        again = Check(self.image, False, False)
+        again.count()
+        try:
+            rebuild(self.image, again.counts, self.image.header.fields.refcount_order)
+        except UserError as error:
+            self.say(str(error))
+            self.found.errors += 1
+            return
+        for cluster in range(self.file_end):
+            have, should = self.counts.get(cluster), again.counts.get(cluster)
+            if have > should:  # the old structure
+                self.say(f"Repairing cluster {cluster} refcount={have} reference={should}")
+        self.counts = again.counts
         self.found.corruptions_fixed = self.found.corruptions
         self.found.leaks_fixed = self.found.leaks
         self.rebuild = False
@@ -322,17 +330,21 @@ class Check:
         """Bit 63 of active entries says whether the count is 1."""
         image, mapping, refcounts = self.image, self.image.map, self.image.refcounts
         words = mapping.entry_size // 8
-        word = "Repairing" if self.fix_errors else "ERROR"
+        found = self.found
+        fix = self.fix_errors or (
+            self.fix_leaks and not found.errors and found.corruptions == found.corruptions_fixed and found.leaks == found.leaks_fixed
+        )
+        word = "Repairing" if fix else "ERROR"
         for number, entry in enumerate(mapping.l1):
             table = entry & OFFSET
-            if not table or table & (self.size - 1) or table >= image.file.size:
+            if not table or table & (self.size - 1):
                 continue
             count = refcounts.get(table >> self.bits)
             if (count == 1) != bool(entry & COPIED):
-                self.mended(f"{word} OFLAG_COPIED L2 cluster: l1_index={number} l1_entry={entry:x} refcount={count}")
-                if self.fix_errors:
+                self.mended(f"{word} OFLAG_COPIED L2 cluster: l1_index={number} l1_entry={entry:x} refcount={count}", fix)
+                if fix:
                     mapping.set_l1(number, entry ^ COPIED)
-            if mapping.external:
+            if mapping.external or table >= image.file.size:
                 continue
             first = number * mapping.per_table
             entries = mapping.entries(first, mapping.per_table)
@@ -347,30 +359,17 @@ class Check:
                     start, counts = cluster, array("Q", refcounts.counts(cluster, 1024))
                 count = counts[cluster - start]
                 if (count == 1) != bool(each & COPIED):
-                    self.mended(f"{word} OFLAG_COPIED data cluster: l2_entry={each:x} refcount={count}")
+                    self.mended(f"{word} OFLAG_COPIED data cluster: l2_entry={each:x} refcount={count}", fix)
                     entries[at] ^= COPIED
                     changed = True
-            if changed and self.fix_errors:
+            if changed and fix:
                 mapping.put(first, entries)
 
-    def mended(self, text: str) -> None:
-        """A corruption that is mended where that was asked for."""
+    def mended(self, text: str, fix: bool) -> None:
+        """A corruption that is mended at once."""
         self.bad(text)
-        if self.fix_errors:
+        if fix:
             self.found.corruptions_fixed += 1
-
-    def highest(self) -> int:
-        """The cluster after the last that counts say is used."""
-        refcounts = self.image.refcounts
-        for number in range(len(refcounts.table) - 1, -1, -1):
-            offset = refcounts.table[number]
-            if offset and not offset & (self.size - 1) and offset < self.image.file.size:
-                for cluster in range((number + 1) * refcounts.per_block - 1, number * refcounts.per_block - 1, -refcounts.per_page):
-                    values = refcounts.counts(cluster - refcounts.per_page + 1, refcounts.per_page)
-                    for at in range(len(values) - 1, -1, -1):
-                        if values[at]:
-                            return cluster - len(values) + 2 + at
-        return 0
 
     def clear_flags(self) -> None:
         """Everything is right again: the header says so."""
@@ -383,9 +382,6 @@ class Check:
             image.header.write_fields()
             image.file.flush()
         image.dirty = False
-
-
-_TYPES = {8: "B", 16: "H", 32: "I", 64: "Q"}
 
 
 def check(image: Qcow2, fix_leaks: bool, fix_errors: bool) -> Found:

@@ -2,12 +2,13 @@
 
 import errno
 import os
-from collections.abc import Iterator
+from array import array
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from exuvia.disk.clusters import Room, Writable
 from exuvia.disk.format import Bitmap, Found, Measure, Opener, Snapshot
-from exuvia.disk.formats.qcow2 import bitmaps, check, create, resize, snapshots
+from exuvia.disk.formats.qcow2 import amend, bitmaps, check, create, resize, snapshots
 from exuvia.disk.formats.qcow2.compression import NAMES, Codec, codec
 from exuvia.disk.formats.qcow2.header import (
     BACKING_FORMAT,
@@ -46,6 +47,7 @@ class Qcow2(Writable):
         Option("refcount-cache-size", "size", REFCOUNT_CACHE, "memory for reference counts"),
     )
     CREATE = create.OPTIONS
+    AMEND = amend.OPTIONS
 
     def open(self) -> None:
         self.header = header = Header.read(self.file)
@@ -502,6 +504,34 @@ class Qcow2(Writable):
         with self.placing, self.lock:
             self.records.replace(name, bits, enabled)
             self.recording = self.records.live
+
+    def amend(self, options: dict[str, Any], force: bool, progress: Callable[[float], None]) -> None:
+        self.begin()
+        size = options.get("size")
+        if size is not None and size != self.size and not options.get("compat"):
+            self.resize(size)
+        with self.placing, self.lock:
+            amend.amend(self, options, progress)
+
+    def empty(self) -> None:
+        """Every cluster is given up at once where there is nothing else in the image."""
+        self.begin()
+        with self.placing, self.lock:
+            old = self.map.l1[:]
+            self.commit()
+            self.commit()
+            resize.switch_l1(self, array("Q", bytes(8 * len(old))), self.size)
+            if not self.map.external:
+                for first, count in snapshots.runs(self, old):
+                    self.refcounts.give_up(first, count)
+            else:
+                for entry in old:
+                    if entry & OFFSET:
+                        self.map.drop_table(entry & OFFSET)
+            self.commit()
+            self.commit()
+            if self.recording:
+                self.records.mark(0, self.size)
 
     def set_backing(self, file: str | None, format: str | None) -> None:
         if file is not None and (self.raw_data or len(file.encode("utf-8", "surrogateescape")) > LONGEST_NAME):

@@ -28,7 +28,7 @@ class Refcounts:
     """Clusters are numbered from the file's start. `cursor`: no free cluster lies before it. The format's lock guards all."""
 
     def __init__(self, file: Node, header: Header, cache: int) -> None:
-        self.file, self.header = file, header
+        self.file, self.header, self.cache = file, header, cache
         self.bits = header.fields.cluster_bits
         self.width = 1 << header.fields.refcount_order
         self.limit = (1 << self.width) - 1
