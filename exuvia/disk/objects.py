@@ -75,8 +75,7 @@ def remove(name: str) -> None:
 
 def kind(name: str) -> str | None:
     """What sort of object `name` is, None when there is none."""
-    found = _objects.get(name)
-    return found and found["qom-type"]
+    return _objects[name]["qom-type"] if name in _objects else None
 
 
 def properties(name: str, kind: str) -> dict[str, str]:

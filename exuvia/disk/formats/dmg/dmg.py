@@ -71,12 +71,12 @@ class Dmg(Clustered):
         data = self.file.read(run.offset, run.length)
         if run.kind == ADC:
             return self._adc(run, data, what)
-        make: Callable[[], Any] = {
+        makers: dict[int, Callable[[], Any]] = {
             ZLIB: zlib.decompressobj,
             BZIP2: bz2.BZ2Decompressor,
             LZMA: lambda: lzma.LZMADecompressor(lzma.FORMAT_AUTO, MEMORY),
-        }[run.kind]
-        return inflate(make, data, run.size, what)
+        }
+        return inflate(makers[run.kind], data, run.size, what)
 
     def _adc(self, run: Chunk, data: bytes, what: str) -> bytes:
         try:
