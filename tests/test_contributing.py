@@ -5,6 +5,7 @@ import re
 import struct
 from collections.abc import Callable
 from pathlib import Path
+from random import Random
 from types import ModuleType
 from typing import Any
 
@@ -36,8 +37,8 @@ def load(tmp_path: Path) -> Load:
     return call
 
 
-def test_there_are_three() -> None:
-    assert list(RECIPES) == ["An instruction", "A device", "A machine"]
+def test_there_are_four() -> None:
+    assert list(RECIPES) == ["An instruction", "A device", "A machine", "A disk format"]
 
 
 def test_an_instruction(tmp_path: Path) -> None:
@@ -110,3 +111,30 @@ def test_a_machine(load: Load, tmp_path: Path) -> None:
     assert machine.memory.read(0x1000, 4) == 0x12345678
     machine.ports.write(0x3FF, 1, 0xA5)
     assert machine.ports.read(0x3FF, 1) == 0xA5, "the scratch register of the serial port"
+
+
+def test_a_disk_format(load: Load, tmp_path: Path) -> None:
+    from exuvia.disk.protocols.file import File
+    from exuvia.support.errors import UserError
+
+    kind, size = load("A disk format").Shelf, (1 << 20) + 512
+
+    def file() -> File:
+        return File(str(tmp_path / "image"), writable=True, create=True)
+
+    with file() as new:
+        kind.create(new, size, {})
+    model, random = bytearray(size), Random(1)
+    for _ in range(3):
+        with kind(file(), writable=True) as image:
+            assert image.read(0, size) == model
+            for _ in range(50):
+                offset = random.randrange(size - 5000)
+                data = random.randbytes(random.randrange(1, 5000))
+                image.write(offset, data)
+                model[offset : offset + len(data)] = data
+            image.zero(70_000, 200_000)
+            model[70_000:270_000] = bytes(200_000)
+    (tmp_path / "image").write_bytes((tmp_path / "image").read_bytes()[:4100])
+    with pytest.raises(UserError, match="table of blocks"):
+        kind(file())
