@@ -86,6 +86,12 @@ def software(machine: Any, index: int, apic: Any) -> Any:
             service = Service(engine.architecture.module, kind.features, lambda *made: machine.post(lambda: hot.finished(*made)), hot.heat)
             hot.ask = service.submit
             machine.at_end.append(service.close)
+
+        def skip(ticks: int) -> None:
+            for vcpu in machine.vcpus:
+                vcpu.skip(ticks)
+
+        machine.clock.beside, machine.clock.skip = engine.counter, skip
         machine.memory.on_change.append(changed)
         ram.on_write.append(written)
         changed()
@@ -93,6 +99,5 @@ def software(machine: Any, index: int, apic: Any) -> Any:
     vcpu = SideBySide(_seconds[machine], *whole) if regions == "check" else SoftwareVcpu(*whole)
     if regions == "off":
         vcpu.first_look, vcpu.hot_after = 0, NEVER
-    machine.clock.on_pause.append(vcpu.hold_timestamp)
-    machine.clock.on_resume.append(vcpu.release_timestamp)
+    vcpu.__dict__["count"] = machine.clock.count
     return vcpu

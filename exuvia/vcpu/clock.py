@@ -7,6 +7,9 @@ import heapq
 import time
 from collections.abc import Callable
 
+TOGETHER = 3_000  # ns between readings that count as one
+TRIES = 20
+
 
 class Timer:
     """One alarm of a Clock; `deadline` is its virtual time in nanoseconds, or None while it is not armed."""
@@ -37,9 +40,10 @@ class Clock:
         self._heap: list[tuple[int, int, Timer]] = []
         self._tickets = 0
         self._timers: list[Timer] = []
-        self.on_pause: list[Callable[[], object]] = []
-        """Counters of other kinds stop and go on with virtual time: these are called when it does."""
-        self.on_resume: list[Callable[[], object]] = []
+        self.beside: Callable[[], int] = lambda: 0
+        """Another counter of the host's, its TSC. The guest's stands when virtual time does: `skip` is told how far this one went then."""
+        self.skip: Callable[[int], object] = lambda count: None
+        self._held = 0  # what it showed when virtual time stopped
 
     def now(self) -> int:
         """Nanoseconds of virtual time since power-on."""
@@ -53,17 +57,29 @@ class Clock:
 
     def pause(self) -> None:
         """Stop virtual time."""
-        self._stopped = self.now()
-        for call in self.on_pause:
-            call()
+        if self._stopped is None:
+            at, self._held = self._both()
+            self._stopped = at - self._base
 
     def resume(self) -> None:
         """Let virtual time go on from where it stands."""
         if self._stopped is not None:
-            self._base = self._source() - self._stopped
+            at, count = self._both()
+            self._base = at - self._stopped
             self._stopped = None
-            for call in self.on_resume:
-                call()
+            self.skip(count - self._held)
+
+    def _both(self) -> tuple[int, int]:
+        """Source and the counter beside it at one time: what the host does between two readings would part them, bit by bit."""
+        for _ in range(TRIES):
+            before, count, after = self._source(), self.beside(), self._source()
+            if after - before < TOGETHER:
+                break
+        return (before + after) // 2, count
+
+    def count(self) -> int:
+        """The counter beside, which stands while virtual time does; any origin."""
+        return self.beside() if self._stopped is None else self._held
 
     def restore(self, now: int) -> None:
         """Put the paused clock at `now` ns, as when a snapshot is loaded; raises RuntimeError while running."""

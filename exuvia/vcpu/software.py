@@ -48,7 +48,7 @@ class SoftwareVcpu(Processor):
         d = self.__dict__
         native = engine.new_state()
         super().__init__(native.view[: len(native.view)], model)
-        d["native"], d["engine"], d["index"] = native, engine, index
+        d["native"], d["engine"], d["index"], d["count"] = native, engine, index, engine.counter
         d["memory"], d["ports"], d["apic"], d["machine"] = memory, ports, apic, machine
         d["words"], d["at"] = native.words, native.index
         d["halted"], d["waiting"], d["kicked"], d["intr"], d["nmi_pending"] = False, False, False, False, False
@@ -72,7 +72,7 @@ class SoftwareVcpu(Processor):
     words: Any  # the state as 64-bit words
     at: dict[str, int]  # names of words to their indices
     halted: bool
-    held: int  # the host's counter when virtual time stopped
+    count: Callable[[], int]  # the host's counter, which the machine stops with virtual time
     waiting: bool
     kicked: bool
     intr: bool
@@ -138,8 +138,7 @@ class SoftwareVcpu(Processor):
         super().reset()
         self.resume = 0
         self.icount = self.mmio_done = self.io_ready = 0
-        self.__dict__["held"] = self.engine.counter()
-        self.tsc_offset = -self.held
+        self.tsc_offset = self.machine.vcpus[0].tsc_offset if self.index else -self.count()
         self.apic_base = self.apic.base
         self.others = int(len(self.machine.vcpus) > 1)
         d = self.__dict__
@@ -442,13 +441,9 @@ class SoftwareVcpu(Processor):
         """The TSC."""
         return self.engine.counter() + self.tsc_offset & WORD_MASK
 
-    def hold_timestamp(self) -> None:
-        """Virtual time stands from now on."""
-        self.__dict__["held"] = self.engine.counter()
-
-    def release_timestamp(self) -> None:
-        """It goes on: the TSC has not counted meanwhile."""
-        self.tsc_offset = self.tsc_offset + self.held - self.engine.counter() & WORD_MASK
+    def skip(self, ticks: int) -> None:
+        """The TSC does not count what the host's did just now."""
+        self.tsc_offset = self.tsc_offset - ticks & WORD_MASK
 
     def end_turn(self) -> None:
         """Another processor may be what this one waits for."""

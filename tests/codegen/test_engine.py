@@ -15,6 +15,7 @@ from exuvia.codegen.layout import CACHE
 from exuvia.codegen.store import Store
 from exuvia.isa.x86.architecture import architecture
 from exuvia.support.errors import UserError
+from exuvia.vcpu.clock import Clock
 from tests.codegen.native import NativeMachine
 from tests.oracle.case import CODE, CODE_PAGE, Case
 
@@ -105,13 +106,17 @@ def test_a_running_machine_compiles_out_of_time(tmp_path: Path) -> None:
     machine = NativeMachine(Store("x86-1", tmp_path))
     stood: list[int] = []
 
+    clock = Clock()
+    clock.beside, clock.skip = machine.engine.counter, machine.vcpu.skip
+    clock.resume()
+
     @contextmanager
     def standstill() -> Iterator[None]:
-        machine.vcpu.hold_timestamp()
+        clock.pause()
         before = machine.engine.counter()
         yield
         stood.append(machine.engine.counter() - before)
-        machine.vcpu.release_timestamp()
+        clock.resume()
 
     machine.engine.standstill = standstill
     case = Case(bytes.fromhex("FF C0 48 01 C3"))
