@@ -5,13 +5,14 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING, Any
 
-from exuvia.disk.format import Measure, Opener
+from exuvia.disk.format import Format, Measure, Opener
 from exuvia.disk.formats.qcow2.compression import NAMES, codec
 from exuvia.disk.formats.qcow2.header import (
     BACKING_FORMAT,
     COMPRESSION,
     DATA_FILE,
     DATA_FILE_NAME,
+    DIRTY,
     EXTENDED_L2,
     L1_LIMIT,
     LAZY_REFCOUNTS,
@@ -28,17 +29,18 @@ if TYPE_CHECKING:
     from exuvia.disk.formats.qcow2.qcow2 import Qcow2
 
 PREALLOCATION = ("off", "metadata", "falloc", "full")
-OPTIONS = (
+OPTIONS = (  # in the order in which QEMU tells them
+    Option("cluster_size", "size", 65536, "qcow2 cluster size"),
+    Option("extended_l2", bool, False, "Extended L2 tables"),
+    Option("preallocation", str, None, "Preallocation mode (allowed values: off, metadata, falloc, full)"),
+    Option("compression_type", str, "zlib", "Compression method used for image cluster compression"),
+    Option("size", "size", None, "Virtual disk size"),
+    Option("compat", str, None, "Compatibility level (v2 [0.10] or v3 [1.1])"),
     Option("backing_file", str, None, "File name of a base image"),
     Option("backing_fmt", str, None, "Image format of the base image"),
-    Option("cluster_size", "size", 65536, "qcow2 cluster size"),
-    Option("compat", str, None, "Compatibility level (v2 [0.10] or v3 [1.1])"),
-    Option("compression_type", str, None, "Compression method used for image cluster compression"),
     Option("data_file", str, None, "File name of an external data file"),
     Option("data_file_raw", bool, None, "The external data file must stay valid as a raw image"),
-    Option("extended_l2", bool, False, "Extended L2 tables"),
-    Option("lazy_refcounts", bool, None, "Postpone refcount updates"),
-    Option("preallocation", str, None, "Preallocation mode (allowed values: off, metadata, falloc, full)"),
+    Option("lazy_refcounts", bool, False, "Postpone refcount updates"),
     Option("refcount_bits", int, 16, "Width of a reference count entry in bits"),
 )
 VERSIONS = {"0.10": 2, "v2": 2, "1.1": 3, "v3": 3}
@@ -140,6 +142,9 @@ def create(kind: type[Qcow2], file: Node, size: int, options: dict[str, Any], op
             image.data.resize(size)
         image.flush()
         image.flush()
+        if image.map.lazy:  # nobody writes any more
+            image.header.fields.incompatible_features &= ~DIRTY
+            image.header.write_fields()
     finally:
         if image.data is not file:
             image.data.close()
@@ -183,7 +188,18 @@ def measure(size: int, options: dict[str, Any], source: Node | None) -> Measure:
         required = needed(source, size, cluster, bool(options.get("backing_file")))
     if options.get("data_file"):
         full, required, aligned = full - aligned, 0, 0
-    return Measure(full - aligned + required, full)
+    bitmaps = room_for_bitmaps(source, cluster) if isinstance(source, Format) and source.can_keep_bitmaps() and fields.version > 2 else None
+    return Measure(full - aligned + required, full, bitmaps)
+
+
+def room_for_bitmaps(source: Format, cluster: int) -> int:
+    """Bytes that copies of the source's bitmaps take: for each its bits, their table, and an entry in the directory."""
+    total = directory = 0
+    for bitmap in source.bitmaps():
+        clusters = -(-(-(-source.size // bitmap.granularity) + 7) // 8 // cluster) or 1
+        total += clusters + -(-clusters * 8 // cluster)
+        directory += 24 + len(bitmap.name.encode()) + 7 & ~7
+    return (total + -(-directory // cluster)) * cluster
 
 
 def needed(source: Node, size: int, cluster: int, backed: bool) -> int:

@@ -36,6 +36,7 @@ class Vhdx(Blocks):
     name = "vhdx"
     suffixes = (".vhdx", ".avhdx")
     CREATE = (
+        Option("size", "size", None, "Virtual disk size; max of 64TB."),
         Option("log_size", "size", MIB, "Log size; min 1MB."),
         Option("block_size", "size", 0, "Block Size; min 1MB, max 256MB. 0 means auto-calculate based on image size."),
         Option("subformat", str, None, "VHDX format type, can be either 'dynamic' or 'fixed'. Default is 'dynamic'."),
