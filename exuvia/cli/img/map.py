@@ -81,13 +81,24 @@ def entries(image: Node, start: int, length: int) -> Iterator[Entry]:
 def narrowed(layer: Node, extent: Extent) -> Iterator[Extent]:
     """Where a format says so (`recurse`), data is looked at again in the file, whose holes are zeros (`frozen` says so here)."""
     plain = extent._replace(frozen=False)
-    if not (isinstance(layer, Format) and layer.recurse and extent.kind is Kind.DATA and extent.host is not None):
+    if extent.kind is not Kind.DATA or extent.host is None or not isinstance(layer, Format) or not on_holes(layer):
         yield plain
         return
     file, at = extent.file or layer.file, extent.host
     for part in file.extents(at, extent.length):
         yield plain._replace(length=part.length, host=at, file=file, frozen=part.kind in (Kind.ABSENT, Kind.ZERO))
         at += part.length
+
+
+def on_holes(layer: Format) -> bool:
+    """Whether data may lie on holes: the format gives room in advance, or can, and the file takes much less room than it is long."""
+    if layer.recurse:
+        return True
+    taken = getattr(layer.file, "allocated", None)
+    if taken is None or not layer.cluster or all(option.name != "preallocation" for option in layer.CREATE):
+        return False
+    clusters = taken() // layer.cluster
+    return bool(layer.file.size // layer.cluster >= max(clusters * 10 // 9, clusters + 2))
 
 
 def can_stand_on_another(layer: Node) -> bool:

@@ -99,6 +99,7 @@ class Twins:
         """Let our folder hold exactly what qemu-img's holds."""
         shutil.rmtree(self.b)
         subprocess.run(["cp", "-a", str(self.a), str(self.b)], check=True)
+        subprocess.run(["cp", "-a", f"{self.b}/.", str(self.a)], check=True)  # holes, which matter to map, are now alike
 
     def same(self, *words: str, errors: bool = False, output: bool = True) -> Answer:
         """Run both; standard output and status must be alike, with `errors` also what is said of them. Our answer."""
