@@ -17,7 +17,7 @@ from typing import Any
 
 from exuvia.cli.img.arguments import Arguments, number
 from exuvia.cli.img.bitmap import merge
-from exuvia.cli.img.making import format_named, help_of, make, must_create, options_of
+from exuvia.cli.img.making import format_named, help_of, make, must_create, not_needed, options_of
 from exuvia.cli.img.opening import open_named, show_snapshot
 from exuvia.cli.img.watch import Watch
 from exuvia.disk.format import Bitmap, Format
@@ -163,6 +163,8 @@ def _create(arguments: Arguments, sources: list[Format], name: str, size: int) -
     if has("bitmaps"):
         _bitmaps(sources[0], kind, has("skip-broken-bitmaps"))
     try:
+        for source in sources:
+            not_needed(name, source)
         if given.get("backing_fmt") and not given.get("backing_file"):
             raise UserError("Backing format cannot be used without backing file")
         if given.get("backing_file"):

@@ -10,7 +10,7 @@ example: exuvia-img dd -O qcow2 bs=1M count=100 if=disk.raw of=start.qcow2
 import sys
 
 from exuvia.cli.img.arguments import Arguments, number
-from exuvia.cli.img.making import format_named, make, must_create
+from exuvia.cli.img.making import format_named, make, must_create, not_needed
 from exuvia.cli.img.opening import open_named
 from exuvia.disk.node import CHUNK, Node
 from exuvia.disk.options import LARGEST
@@ -42,6 +42,7 @@ def run(arguments: Arguments) -> int:
         start = skip * block
         length = max(end - start, 0)
         try:
+            not_needed(given["of"], source)
             make(kind, given["of"], length, {})
         except UserError as error:
             raise UserError(f"{given['of']}: error while creating output image of type '{kind.name}': {error}") from None

@@ -4,6 +4,7 @@ import os
 from typing import Any
 
 from exuvia.cli import keyval
+from exuvia.disk.chain import layers
 from exuvia.disk.format import Format
 from exuvia.disk.graph import FORMATS, PROTOCOLS, beside, describe, open_protocol
 from exuvia.disk.node import Node
@@ -140,6 +141,13 @@ def make(kind: type[Format], name: str, size: int, given: dict[str, Any]) -> Non
         if isinstance(error, OSError):
             raise UserError(f"Could not create '{name}': {error.strerror or error}") from None
         raise
+
+
+def not_needed(name: str, source: Format) -> None:
+    """Refuse to make an image where the source, or an image under it, is. Raises UserError."""
+    for layer in layers(source):
+        if os.path.exists(name) and os.path.exists(layer.filename) and os.path.samefile(name, layer.filename):
+            raise UserError(f"the source '{source.filename}' needs '{layer.filename}'")
 
 
 class _Started(Exception):

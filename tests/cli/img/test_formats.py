@@ -1,6 +1,5 @@
 """What commands print about images of every format that both we and qemu-img make, and conversions between them."""
 
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -105,35 +104,3 @@ def test_conversion(twins: Twins, source: str, target: str) -> None:
     answer = theirs(folder, "compare", "-f", "raw", "-F", target, "source.raw", "to")
     assert answer.status == 0, answer
     assert theirs(folder, "check", "-f", target, "to").status in (0, 63)
-
-
-def test_a_full_disk_is_one_line(twins: Twins) -> None:
-    """A limit on the size of files stands for a full disk."""
-    import resource
-    import sys
-
-    def limit() -> None:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (8 << 20, 8 << 20))
-
-    before = (twins.b / "source.raw").read_bytes()
-    for words in (
-        "convert -O raw source.raw z",
-        "resize -f raw source.raw 40M",
-        "create -o preallocation=full y 20M",
-        "dd if=source.raw of=z",
-    ):
-        done = subprocess.run(
-            [sys.executable, "-m", "exuvia.cli.img.main", *words.split()],
-            cwd=twins.b,
-            capture_output=True,
-            text=True,
-            timeout=60,
-            preexec_fn=limit,
-            env={"PYTHONPATH": str(Path(__file__).parents[3])},
-            check=False,
-        )
-        assert done.returncode == 1, words
-        assert done.stderr.count("\n") == 1, (words, done.stderr)
-        assert "File too large" in done.stderr, (words, done.stderr)
-    assert (twins.b / "source.raw").read_bytes() == before
-    assert not (twins.b / "y").exists()
