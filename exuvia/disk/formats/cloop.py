@@ -1,4 +1,4 @@
-"""cloop: Linux's compressed loop images, format V2.0 (cloop's README): a script, a list of offsets, deflated blocks. Read only."""
+"""cloop: compressed loop images, format V2.0 (cloop's README): a script, a list of offsets, blocks deflated with zlib. Read only."""
 
 import zlib
 
