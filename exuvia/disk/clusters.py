@@ -22,12 +22,12 @@ class Room(NamedTuple):
 
 
 class Clustered(Format):
-    """`cluster` is set by `open`; `unit`, what is allocated at once, is the same but for a format with subclusters."""
+    """`cluster` is set by `open`; `grain`, what is allocated at once, is the same but for a format with subclusters."""
 
     cluster: int
 
     @property
-    def unit(self) -> int:
+    def grain(self) -> int:
         """Bytes that are allocated at once."""
         return self.cluster
 
@@ -114,9 +114,9 @@ class Writable(Clustered):
             extent = self.lookup(offset, data.length)  # somebody may have been faster
             if extent.kind is Kind.DATA and not extent.frozen:
                 return 0
-            first = offset - offset % self.unit
+            first = offset - offset % self.grain
             end = offset + extent.length
-            room = self.place(first, end - first + -end % self.unit)
+            room = self.place(first, end - first + -end % self.grain)
         head = offset - first
         count = min(extent.length, room.length - head)
         tail = room.length - head - count
@@ -146,8 +146,8 @@ class Writable(Clustered):
 
     def zero(self, offset: int, length: int, unmap: bool = True) -> None:
         end = offset + length
-        first = offset + -offset % self.unit
-        last = end if end == self.size else end - end % self.unit
+        first = offset + -offset % self.grain
+        last = end if end == self.size else end - end % self.grain
         if first < last:
             with self.placing, self.lock:
                 erased = self.erase(first, last - first, unmap)

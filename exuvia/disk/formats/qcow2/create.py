@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from exuvia.disk.formats.qcow2.qcow2 import Qcow2
 
 PREALLOCATION = ("off", "metadata", "falloc", "full")
-OPTIONS = (  # in the order in which QEMU tells them
+OPTIONS = (
     Option("cluster_size", "size", 65536, "qcow2 cluster size"),
     Option("extended_l2", bool, False, "Extended L2 tables"),
     Option("preallocation", str, None, "Preallocation mode (allowed values: off, metadata, falloc, full)"),
@@ -50,37 +50,39 @@ def fields_of(options: dict[str, Any]) -> Fields:
     """The header that `options` ask for. Raises UserError where they contradict one another."""
     compat = options.get("compat") or "1.1"
     if compat not in VERSIONS:
-        raise UserError(f"Invalid compatibility level: '{compat}' (allowed: 0.10, 1.1)")
+        raise UserError(f"Parameter 'version' does not accept value '{compat}'")
     version = VERSIONS[compat]
-    cluster = options.get("cluster_size") or 65536
+    cluster = options.get("cluster_size")
+    cluster = 65536 if cluster is None else cluster
     if cluster & (cluster - 1) or not 512 <= cluster <= 2 << 20:
         raise UserError("Cluster size must be a power of two between 512 and 2048k")
-    width = options.get("refcount_bits") or 16
+    width = options.get("refcount_bits")
+    width = 16 if width is None else width
     if width & (width - 1) or not 1 <= width <= 64:
         raise UserError("Refcount width must be a power of two and may not exceed 64 bits")
     if version < 3 and width != 16:
-        raise UserError("Different refcount widths than 16 bits require compatibility level 1.1 or above (use compat=1.1 or greater)")
+        raise UserError("Different refcount widths than 16 bits require compatibility level 1.1 or above (use version=v3 or greater)")
     if version < 3 and options.get("lazy_refcounts"):
-        raise UserError("Lazy refcounts only supported with compatibility level 1.1 and above (use compat=1.1 or greater)")
+        raise UserError("Lazy refcounts only supported with compatibility level 1.1 and above (use version=v3 or greater)")
     if version < 3 and options.get("data_file"):
-        raise UserError("External data files are only supported with compatibility level 1.1 and above (use compat=1.1 or greater)")
+        raise UserError("External data files are only supported with compatibility level 1.1 and above (use version=v3 or greater)")
     if options.get("data_file_raw") and not options.get("data_file"):
         raise UserError("data-file-raw requires data-file")
     if options.get("data_file_raw") and options.get("backing_file"):
         raise UserError("Backing file and data-file-raw cannot be used at the same time")
     packing = options.get("compression_type") or "zlib"
     if packing not in NAMES:
-        raise UserError(f"Invalid parameter '{packing}'")
+        raise UserError(f"Parameter 'compression-type' does not accept value '{packing}'")
     if packing != "zlib" and version < 3:
-        raise UserError("Non-zlib compression type is only supported with compatibility level 1.1 and above (use compat=1.1 or greater)")
+        raise UserError("Non-zlib compression type is only supported with compatibility level 1.1 and above (use version=v3 or greater)")
     if options.get("extended_l2") and version < 3:
-        raise UserError("Extended L2 entries are only supported with compatibility level 1.1 and above (use compat=1.1 or greater)")
+        raise UserError("Extended L2 entries are only supported with compatibility level 1.1 and above (use version=v3 or greater)")
     if options.get("extended_l2") and cluster < 16384:
         raise UserError("Extended L2 entries are only supported with cluster sizes of at least 16384 bytes")
     if (options.get("preallocation") or "off") not in PREALLOCATION:
-        raise UserError(f"Invalid parameter '{options['preallocation']}'")
+        raise UserError(f"Parameter 'preallocation' does not accept value '{options['preallocation']}'")
     if options.get("backing_file") and (options.get("preallocation") or "off") != "off" and not options.get("extended_l2"):
-        raise UserError("Backing file and preallocation can only be used at the same time if extended_l2 is enabled")
+        raise UserError("Backing file and preallocation can only be used at the same time if extended_l2 is on")
     if options.get("backing_fmt") and not options.get("backing_file"):
         raise UserError("Backing format cannot be used without backing file")
     fields = Fields(version=version, cluster_bits=cluster.bit_length() - 1, refcount_order=width.bit_length() - 1)
@@ -140,11 +142,10 @@ def create(kind: type[Qcow2], file: Node, size: int, options: dict[str, Any], op
         image.resize(size, mode)
         if data_file and image.data.size < size:
             image.data.resize(size)
-        image.flush()
-        image.flush()
-        if image.map.lazy:  # nobody writes any more
-            image.header.fields.incompatible_features &= ~DIRTY
-            image.header.write_fields()
+        with image.lock:
+            image.commit()
+            image.commit()
+            image.clean()
     finally:
         if image.data is not file:
             image.data.close()
@@ -188,18 +189,20 @@ def measure(size: int, options: dict[str, Any], source: Node | None) -> Measure:
         required = needed(source, size, cluster, bool(options.get("backing_file")))
     if options.get("data_file"):
         full, required, aligned = full - aligned, 0, 0
-    bitmaps = room_for_bitmaps(source, cluster) if isinstance(source, Format) and source.can_keep_bitmaps() and fields.version > 2 else None
-    return Measure(full - aligned + required, full, bitmaps)
+    kept = [each for each in source.bitmaps() if not each.in_use] if isinstance(source, Format) else []
+    wanted = isinstance(source, Format) and source.can_keep_bitmaps() and fields.version > 2
+    bitmaps = bitmap_room([each.granularity for each in kept], [each.name for each in kept], size, cluster)
+    return Measure(full - aligned + required, full, bitmaps if wanted else None)
 
 
-def room_for_bitmaps(source: Format, cluster: int) -> int:
-    """Bytes that copies of the source's bitmaps take: for each its bits, their table, and an entry in the directory."""
-    total = directory = 0
-    for bitmap in source.bitmaps():
-        clusters = -(-(-(-source.size // bitmap.granularity) + 7) // 8 // cluster) or 1
-        total += clusters + -(-clusters * 8 // cluster)
-        directory += 24 + len(bitmap.name.encode()) + 7 & ~7
-    return (total + -(-directory // cluster)) * cluster
+def bitmap_room(granularities: list[int], names: list[str], size: int, cluster: int) -> int:
+    """Bytes that persistent bitmaps take at most."""
+    total = entries = 0
+    for granularity, name in zip(granularities, names):
+        clusters = -(-((-(-size // granularity) + 7) // 8) // cluster)
+        total += clusters * cluster + -(-clusters * 8 // cluster) * cluster
+        entries += 24 + len(name.encode()) + -(24 + len(name.encode())) % 8
+    return total + -(-entries // cluster) * cluster
 
 
 def needed(source: Node, size: int, cluster: int, backed: bool) -> int:

@@ -36,7 +36,7 @@ PENDING = 4096  # runs of clusters to be given up that may wait for the next flu
 
 
 class Qcow2(Writable):
-    """`cluster` is the cluster's size; `unit` is the subcluster's with extended L2 entries."""
+    """`cluster` is the cluster's size; `grain` is the subcluster's with extended L2 entries."""
 
     name = "qcow2"
     suffixes = (".qcow2", ".qcow", ".q2")
@@ -123,7 +123,7 @@ class Qcow2(Writable):
         return found
 
     @property
-    def unit(self) -> int:
+    def grain(self) -> int:
         """Bytes that are allocated at once."""
         return self.cluster // EACH if self.map.entry_size == 16 else self.cluster
 
@@ -258,7 +258,7 @@ class Qcow2(Writable):
 
     def _mark(self, bitmap: int, start: int, end: int, what: int) -> int:
         """A subcluster bitmap after [start, end) of its cluster became allocated (`what` ALL), zero (ALL << 32) or nothing (0)."""
-        first, last = start // self.unit, -(-end // self.unit)
+        first, last = start // self.grain, -(-end // self.grain)
         bits = (1 << last) - (1 << first)
         both = bits << EACH | bits
         return bitmap & ~both | both & what
@@ -419,9 +419,7 @@ class Qcow2(Writable):
                     self.flush()
                     self.records.end()
                     self.commit()
-                    if self.map.lazy:
-                        self.header.fields.incompatible_features &= ~DIRTY
-                        self.header.write_fields()
+                    self.clean()
             except BaseException:
                 self.writable = False
                 super().close()
@@ -433,6 +431,14 @@ class Qcow2(Writable):
         first, _ = self.refcounts.allocate(clusters, clusters)
         self.virgin = max(self.virgin, (first + clusters) * self.cluster)
         return first * self.cluster
+
+    def clean(self) -> None:
+        """All counts are on the disk: the header says so, until somebody writes again. Called with `lock` held."""
+        if self.map.lazy:
+            self.header.fields.incompatible_features &= ~DIRTY
+            self.header.write_fields()
+            self.file.flush()
+            self.begun = False
 
     def resize(self, size: int, preallocation: str = "off") -> None:
         """What was past the end before reads as zeros. Raises UserError where snapshots or bitmaps forbid it."""
