@@ -250,6 +250,7 @@ class Check:
             first, last = chunk * CHUNK // per_block, ((chunk + 1) * CHUNK - 1) // per_block
             numbers.update(n for n in range(first, last + 1) if self.counts.part(n * per_block, per_block).strip(b"\0"))
         end = max(self.file_end, self.counts.end())  # counts of clusters behind the file's end do no harm
+        most = min(refcounts.limit, MANY - 1)
         highest = 0
         wrong: list[tuple[int, int, int]] = []
         for number in sorted(numbers):
@@ -259,7 +260,7 @@ class Check:
                 break
             counted = self.counts.part(first, count)
             block = self.image.file.read(refcounts.table[number], self.size) if self.sound_block(number) else bytes(self.size)
-            if max(counted) < MANY and block == packed(counted + bytes(per_block - count), refcounts.width):
+            if max(counted) <= most and block == packed(counted + bytes(per_block - count), refcounts.width):
                 used = len(counted.rstrip(b"\0"))
                 highest = first + used if used else highest
                 continue
