@@ -2,7 +2,8 @@
 
 from array import array
 from collections.abc import Iterable
-from struct import unpack_from
+from struct import pack_into, unpack_from
+from typing import cast
 
 from exuvia.disk.formats.qcow2.header import Header
 from exuvia.disk.formats.qcow2.refcounts import SLICE, Refcounts, big_endian
@@ -82,6 +83,18 @@ class Mapping:
             index += here
             count -= here
         return big_endian(found)
+
+    def entry(self, index: int) -> int:
+        """The first word of one L2 entry."""
+        offset, at = self.page(index)
+        return cast(int, unpack_from(">Q", self.l2.page(offset), at * self.entry_size)[0]) if offset else 0
+
+    def put_one(self, index: int, entry: int) -> None:
+        """`put` of one entry of one word."""
+        offset, at = self.page(index)
+        pack_into(">Q", self.l2.page(offset), at * 8, entry)
+        self.l2.dirty(offset)
+        self.order()
 
     def put(self, index: int, entries: "Iterable[int]") -> None:
         """Change L2 entries, 64-bit words, from guest cluster `index` on; the tables are there. Counts and data reach the file first."""

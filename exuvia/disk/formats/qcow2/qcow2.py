@@ -207,6 +207,12 @@ class Qcow2(Writable):
         length = min(length, self.map.span - offset % self.map.span)
         if self.map.external:  # a raw data file ends where the disk does
             return Room(offset, min(length, self.size - offset), False, self.data)
+        if length == size and self.map.entry_size == 8:
+            entry = self.map.entry(index)
+            if not (entry & OFFSET and entry & COPIED):
+                host = self.refcounts.allocate(1)[0] * size
+                clear, self.virgin = host >= self.virgin, max(self.virgin, host + size)
+                return Room(host, size, clear, self.data)
         entries = self.map.entries(index, (within + length + size - 1) // size)
         words = self.map.entry_size // 8
         if words == 2 and (entries[0] & COMPRESSED or entries[0] & OFFSET and not entries[0] & COPIED):
@@ -243,6 +249,12 @@ class Qcow2(Writable):
         index, within = divmod(offset, size)
         count = (within + room.length + size - 1) // size
         host = room.host - within
+        if count == words == 1:
+            entry = self.map.entry(index)
+            if entry and (entry & COMPRESSED or entry & OFFSET != host):
+                self.map.give_up(entry)
+            self.map.put_one(index, host | COPIED)
+            return
         old = self.map.entries(index, count)
         new = list(old)
         new[::words] = range(host | COPIED, (host | COPIED) + count * size, size)

@@ -230,6 +230,8 @@ class Refcounts:
 
     def allocate(self, most: int, least: int = 1) -> tuple[int, int]:
         """Take `least` to `most` clusters in a row that are free: (the first, how many). Their count is 1 now."""
+        if most == 1 and self._take_next():
+            return self.cursor - 1, 1
         start = at = self.cursor
         length, passed = 0, False
         while length < most:
@@ -260,6 +262,21 @@ class Refcounts:
         if not passed:
             self.cursor = start + length
         return start, length
+
+    def _take_next(self) -> bool:
+        """Take the cluster at `cursor` where it is free and counted: the usual case, at once."""
+        if self.width < 8 or self.cursor // self.per_block >= len(self.table):
+            return False
+        offset, index = self._page(self.cursor)
+        if not offset:
+            return False
+        page, size = self.blocks.page(offset), len(self.one)
+        if any(page[index * size : index * size + size]):
+            return False
+        page[index * size + size - 1] = 1
+        self.blocks.dirty(offset)
+        self.cursor += 1
+        return True
 
     def _make_block(self, number: int, cluster: int) -> None:
         """Make the missing block `number` in `cluster`, which is free."""
