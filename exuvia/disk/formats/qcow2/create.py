@@ -12,7 +12,6 @@ from exuvia.disk.formats.qcow2.header import (
     COMPRESSION,
     DATA_FILE,
     DATA_FILE_NAME,
-    DIRTY,
     EXTENDED_L2,
     L1_LIMIT,
     LAZY_REFCOUNTS,
