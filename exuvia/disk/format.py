@@ -86,7 +86,8 @@ class Format(Node):
     encrypted: bool = False  # `info` says so
     compresses: bool | None = None  # whether all that is written is compressed, or nothing ever; None: what is asked for
     recurse: bool = False  # data may lie on holes of the file, because the format gives room in advance
-    dirty: bool | None = False  # not closed cleanly; None: `info` does not speak of it
+    dirty: bool | None = False  # not closed cleanly; None: `info` speaks neither of that nor of clusters
+    supports_backing: ClassVar[bool] = False  # an image under it may have what it lacks (as CREATE's backing_file says too)
     AMEND: ClassVar[tuple[Option, ...]] = ()  # options that `amend` changes
 
     def __init__(self, file: Node, *, writable: bool = False, opener: Opener | None = None, **options: Any) -> None:

@@ -53,9 +53,9 @@ def facts(image: Format) -> dict[str, Any]:
         info["actual-size"] = room
     if image.encrypted:
         info["encrypted"] = True
-    if image.cluster:
-        info["cluster-size"] = image.cluster
     if image.dirty is not None:
+        if image.cluster:
+            info["cluster-size"] = image.cluster
         info["dirty-flag"] = image.dirty
     if specific := image.info():
         info["format-specific"] = {"type": image.name, "data": specific}

@@ -103,7 +103,7 @@ def on_holes(layer: Format) -> bool:
 
 def can_stand_on_another(layer: Node) -> bool:
     """Whether what this layer does not have could be in a backing image."""
-    return not isinstance(layer, Format) or any(option.name == "backing_file" for option in layer.CREATE)
+    return not isinstance(layer, Format) or layer.supports_backing or any(option.name == "backing_file" for option in layer.CREATE)
 
 
 def merged(found: Iterator[Entry]) -> Iterator[Entry]:

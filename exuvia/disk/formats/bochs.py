@@ -35,6 +35,7 @@ class Bochs(Clustered):
     """Growing images of both versions."""
 
     name = "bochs"
+    dirty = None
 
     @classmethod
     def probe(cls, head: bytes, filename: str) -> int:

@@ -16,6 +16,7 @@ class Cloop(Clustered):
     """Blocks of equal size, each packed for itself."""
 
     name = "cloop"
+    dirty = None
     suffixes = (".cloop",)
 
     @classmethod

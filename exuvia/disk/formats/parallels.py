@@ -42,6 +42,8 @@ class Parallels(Blocks):
 
     name = "parallels"
     suffixes = (".hdd", ".hds", ".parallels")
+    dirty = None
+    supports_backing = True
     CREATE = (Option("cluster_size", "size", CLUSTER, "Parallels image cluster size"),)
 
     @classmethod

@@ -241,7 +241,7 @@ class Qed(Writable):
 
     def check(self, fix_leaks: bool = False, fix_errors: bool = False) -> Found:
         """Every cluster has one use, and lies in the file. Clusters without one are leaks, which stay (as with QEMU)."""
-        found = Found(total=-(-self.size // self.cluster), allocated=0)
+        found = Found(total=-(-self.size // self.cluster), allocated=0, fragmented=0)
         used, size = Seen(), self.file.size
         clusters, table_size = -(-size // self.cluster), self.header.table_size
         with self.lock:
@@ -277,12 +277,15 @@ class Qed(Writable):
     def _check_table(self, found: Found, used: Seen, table: int, index: int, size: int, fix: bool) -> None:
         """The entries of one L2 table."""
         first = self.cluster * self.header.header_size
+        last = 0
         for start in range(table, table + self.entries * 8, PAGE):
             page = self.l2.page(start)
             for entry, value in enumerate(struct.unpack(f"<{PAGE // 8}Q", page)):
                 if value <= ZERO:
                     continue
                 found.allocated = (found.allocated or 0) + 1
+                found.fragmented = (found.fragmented or 0) + (0 < last != value - self.cluster)
+                last = value
                 if value % self.cluster == 0 and first <= value < size and used.add(value // self.cluster):
                     continue
                 found.corruptions += 1

@@ -20,6 +20,7 @@ class Dmg(Clustered):
     """The runs of all of the image's tables, in order."""
 
     name = "dmg"
+    dirty = None
     suffixes = (".dmg",)
 
     @classmethod
