@@ -17,7 +17,7 @@ from typing import Any
 
 from exuvia.cli.img.arguments import Arguments, number
 from exuvia.cli.img.bitmap import merge
-from exuvia.cli.img.making import format_named, help_of, make, must_create, not_needed, options_of
+from exuvia.cli.img.making import blank, format_named, help_of, make, must_create, not_needed, options_of
 from exuvia.cli.img.opening import open_named, show_snapshot
 from exuvia.cli.img.watch import Watch
 from exuvia.disk.format import Bitmap, Format
@@ -91,7 +91,7 @@ def run(arguments: Arguments) -> int:
             job = Copy(
                 sources,
                 target,
-                zeroed=has("target-is-zero") if has("n") else created and not backed,
+                zeroed=has("target-is-zero") if has("n") else created and not backed and blank(target),
                 backed=backed and value("B") is not None or (created and backed),
                 sparse=sparse,
                 compress=has("c") if target.compresses is None else target.compresses,

@@ -4,15 +4,16 @@ import os
 from typing import Any
 
 from exuvia.cli import keyval
-from exuvia.disk.chain import layers
+from exuvia.disk.chain import layers, stretches
 from exuvia.disk.format import Format
 from exuvia.disk.graph import FORMATS, PROTOCOLS, beside, describe, open_protocol
-from exuvia.disk.node import Node
+from exuvia.disk.node import Kind, Node
 from exuvia.disk.options import Option
 from exuvia.disk.protocols.file import File
 from exuvia.disk.vector import Vector
 from exuvia.support.errors import UserError
 
+SECTOR = 512
 SIZE = Option("size", "size", None, "Virtual disk size")
 
 
@@ -194,5 +195,16 @@ def _file(name: str, made: list[str]) -> Node:
         raise UserError(str(error).replace("Could not open", "Could not create")) from None
     if isinstance(node, File):
         node.unsafe = True
+    if isinstance(node, File) and local:
         os.ftruncate(node.fd, 0)
+    elif node.size:  # a device, or a server's: it has its size, and what it began with shall not be found again
+        node.write(0, bytes(min(node.size, SECTOR)))
     return node
+
+
+def blank(node: Node) -> bool:
+    """Whether a new image reads as zeros everywhere: its files were emptied, or its tables say so."""
+    leaves = [child for role, child in node.children() if role != "backing"]
+    if not leaves:
+        return node.name == "file"
+    return all(map(blank, leaves)) or all(kind is not Kind.DATA for _, _, kind in stretches(node, 0, node.size))

@@ -33,7 +33,11 @@ class Raw(Format):
 
     @classmethod
     def create(cls, file: Node, size: int, options: dict[str, Any], opener: Opener | None = None) -> None:
-        file.resize(size + -size % SECTOR, options.get("preallocation") or "off")
+        size += -size % SECTOR
+        if file.can("resize"):
+            file.resize(size, options.get("preallocation") or "off")
+        elif file.size < size:
+            raise UserError(f"{file.filename}: it has {file.size} bytes and cannot grow, the image has {size}")
 
     @classmethod
     def measure(cls, size: int, options: dict[str, Any], source: Node | None) -> Measure:
