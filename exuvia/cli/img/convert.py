@@ -21,7 +21,7 @@ from exuvia.cli.img.making import blank, format_named, help_of, make, must_creat
 from exuvia.cli.img.opening import open_named, show_snapshot
 from exuvia.cli.img.watch import Watch
 from exuvia.disk.format import Bitmap, Format
-from exuvia.disk.graph import beside, open_image
+from exuvia.disk.graph import beside, describe, nested, open_image
 from exuvia.disk.jobs.copy import Copy, whole
 from exuvia.support.errors import UserError
 
@@ -68,12 +68,13 @@ def run(arguments: Arguments) -> int:
         if (snapshot := value("l")) is not None:
             show_snapshot(sources[0], snapshot)
         size = sum(whole(source.size) for source in sources)
-        created = _create(arguments, sources, target_name, size)
+        keys = _create(arguments, sources, target_name, size)
+        created = keys is not None
         watch = stack.enter_context(Watch(has("p"), has("q")))
         target = open_named(
             target_name,
-            format if format or has("n") else "raw",
-            described=has("target-image-opts"),
+            None if keys else format if format or has("n") else "raw",
+            described={"driver": format or "raw", "file": describe(target_name), **nested(keys)} if keys else has("target-image-opts"),
             writable=True,
             cache=value("t") or "unsafe",
         )
@@ -138,11 +139,11 @@ def _refuse(arguments: Arguments) -> None:
             raise UserError(text)
 
 
-def _create(arguments: Arguments, sources: list[Format], name: str, size: int) -> bool:
-    """Make the target, unless -n says that it is there."""
+def _create(arguments: Arguments, sources: list[Format], name: str, size: int) -> dict[str, Any] | None:
+    """Make the target, unless -n says that it is there: None. The ids of secrets with which it is opened then."""
     has, value = arguments.has, arguments.value
     if has("n"):
-        return False
+        return None
     kind = format_named(value("O") or "raw")
     must_create(kind)
     given: dict[str, Any] = options_of(kind, name, arguments.values("o"))
@@ -173,8 +174,8 @@ def _create(arguments: Arguments, sources: list[Format], name: str, size: int) -
     except Unopened:
         raise
     except UserError as error:
-        raise UserError(f"{name}: error while converting {kind.name}: {error}") from None
-    return True
+        raise UserError(f"{name}: error while converting {kind.name}: {str(error).removeprefix(f'{name}: ')}") from None
+    return {key: value for key, value in given.items() if key.endswith("key-secret")}
 
 
 def _look_at(name: str, given: dict[str, Any]) -> None:

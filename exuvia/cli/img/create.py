@@ -56,7 +56,7 @@ def run(arguments: Arguments) -> int:
         check_backing(backing, backing_format)
         make(kind, name, size, given)
     except UserError as error:
-        raise UserError(f"{name}: {error}") from None
+        raise UserError(f"{name}: {str(error).removeprefix(f'{name}: ')}") from None
     return 0
 
 

@@ -21,14 +21,17 @@ def open_named(
     name: str,
     format: str | None = None,
     *,
-    described: bool = False,
+    described: bool | dict[str, Any] = False,
     writable: bool = False,
     share: bool = False,
     chain: bool = True,
     cache: str | None = None,
     what: str = "cache",
 ) -> Format:
-    """The image called `name`, which is a description where `described` (--image-opts). Raises UserError that begins with the name."""
+    """The image called `name`, which is a description where `described` (--image-opts), or has the one that is given there.
+
+    Raises UserError that begins with the name.
+    """
     if cache is not None and cache not in MODES:
         raise UserError(f"Invalid {what} option: {cache}")
     if described and format is not None:
@@ -36,7 +39,7 @@ def open_named(
     if share and writable:
         raise UserError(f"Could not open '{name}': force-share=on can only be used with read-only images")
     try:
-        said = description(name) if described else describe(name)
+        said = described if isinstance(described, dict) else description(name) if described else describe(name)
         image = open_image(said, format, writable=writable, share=share, chain=chain)
     except UserError as error:
         raise type(error)(f"Could not open '{name}': {str(error).removeprefix(f'{name}: ')}") from None
