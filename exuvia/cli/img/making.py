@@ -6,6 +6,7 @@ from typing import Any
 from exuvia.cli import keyval
 from exuvia.disk.chain import layers, stretches
 from exuvia.disk.format import Format
+from exuvia.disk.formats.raw import Raw
 from exuvia.disk.graph import FORMATS, PROTOCOLS, beside, describe, open_protocol
 from exuvia.disk.node import Kind, Node
 from exuvia.disk.options import Option
@@ -203,8 +204,7 @@ def _file(name: str, made: list[str]) -> Node:
 
 
 def blank(node: Node) -> bool:
-    """Whether a new image reads as zeros everywhere: its files were emptied, or its tables say so."""
-    leaves = [child for role, child in node.children() if role != "backing"]
-    if not leaves:
-        return node.name == "file"
-    return all(map(blank, leaves)) or all(kind is not Kind.DATA for _, _, kind in stretches(node, 0, node.size))
+    """Whether a new image reads as zeros everywhere: its file was emptied and holds it verbatim, or its tables say so."""
+    if isinstance(node, Raw):
+        return blank(node.file)
+    return node.name == "file" or all(kind is not Kind.DATA for _, _, kind in stretches(node, 0, node.size))
