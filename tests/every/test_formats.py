@@ -4,8 +4,11 @@ import errno
 import itertools
 import random
 import shutil
+import subprocess
+import sys
 import tempfile
 import threading
+import time
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
@@ -357,3 +360,56 @@ class Full(PowerCut):
         if self.full and size > self.size:
             raise OSError(errno.ENOSPC, "No space left on device")
         super().resize(size, preallocation)
+
+
+WRITER = """
+import os, random, sys
+from exuvia.disk.graph import open_image
+node = open_image({"driver": sys.argv[1], "file": {"driver": "file", "filename": sys.argv[2]}}, writable=True)
+rng, number = random.Random(int(sys.argv[3])), 0
+while True:
+    for _ in range(rng.randrange(1, 8)):
+        number += 1
+        start = rng.randrange(node.size // 512)
+        count = min(node.size // 512 - start, rng.choice((1, 8, 100, 600)))
+        os.write(1, f"{start} {count} {number}\\n".encode())
+        node.write(start * 512, number.to_bytes(4, "little") * 128 * count)
+    node.flush()
+    os.write(1, b"flushed\\n")
+"""
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("name", [name for name, given in VARIANTS if not given and FORMATS[name].can("writev")])
+def test_killed_while_writing(tmp_path: Path, name: str, seed: int) -> None:
+    """SIGKILL at any moment: what was flushed is there, what was being written is there or not, and the image goes on."""
+    path, rng = made(tmp_path, name, {}), random.Random(seed)
+    with subprocess.Popen([sys.executable, "-c", WRITER, name, str(path), str(seed)], stdout=subprocess.PIPE) as writer:
+        assert writer.stdout is not None
+        said = [writer.stdout.readline() for _ in range(rng.randrange(20, 300))]
+        time.sleep(rng.random() / 100)
+        writer.kill()
+        said += writer.stdout.readlines()
+    assert b"flushed\n" in said
+    flushed = len(said) - said[::-1].index(b"flushed\n")
+    with opened(path, name, writable=True) as node:
+        safe, maybe = {}, dict[int, set[int]]()
+        for at, words in enumerate(line.split() for line in said if line.endswith(b"\n")):
+            if len(words) == 3:
+                start, count, number = map(int, words)
+                for sector in range(start, start + count):
+                    if at < flushed:
+                        safe[sector] = number
+                    else:
+                        maybe.setdefault(sector, {safe.get(sector, 0), 0 if sector not in safe else number}).add(number)
+        content = node.read(0, node.size)
+        for sector in range(node.size // 512):
+            data = content[sector * 512 : sector * 512 + 512]
+            number = int.from_bytes(data[:4], "little")
+            assert number in maybe.get(sector, {safe.get(sector, 0)}), f"sector {sector} has {number}"
+            assert data == data[:4] * 128
+        if type(node).check is not Format.check:
+            found = node.check()
+            assert not found.corruptions or found.messages == ["ERROR image was not closed correctly"], found.messages
+        model = bytearray(content)
+        storm(node, model, rng, 2)
