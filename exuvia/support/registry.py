@@ -31,32 +31,47 @@ def modules(package: str) -> dict[str, str]:
 class Registry(Mapping[str, type[T]], Generic[T]):
     """The subclasses of `base` in the modules of `package`, by their own `name` attribute; modules are imported at the first look-up.
 
-    A class without a `name` of its own (an abstract base) is not registered. `kind` is the word that error messages use.
+    A class without a `name` of its own (an abstract base) is not registered. `kind` is the word that error messages use. A name that is its
+    file's too (`-` and `.` are `_` there) is found without importing the other files.
     """
 
     def __init__(self, package: str, base: type[T], kind: str) -> None:
         self.package, self.base, self.kind = package, base, kind
+        self._alone: dict[str, type[T]] = {}
+
+    @cached_property
+    def _modules(self) -> dict[str, str]:
+        return modules(self.package)
 
     @cached_property
     def _found(self) -> dict[str, type[T]]:
         found: dict[str, type[T]] = {}
         for dotted in modules(self.package).values():
-            for value in vars(import_module(dotted)).values():
-                if isinstance(value, type) and issubclass(value, self.base) and value.__module__ == dotted and "name" in vars(value):
-                    name = vars(value)["name"]
-                    if name in found:
-                        raise TypeError(f"{self.kind} '{name}' is declared in {found[name].__module__} and in {dotted}")
-                    found[name] = value
+            for name, value in self._declared(dotted):
+                if name in found:
+                    raise TypeError(f"{self.kind} '{name}' is declared in {found[name].__module__} and in {dotted}")
+                found[name] = value
         return dict(sorted(found.items()))
+
+    def _declared(self, dotted: str) -> Iterator[tuple[str, type[T]]]:
+        """The classes of one module."""
+        for value in vars(import_module(dotted)).values():
+            if isinstance(value, type) and issubclass(value, self.base) and value.__module__ == dotted and "name" in vars(value):
+                yield vars(value)["name"], value
 
     def __getitem__(self, name: str) -> type[T]:
         """The class; raises UserError with the nearest names when there is none."""
-        if name not in self._found:
+        if name not in self:
             raise unknown(self.kind, name, self._found)
-        return self._found[name]
+        return self._alone.get(name) or self._found[name]
 
     def __contains__(self, name: object) -> bool:
-        return name in self._found
+        if name in self._alone:
+            return True
+        if "_found" not in vars(self) and isinstance(name, str):
+            dotted = self._modules.get(name.replace("-", "_").replace(".", "_"))
+            self._alone.update(self._declared(dotted) if dotted else ())
+        return name in self._alone or name in self._found
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._found)

@@ -1,5 +1,7 @@
 """Bit fields, the user's errors, the log and the registry."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -56,3 +58,14 @@ def test_log(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(UserError, match="cannot write the log"):
         log.configure("unimp", str(tmp_path / "missing" / "log"))
     assert all(name in log.help_text() for name in ("unimp", "guest_errors", "all"))
+
+
+def test_a_class_named_as_its_file_is_imported_alone() -> None:
+    code = """
+import sys
+from exuvia.disk.graph import FORMATS
+assert FORMATS["vdi"].name == "vdi" and "raw" in FORMATS and "nothing" != FORMATS["vdi"]
+assert "exuvia.disk.formats.vhdx.vhdx" not in sys.modules
+assert "nothing" not in FORMATS and "exuvia.disk.formats.vhdx.vhdx" in sys.modules
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60, cwd=Path(__file__).parents[2])

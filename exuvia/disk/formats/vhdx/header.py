@@ -1,7 +1,6 @@
 """The header section ([MS-VHDX] 2.2): the file identifier, two headers of which one counts, and two equal tables of regions."""
 
 import uuid
-from dataclasses import replace
 
 from exuvia.disk.formats.vhdx.checksum import seal, sound
 from exuvia.disk.node import ImageError, Node
@@ -76,7 +75,7 @@ class Headers:
 
     def update(self, **changes: bytes) -> None:
         """Write the other header with `changes` and the next sequence number; it counts once it is safe, which it is on return."""
-        self.now = replace(self.now, sequence=self.now.sequence + 1 & 0xFFFFFFFFFFFFFFFF, **changes)  # type: ignore[type-var]
+        self.now = self.now.replaced(sequence=self.now.sequence + 1 & 0xFFFFFFFFFFFFFFFF, **changes)
         self.place ^= 1
         self.file.flush()
         self.file.write(HEADERS[self.place], sealed(self.now))

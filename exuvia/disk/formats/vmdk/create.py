@@ -1,6 +1,6 @@
 """Making VMDK images: the descriptor, and the extents that a subformat asks for."""
 
-import secrets
+import os
 from array import array
 from typing import Any
 
@@ -69,7 +69,7 @@ def make(file: Node, size: int, options: dict[str, Any], opener: Opener | None, 
             lines.append(f'RW {length // SECTOR} {"FLAT" if flat else "SPARSE"} "{name}"' + (" 0" if flat else ""))
     heads = 16 if options["adapter_type"] in (None, "ide") else 255
     text = TEMPLATE.format(
-        cid=secrets.randbits(32) & 0xFFFFFFFE,
+        cid=int.from_bytes(os.urandom(4), "little") & 0xFFFFFFFE,
         parent_cid=parent.cid if parent else NO_PARENT,
         create_type=subformat,
         parent=f'parentFileNameHint="{options["backing_file"]}"' if parent else "",

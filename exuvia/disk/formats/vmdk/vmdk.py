@@ -1,7 +1,7 @@
 """vmdk: VMware's disks: one file or several, sparse, flat or a compressed stream, perhaps on a parent (VMware, Virtual Disk Format 5.0)."""
 
 import bisect
-import secrets
+import os
 from collections.abc import Iterator
 from typing import Any
 
@@ -272,7 +272,7 @@ class Vmdk(Format):
                 return
             if self.header is not None and self.header.directory == header.AT_END:
                 self._leave_footer()
-            self.descriptor.set_cid(self.file, secrets.randbits(32) & 0xFFFFFFFE)
+            self.descriptor.set_cid(self.file, int.from_bytes(os.urandom(4), "little") & 0xFFFFFFFE)
             self.touched = True
 
     def _leave_footer(self) -> None:
