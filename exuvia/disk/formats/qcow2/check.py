@@ -15,7 +15,7 @@ from exuvia.disk.formats.qcow2.counts import CHUNK, MANY, Counts
 from exuvia.disk.formats.qcow2.header import CORRUPT, DIRTY, ENCRYPTION
 from exuvia.disk.formats.qcow2.mapping import COMPRESSED, COPIED, L1_RESERVED, L2_RESERVED, OFFSET, ZERO
 from exuvia.disk.formats.qcow2.rebuild import packed, rebuild
-from exuvia.disk.formats.qcow2.refcounts import big_endian
+from exuvia.disk.formats.qcow2.stretches import stretches
 from exuvia.disk.node import ImageError
 from exuvia.support.errors import UserError
 
@@ -132,19 +132,18 @@ class Check:
         data = image.file.read(offset, self.size)
         if not data.strip(b"\0"):
             return
-        entries = big_endian(array("Q", data))
         first = expected = -1
         count = allocated = 0
         next_host = 0
         reserved = L2_RESERVED | (ZERO if words == 2 else 0)
         step, bits, external = self.size, self.bits, mapping.external
-        for index, entry in enumerate(entries[::words] if words > 1 else entries):
+        for index, entry, many in stretches(data, words, step):
             if entry == expected:
-                expected += step
-                count += 1
+                expected += step * many
+                count += many
                 continue
             if entry & ~ZERO == 0:
-                if words == 2 and entries[index * 2 + 1] & 0xFFFFFFFF:
+                if words == 2 and any(data[index * 16 + 12 : index * 16 + 16]):
                     self.bad("ERROR offset=0: L2 entry has allocated subclusters without a cluster; L2 entry corrupted.")
                 continue
             if entry & COMPRESSED:
@@ -184,7 +183,7 @@ class Check:
                 continue
             if next_host and host != next_host and active:
                 self.found.fragmented = (self.found.fragmented or 0) + 1
-            first, count, expected = host >> bits, 1, entry + step
+            first, count, expected = host >> bits, many, entry + step * many
         if count:
             self.add_run(first, count)
             allocated += count
@@ -347,24 +346,23 @@ class Check:
                     mapping.set_l1(number, entry ^ COPIED)
             if mapping.external or table >= image.file.size:
                 continue
-            first = number * mapping.per_table
-            entries = mapping.entries(first, mapping.per_table)
-            changed = False
             start, counts = 0, array("B")
-            for at in range(0, len(entries), words):
-                each = entries[at]
+            for index, each, many in stretches(image.file.read(table, self.size), words, self.size):
                 if not each & OFFSET or each & COMPRESSED or each & OFFSET & (self.size - 1):
                     continue
                 cluster = (each & OFFSET) >> self.bits
-                if not start <= cluster < start + len(counts):
-                    start, counts = cluster, array("Q", refcounts.counts(cluster, 1024))
-                count = counts[cluster - start]
-                if (count == 1) != bool(each & COPIED):
-                    self.mended(f"{word} OFLAG_COPIED data cluster: l2_entry={each:x} refcount={count}", fix)
-                    entries[at] ^= COPIED
-                    changed = True
-            if changed and fix:
-                mapping.put(first, entries)
+                if many > 1 and each & COPIED and refcounts.all_one(cluster, many):
+                    continue
+                for at in range(many):
+                    if not start <= cluster + at < start + len(counts):
+                        start, counts = cluster + at, array("Q", refcounts.counts(cluster + at, 1024))
+                    count = counts[cluster + at - start]
+                    if (count == 1) != bool(each & COPIED):
+                        old = each + at * self.size
+                        self.mended(f"{word} OFLAG_COPIED data cluster: l2_entry={old:x} refcount={count}", fix)
+                        if fix:
+                            guest = number * mapping.per_table + index + at
+                            mapping.put(guest, (old ^ COPIED, *mapping.entries(guest, 1)[1:]))
 
     def mended(self, text: str, fix: bool) -> None:
         """A corruption that is mended at once."""

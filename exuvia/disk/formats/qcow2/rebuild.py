@@ -58,7 +58,11 @@ def rebuild(image: Qcow2, counts: Counts, order: int) -> None:
 
 def packed(values: list[int] | bytes, width: int) -> bytes:
     """Counts as entries of `width` bits."""
+    if width >= 8 and isinstance(values, bytes):
+        spread = bytearray(len(values) * width // 8)
+        spread[width // 8 - 1 :: width // 8] = values
+        return bytes(spread)
     if width >= 8:
-        return big_endian(array(TYPES[width], list(values))).tobytes()
+        return big_endian(array(TYPES[width], values)).tobytes()
     each = 8 // width
     return bytes(sum(values[at + i] << i * width for i in range(each)) for at in range(0, len(values), each))

@@ -110,6 +110,26 @@ class Refcounts:
         skip = index - start * 8 // self.width
         return self.values(page[start : start + (count + skip) * self.width // 8 + 1])[skip : skip + count]
 
+    def all_one(self, first: int, count: int) -> bool:
+        """Whether each of [first, first+count) is used once."""
+        while count:
+            offset, index = self._page(first)
+            here = min(count, self.per_page - index)
+            if not offset:
+                return False
+            if self.width < 8:
+                found = self.counts(first, here)
+                if set(found) != {1}:
+                    return False
+                here = len(found)
+            else:
+                size = len(self.one)
+                if self.blocks.page(offset)[index * size : (index + here) * size] != self.one * here:
+                    return False
+            first += here
+            count -= here
+        return True
+
     def allocate_bytes(self, count: int) -> int:
         """Room for `count` bytes of a compressed cluster, at most a cluster's worth; behind the last such where that can be."""
         size = 1 << self.bits

@@ -1,0 +1,32 @@
+"""L2 tables read quickly: entries that follow one another as clusters do are taken 512 at once."""
+
+from array import array
+from collections.abc import Iterator
+
+from exuvia.disk.formats.qcow2.mapping import COMPRESSED, L2_RESERVED, OFFSET, ZERO
+from exuvia.disk.formats.qcow2.refcounts import big_endian
+
+MANY = 512  # entries
+ROW = MANY * 8
+ONES = sum(1 << 64 * at for at in range(MANY))  # as one number whose 64-bit digits are entries
+RAMP = sum((MANY - 1 - at) << 64 * at for at in range(MANY))
+
+
+def stretches(data: bytes, words: int, size: int) -> Iterator[tuple[int, int, int]]:
+    """(index, entry, how many) of an L2 table's bytes; where it is more than one, the others are in the next clusters of `size` bytes.
+
+    Entries are of `words` 64-bit words, of which the first is given. Entries that are 0 may be left out where the second word is too.
+    """
+    if words == 2:
+        for index, entry in enumerate(big_endian(array("Q", data))[::2]):
+            yield index, entry, 1
+        return
+    for at in range(0, len(data), ROW):
+        part = data[at : at + ROW]
+        first = int.from_bytes(part[:8], "big")
+        plain = first & OFFSET and not first & (COMPRESSED | L2_RESERVED | ZERO | OFFSET & (size - 1))
+        if plain and len(part) == ROW and int.from_bytes(part, "big") == first * ONES + size * RAMP:
+            yield at >> 3, first, MANY
+        elif part.count(0) != len(part):
+            for index, entry in enumerate(big_endian(array("Q", part)), at >> 3):
+                yield index, entry, 1
