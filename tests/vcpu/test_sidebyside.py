@@ -113,6 +113,16 @@ def test_a_wrong_count_is_found(bench: Bench, monkeypatch: pytest.MonkeyPatch) -
         bench.cpu.run()
 
 
+def test_time_that_compiling_takes_is_no_difference(bench: Bench) -> None:
+    """The interpreter compiles a handler in the middle of a stretch, and what that took is no time of the guest's."""
+    bench.cpu.pass_time()
+    before = bench.cpu.timestamp()
+    bench.cpu.skip(1 << 50)
+    assert bench.cpu.timestamp() == before
+    bench.cpu.pass_time()
+    assert bench.cpu.timestamp() - before & (1 << 64) - 1 > 1 << 63  # the skipped ticks never came
+
+
 def test_device_writes_reach_code_of_both(bench: Bench) -> None:
     """A loader puts other code where code has run."""
     bench.cpu.run()
