@@ -2,7 +2,6 @@
 
 import getopt
 import sys
-import tempfile
 from collections.abc import Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -108,7 +107,9 @@ class Session:
         if discard == "ignore":
             image.discard = lambda offset, length: None  # type: ignore[method-assign]
         if overlay:
-            image = self.over(image)
+            from exuvia.cli.overlay import overlay as over
+
+            image = over(image, self.temporary)
         if copy_on_read:
             image = self.keeping(image)
         self.image, self.queue = image, Queue(image)
@@ -117,19 +118,6 @@ class Session:
         """The open image's format."""
         assert self.image is not None
         return self.image.name
-
-    def over(self, image: Format) -> Format:
-        """A temporary image on top, which goes when the session ends."""
-        from exuvia.disk.graph import FORMATS, open_protocol
-        from exuvia.disk.options import values
-
-        kind = FORMATS["qcow2"]
-        folder = self.temporary.enter_context(tempfile.TemporaryDirectory(prefix="exuvia-io-"))
-        file = open_protocol(f"{folder}/overlay.qcow2", writable=True, create=True)
-        kind.create(file, image.size, values(kind.CREATE, {}, "qcow2"))
-        top = kind(file, writable=True)
-        top.backing = image
-        return top
 
     def keeping(self, image: Format) -> Format:
         """The image with copy-on-read."""

@@ -1,0 +1,1 @@
+"""`exuvia-nbd`: qemu-nbd's options."""
