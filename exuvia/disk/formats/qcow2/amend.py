@@ -154,7 +154,7 @@ def _expand(image: Qcow2, number: int, backed: bool) -> None:
         if not host or not entry & COPIED:
             image.map.give_up(entry)
             host = image.take(1)
-        image.data.write(host, ZEROS[:size])
+        image.through(first + at, host).write(host, ZEROS[:size])
         image.map.put(first + at, (host | COPIED,))
 
 

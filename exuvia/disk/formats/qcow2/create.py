@@ -6,20 +6,25 @@ import struct
 from typing import TYPE_CHECKING, Any
 
 from exuvia.disk.format import Format, Measure, Opener
+from exuvia.disk.formats.qcow2 import encryption
 from exuvia.disk.formats.qcow2.compression import NAMES, codec
 from exuvia.disk.formats.qcow2.header import (
+    AES,
     BACKING_FORMAT,
     COMPRESSION,
     DATA_FILE,
     DATA_FILE_NAME,
+    ENCRYPTION,
     EXTENDED_L2,
     L1_LIMIT,
     LAZY_REFCOUNTS,
     LONGEST_NAME,
+    LUKS,
     RAW_DATA_FILE,
     Fields,
     Header,
 )
+from exuvia.disk.formats.qcow2.rebuild import packed
 from exuvia.disk.node import Kind, Node
 from exuvia.disk.options import Option
 from exuvia.support.errors import UserError
@@ -29,6 +34,7 @@ if TYPE_CHECKING:
 
 PREALLOCATION = ("off", "metadata", "falloc", "full")
 OPTIONS = (
+    *encryption.CREATE,
     Option("cluster_size", "size", 65536, "qcow2 cluster size"),
     Option("extended_l2", bool, False, "Extended L2 tables"),
     Option("preallocation", str, None, "Preallocation mode (allowed values: off, metadata, falloc, full)"),
@@ -90,6 +96,7 @@ def fields_of(options: dict[str, Any]) -> Fields:
         fields.compatible_features |= LAZY_REFCOUNTS
     for wanted, bit in ((packing != "zlib", COMPRESSION), (options.get("extended_l2"), EXTENDED_L2), (options.get("data_file"), DATA_FILE)):
         fields.incompatible_features |= bit if wanted else 0
+    fields.crypt_method = encryption.method(options)
     if options.get("data_file_raw"):
         fields.autoclear_features |= RAW_DATA_FILE
     return fields
@@ -104,6 +111,7 @@ def create(kind: type[Qcow2], file: Node, size: int, options: dict[str, Any], op
     if -(-size // (cluster // entry * cluster)) * 8 > L1_LIMIT:
         raise UserError("The image size is too large for file format 'qcow2' (try using a larger cluster size)")
     codec(fields.compression_type)
+    luks: tuple[bytes, int] | None = None
     name = options.get("backing_file")
     if name and len(name.encode("utf-8", "surrogateescape")) > LONGEST_NAME:
         raise UserError(f"{file.filename}: the backing file's name is longer than {LONGEST_NAME} bytes")
@@ -120,22 +128,21 @@ def create(kind: type[Qcow2], file: Node, size: int, options: dict[str, Any], op
             data.resize(0)
         finally:
             data.close()
+    if fields.crypt_method == LUKS:
+        fields.crypt_method = 0  # until its header is there
+        luks = encryption.luks_header(options)
     header.write()
     file.write(cluster, struct.pack(">Q", 2 * cluster).ljust(cluster, b"\0"))
-    width = 1 << fields.refcount_order
-    taken = 3
-    counts = bytes(taken) if width > 8 else b""
-    counts = (
-        b"".join((1).to_bytes(width // 8, "big") for _ in range(taken))
-        if width >= 8
-        else bytes([sum(1 << i * width for i in range(8 // width) if i < taken)])
-    )
-    if width == 4:
-        counts = bytes((0x11, 0x01))
-    file.write(2 * cluster, counts.ljust(cluster, b"\0"))
-    image = kind(file, writable=True, opener=opener)
+    file.write(2 * cluster, packed(bytes((1, 1, 1, 0, 0, 0, 0, 0)), 1 << fields.refcount_order).ljust(cluster, b"\0"))
+    secret = {"encrypt.key-secret": options["encrypt.key-secret"]} if fields.crypt_method == AES else {}
+    image = kind(file, writable=True, opener=opener, **secret)
     try:
         mode = options.get("preallocation") or "off"
+        if luks is not None:
+            _encrypt(image, *luks)
+            if mode != "off":  # clusters that are given in advance must decrypt to zeros
+                image.flush()
+                image = kind(file, writable=True, opener=opener, **{"encrypt.key-secret": options["encrypt.key-secret"]})
         if image.raw_data and mode == "off":
             mode = "metadata"  # the data file's bytes are the disk's from the beginning
         image.resize(size, mode)
@@ -148,6 +155,18 @@ def create(kind: type[Qcow2], file: Node, size: int, options: dict[str, Any], op
     finally:
         if image.data is not file:
             image.data.close()
+
+
+def _encrypt(image: Qcow2, luks: bytes, length: int) -> None:
+    """Put a LUKS header into an image that has nothing yet."""
+    image.begin()
+    cluster, header = image.cluster, image.header
+    offset = image.take(-(-length // cluster))
+    image.file.write(offset, luks.ljust(length + -length % cluster, b"\0"))
+    header.extensions[ENCRYPTION] = struct.pack(">QQ", offset, length)
+    image.commit()
+    header.fields.crypt_method = LUKS
+    header.write()
 
 
 def metadata(size: int, cluster: int, width: int, entry: int) -> int:
@@ -186,8 +205,9 @@ def measure(size: int, options: dict[str, Any], source: Node | None) -> Measure:
         required = aligned
     elif source is not None:
         required = needed(source, size, cluster, bool(options.get("backing_file")))
-    if options.get("data_file"):
-        full, required, aligned = full - aligned, 0, 0
+    if fields.crypt_method == LUKS:
+        room = encryption.luks_room(options)
+        full += room + -room % cluster
     kept = [each for each in source.bitmaps() if not each.in_use] if isinstance(source, Format) else []
     wanted = isinstance(source, Format) and source.can_keep_bitmaps() and fields.version > 2
     bitmaps = bitmap_room([each.granularity for each in kept], [each.name for each in kept], size, cluster)

@@ -25,8 +25,8 @@ class Mapping:
     entry_size = 8
 
     def __init__(self, file: Node, header: Header, refcounts: Refcounts, data: Node, cache: int) -> None:
-        self.file, self.header, self.refcounts, self.data = file, header, refcounts, data
         self.external = data is not file
+        self.file, self.header, self.refcounts, self.data = file, header, refcounts, data
         self.lazy = False  # counts may reach the disk later than tables
         self.has_zero = header.fields.version > 2
         self.bits = header.fields.cluster_bits

@@ -8,9 +8,10 @@ from typing import Any
 
 from exuvia.disk.clusters import Room, Writable
 from exuvia.disk.format import Bitmap, Found, Measure, Opener, Snapshot
-from exuvia.disk.formats.qcow2 import amend, bitmaps, check, create, resize, snapshots
+from exuvia.disk.formats.qcow2 import amend, bitmaps, check, create, encryption, resize, snapshots
 from exuvia.disk.formats.qcow2.compression import NAMES, Codec, codec
 from exuvia.disk.formats.qcow2.header import (
+    AES,
     BACKING_FORMAT,
     BITMAP_DIRECTORY,
     BITMAPS,
@@ -45,6 +46,7 @@ class Qcow2(Writable):
         Option("lazy-refcounts", bool, None, "postpone refcount updates, as the image says by default"),
         Option("l2-cache-size", "size", L2_CACHE, "memory for L2 tables"),
         Option("refcount-cache-size", "size", REFCOUNT_CACHE, "memory for reference counts"),
+        *encryption.OPTIONS,
     )
     CREATE = create.OPTIONS
     AMEND = amend.OPTIONS
@@ -64,6 +66,12 @@ class Qcow2(Writable):
             if fields.incompatible_features & EXTENDED_L2:
                 kind = Subclusters
             self.map = kind(self.file, header, self.refcounts, self.data, int(self.options.get("l2-cache-size") or L2_CACHE))
+            self.key = encryption.Key(header, self.options) if fields.crypt_method else None
+            self.encrypted = self.key is not None
+            self.cipher: encryption.Encrypted | None = None
+            if self.key is not None:
+                self.map.data = self.cipher = encryption.Encrypted(self.data, self.key)
+            self.by_guest = self.cipher is not None and fields.crypt_method == AES
             if fields.l1_size < -(-fields.size // self.map.span):
                 raise header.error("L1 table is too small")
             self.virgin = self.data.size + -self.data.size % self.cluster_size  # nobody wrote behind it: it reads as zeros
@@ -120,6 +128,8 @@ class Qcow2(Writable):
                 if self.header.data_file is not None:
                     found["data-file"] = self.header.data_file
                 found["data-file-raw"] = self.raw_data
+        if self.key is not None:
+            found["encrypt"] = self.key.info()
         return found
 
     @property
@@ -133,7 +143,10 @@ class Qcow2(Writable):
         return bool(self.header.fields.autoclear_features & RAW_DATA_FILE)
 
     def lookup(self, offset: int, length: int) -> Extent:
-        return self.map.lookup(offset, length)
+        extent = self.map.lookup(offset, length)
+        if self.by_guest and self.cipher is not None and extent.host is not None:
+            return extent._replace(file=self.cipher.at(offset - extent.host))
+        return extent
 
     def unpack(self, offset: int, length: int) -> bytes:
         bits, size = self.map.bits, self.cluster_size
@@ -159,6 +172,8 @@ class Qcow2(Writable):
             fields = self.header.fields
             if self.begun:
                 return
+            if self.key is not None:
+                self.key.cipher()  # without the secret nothing is written
             if fields.incompatible_features & CORRUPT:
                 raise self.header.error("Image is corrupt; cannot be opened read/write")
             if self.dirty:
@@ -200,6 +215,12 @@ class Qcow2(Writable):
             self.records.mark(offset, length)
 
     def place(self, offset: int, length: int) -> Room:
+        room = self._place(offset, length)
+        if self.cipher is None:
+            return room
+        return room._replace(clear=False, file=self.cipher.at(offset - room.host) if self.by_guest else self.cipher)
+
+    def _place(self, offset: int, length: int) -> Room:
         self._relieve()
         size = self.cluster_size
         index, within = divmod(offset, size)
@@ -282,13 +303,18 @@ class Qcow2(Writable):
         host = first * self.cluster_size
         self.virgin = max(self.virgin, host + self.cluster_size)
         if entry & COMPRESSED:
-            self.data.write(host, self.unpack(index * self.cluster_size, self.cluster_size))
+            self.through(index, host).write(host, self.unpack(index * self.cluster_size, self.cluster_size))
             bitmap = ALL
         else:
-            self.data.write(host, self.data.read(entry & OFFSET, self.cluster_size))
+            old = entry & OFFSET
+            self.through(index, host).write(host, self.through(index, old).read(old, self.cluster_size))
         self.map.give_up(entry)
         self.map.put(index, (host | COPIED, bitmap))
         return host | COPIED
+
+    def through(self, index: int, host: int) -> Node:
+        """The node that guest cluster `index` at `host` is read and written through."""
+        return self.map.data if self.cipher is None or not self.by_guest else self.cipher.at(index * self.cluster - host)
 
     def erase(self, offset: int, length: int, unmap: bool) -> bool:
         backed = self.backing is not None or self.backing_file is not None
@@ -371,6 +397,8 @@ class Qcow2(Writable):
             raise self.header.error("compressed writes must be whole clusters")
         if self.map.external:
             raise self.header.error("compressed clusters cannot be in an external data file")
+        if self.encrypted:
+            raise self.header.error("Compression and encryption not supported at the same time")
         if not self.begun:
             self.begin()
         self._codec = self._codec or codec(self.header.fields.compression_type)

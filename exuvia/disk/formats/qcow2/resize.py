@@ -110,7 +110,7 @@ def preallocate(image: Qcow2, start: int, end: int, mode: str) -> None:
             entries = [word for at in range(0, room.length, size) for word in (room.host + at & OFFSET | COPIED, 0)]
             image.map.put(offset // size, entries)
         else:
-            if not room.clear and room.file is image.file:
+            if not room.clear and not image.map.external:
                 room.file.zero(room.host, room.length)
             image.link(offset, room)
         last = max(last, room.host + room.length)
