@@ -26,6 +26,14 @@ def read_image(option: str, path: str, limit: int) -> bytes:
         raise UserError(f"{option} {path}: {error.strerror}") from None
 
 
+def must_be_readable(option: str, path: str) -> None:
+    """UserError when a file that the user named cannot be opened: said before anything is built."""
+    try:
+        open(path, "rb").close()
+    except OSError as error:
+        raise UserError(f"{option} {path}: {error.strerror}") from None
+
+
 def gunzip(option: str, path: str, data: bytes, limit: int) -> bytes:
     """`data` itself, or what it unpacks to when it is a gzip file. UserError when it is damaged or unpacks to more than `limit` bytes."""
     if not data.startswith(b"\x1f\x8b"):

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from typing import Any, ClassVar, Literal, Protocol
 
 from exuvia.boot.entry import Entry
+from exuvia.boot.image import must_be_readable
 from exuvia.boot.layout import LOCAL_APIC, PAGE
 from exuvia.devices.device import Device, Property, configured, declared_properties
 from exuvia.devices.irq.apicbus import ApicBank, ApicBus
@@ -139,6 +140,9 @@ class Machine:
 
     def __init__(self, config: MachineConfig, chardevs: Mapping[str, Any] | None = None, *, vcpus: VcpuFactory | None = None) -> None:
         self.config = config
+        for option, path in (("-kernel", config.kernel), ("-bios", config.firmware)):
+            if path is not None:
+                must_be_readable(option, path)
         for attribute, value in configured("-machine", self.properties, config.machine_options).items():
             setattr(self, attribute, value)
         self.chardevs: Mapping[str, Any] = chardevs or {}

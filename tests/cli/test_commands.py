@@ -50,6 +50,7 @@ def test_system_errors() -> None:
 
 def test_more_memory_than_this_host_could_ever_give(tmp_path: Path) -> None:
     host = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") >> 30
+    (tmp_path / "kernel").write_bytes(b"anything")
     result = command("system", "x86_64", "-kernel", str(tmp_path / "kernel"), "-m", f"{host * 9}G")
     assert result.returncode == 1
     assert f"{host * 9} GiB of guest memory are too much for this host" in result.stderr
