@@ -170,13 +170,13 @@ def method(options: dict[str, Any]) -> int:
     """The header's crypt_method that options of creation ask for. Raises UserError."""
     wanted = options.get("encrypt.format")
     if options.get("encryption") and wanted is not None:
-        raise UserError("Options encryption and encrypt.format are mutually exclusive")
+        raise UserError("'encrypt.format' and its alias 'encryption' can't be used at the same time")
     if options.get("encryption"):
         wanted = "aes"
     if wanted is None:
         return 0
     if wanted not in ("aes", "luks"):
-        raise UserError(f"Unknown encryption format: {wanted}")
+        raise UserError(f"Parameter 'format' does not accept value '{wanted}'")
     if options.get("encrypt.key-secret") is None:
         raise UserError("Parameter 'encrypt.key-secret' is required for cipher")
     return LUKS if wanted == "luks" else AES

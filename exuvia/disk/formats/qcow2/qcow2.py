@@ -8,7 +8,7 @@ from typing import Any
 
 from exuvia.disk.clusters import Room, Writable
 from exuvia.disk.format import Bitmap, Found, Measure, Opener, Snapshot
-from exuvia.disk.formats.qcow2 import amend, bitmaps, check, create, encryption, resize, snapshots
+from exuvia.disk.formats.qcow2 import amend, bitmaps, check, create, encryption, erase, resize, snapshots
 from exuvia.disk.formats.qcow2.compression import NAMES, Codec, codec
 from exuvia.disk.formats.qcow2.header import (
     AES,
@@ -221,7 +221,7 @@ class Qcow2(Writable):
         return room._replace(clear=False, file=self.cipher.at(offset - room.host) if self.by_guest else self.cipher)
 
     def _place(self, offset: int, length: int) -> Room:
-        self._relieve()
+        self.relieve()
         size = self.cluster_size
         index, within = divmod(offset, size)
         self.map.own_table(index)
@@ -237,7 +237,7 @@ class Qcow2(Writable):
         entries = self.map.entries(index, (within + length + size - 1) // size)
         words = self.map.entry_size // 8
         if words == 2 and (entries[0] & COMPRESSED or entries[0] & OFFSET and not entries[0] & COPIED):
-            entries[0] = self._thaw(index)
+            entries[0] = self.thaw(index)
         if entries[0] & OFFSET and entries[0] & COPIED:
             count = 1
             while count * words < len(entries) and entries[count * words] & ~ZERO == (entries[0] & ~ZERO) + count * size:
@@ -286,17 +286,10 @@ class Qcow2(Writable):
             if words == 2:
                 start = within if not number else 0
                 end = min(within + room.length - number * size, size)
-                new[number * 2 + 1] = self._mark(old[number * 2 + 1], start, end, ALL)
+                new[number * 2 + 1] = erase.mark(self, old[number * 2 + 1], start, end, ALL)
         self.map.put(index, new)
 
-    def _mark(self, bitmap: int, start: int, end: int, what: int) -> int:
-        """A subcluster bitmap after [start, end) of its cluster became allocated (`what` ALL), zero (ALL << 32) or nothing (0)."""
-        first, last = start // self.grain, -(-end // self.grain)
-        bits = (1 << last) - (1 << first)
-        both = bits << EACH | bits
-        return bitmap & ~both | both & what
-
-    def _thaw(self, index: int) -> int:
+    def thaw(self, index: int) -> int:
         """Give a cluster that is compressed or shared, whose subclusters may differ, a host cluster of its own; its new entry."""
         entry, bitmap = self.map.entries(index, 1)
         first, _ = self.refcounts.allocate(1)
@@ -317,63 +310,7 @@ class Qcow2(Writable):
         return self.map.data if self.cipher is None or not self.by_guest else self.cipher.at(index * self.cluster - host)
 
     def erase(self, offset: int, length: int, unmap: bool) -> bool:
-        backed = self.backing is not None or self.backing_file is not None
-        if not self.map.has_zero and (backed or not unmap):
-            return False
-        if self.raw_data:
-            return False
-        end = offset + length
-        while offset < end:
-            here = min(end - offset, self.map.span - offset % self.map.span)
-            if backed or self.map.table(offset // self.map.span):
-                self._relieve()
-                self._erase_in_table(offset, here, unmap, backed)
-            offset += here
-        return True
-
-    def _erase_in_table(self, offset: int, length: int, unmap: bool, backed: bool) -> None:
-        size, words = self.cluster_size, self.map.entry_size // 8
-        self.map.own_table(offset // size)
-        while length:
-            index, within = divmod(offset, size)
-            count = min((within + length + size - 1) // size, self.map.per_table - index % self.map.per_table)
-            old = self.map.entries(index, count)
-            if words == 2:
-                here = min(length, count * size - within)
-                new = self._erase_subclusters(index, within, here, old, unmap)
-            else:
-                here = min(length, count * size)
-                new = [self._erased(entry, unmap, backed) for entry in old]
-            if new != list(old):
-                self.map.put(index, new)
-            offset += here
-            length -= here
-
-    def _erased(self, entry: int, unmap: bool, backed: bool) -> int:
-        """An L2 entry after its cluster became zero."""
-        if not entry and not backed:
-            return 0
-        if self.map.external and entry:
-            return entry | ZERO
-        if entry & OFFSET and not entry & COMPRESSED and not unmap:
-            return entry | ZERO
-        self.map.give_up(entry)
-        return ZERO if self.map.has_zero else 0
-
-    def _erase_subclusters(self, index: int, within: int, length: int, old: Any, unmap: bool) -> list[int]:
-        size, new = self.cluster_size, list(old)
-        for number in range(len(old) // 2):
-            entry, bitmap = old[number * 2], old[number * 2 + 1]
-            start = within if not number else 0
-            end = min(within + length - number * size, size)
-            whole = start == 0 and end >= min(size, self.size - (index + number) * size)
-            if entry & COMPRESSED and not whole:
-                entry, bitmap = self._thaw(index + number), ALL
-            if whole and (unmap or entry & COMPRESSED) and not self.map.external:
-                self.map.give_up(entry)
-                entry, bitmap = 0, 0
-            new[number * 2 : number * 2 + 2] = entry, self._mark(bitmap, 0 if whole else start, size if whole else end, ALL << EACH)
-        return new
+        return erase.erase(self, offset, length, unmap)
 
     def discard(self, offset: int, length: int) -> None:
         """Whole clusters become zero; where that has no entry, in version 2 over a backing file, nothing happens."""
@@ -417,7 +354,7 @@ class Qcow2(Writable):
         index, bits = offset >> self.map.bits, self.map.bits
         with self.placing:
             with self.lock:
-                self._relieve()
+                self.relieve()
                 self.map.own_table(index)
                 host = self.refcounts.allocate_bytes(len(packed))
                 self.virgin = max(self.virgin, (host + len(packed) + self.cluster_size - 1) >> bits << bits)
@@ -430,7 +367,7 @@ class Qcow2(Writable):
                 self.map.give_up(self.map.entries(index, 1)[0])
                 self.map.put(index, (COMPRESSED | sectors << shift | host, 0)[: self.map.entry_size // 8])
 
-    def _relieve(self) -> None:
+    def relieve(self) -> None:
         """Keep the list of what waits to be given up short."""
         if len(self.refcounts.pending) > PENDING:
             self.commit()
@@ -517,6 +454,26 @@ class Qcow2(Writable):
         self.begin()
         with self.placing, self.lock:
             snapshots.delete(self, snapshot)
+
+    def write_state(self, offset: int, data: Buffer) -> None:
+        """Save a part of a machine's state, which the next snapshot made with that `vm_state` keeps."""
+        self._no_snapshots_outside()
+        self.begin()
+        view = memoryview(data).cast("B")
+        start, end = offset - offset % self.cluster, offset + len(view)
+        end += -end % self.cluster
+        with self.placing, self.lock:
+            snapshots.make_room_for_state(self, end)
+            base = snapshots.state_base(self)
+        whole = bytearray(end - start)
+        if len(whole) > len(view):
+            self.readv(base + start, Vector((whole,)))
+        whole[offset - start : offset - start + len(view)] = view
+        super().writev(base + start, Vector((whole,)))
+
+    def read_state(self, offset: int, into: Vector) -> None:
+        """What was saved with the snapshot that was applied, or is shown."""
+        self.readv(snapshots.state_base(self) + offset, into)
 
     def show_snapshot(self, snapshot: Snapshot) -> None:
         with self.lock:

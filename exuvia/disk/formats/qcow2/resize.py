@@ -5,6 +5,7 @@ from __future__ import annotations
 from array import array
 from typing import TYPE_CHECKING
 
+from exuvia.disk.formats.qcow2 import snapshots
 from exuvia.disk.formats.qcow2.header import L1_LIMIT
 from exuvia.disk.formats.qcow2.mapping import COPIED, OFFSET
 from exuvia.disk.formats.qcow2.refcounts import big_endian
@@ -49,6 +50,7 @@ def resize(image: Qcow2, size: int, preallocation: str) -> None:
             raise UserError(f"{image.filename}: Preallocation can't be used for shrinking an image")
         shrink(image, size)
     elif size > old:
+        snapshots.drop_state(image)
         need = -(-size // image.map.span)
         if need > len(image.map.l1):
             switch_l1(image, array("Q", [*image.map.l1, *[0] * (need - len(image.map.l1))]), size)

@@ -223,7 +223,34 @@ def create(image: Qcow2, snapshot: Snapshot) -> None:
     )
     fixed.vm_state = snapshot.vm_state if snapshot.vm_state <= 0xFFFFFFFF else 0
     write(image, [*found, Entry(fixed, extra, snapshot.id.encode(), snapshot.name.encode("utf-8", "surrogateescape"))])
+    drop_state(image)
     image.commit()
+
+
+def state_base(image: Qcow2) -> int:
+    """Where on the disk, behind its end, a machine's saved state begins."""
+    return image.size + -image.size % image.map.span
+
+
+def drop_state(image: Qcow2) -> None:
+    """Give up the active saved state: snapshots keep theirs, and here it would cost copies, or become disk content when that grows."""
+    mapping = image.map
+    words = mapping.entry_size // 8
+    for number in range(state_base(image) // mapping.span, len(mapping.l1)):
+        table = mapping.table(number)
+        if table:
+            for entry in mapping.entries(number * mapping.per_table, mapping.per_table)[::words]:
+                mapping.give_up(entry)
+            mapping.set_l1(number, 0)
+            mapping.drop_table(table)
+    image.commit()
+
+
+def make_room_for_state(image: Qcow2, length: int) -> None:
+    """See to it that the L1 table reaches over `length` bytes of saved state."""
+    need = -(-(state_base(image) + length) // image.map.span)
+    if need > len(image.map.l1):
+        resize.switch_l1(image, array("Q", [*image.map.l1, *[0] * (need - len(image.map.l1))]), image.size)
 
 
 def _entry(image: Qcow2, snapshot: Snapshot) -> Entry:
