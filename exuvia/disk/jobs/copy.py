@@ -4,9 +4,9 @@ import os
 import queue
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 
-from exuvia.disk.chain import stretches
+from exuvia.disk.chain import pieces, stretches
 from exuvia.disk.format import Format
 from exuvia.disk.jobs.job import Job
 from exuvia.disk.node import CHUNK, ImageError, Kind, Node
@@ -15,6 +15,7 @@ from exuvia.disk.vector import Vector
 
 SECTOR = 512
 BUFFERS = 4  # of CHUNK bytes, between the one who reads and those who write
+PROCESSORS = os.cpu_count() or 1
 LARGEST_UNIT = 64 << 10  # zeros are not looked for in units larger than this
 
 Stretch = tuple[Node, int, int, int, Kind]  # source, where in it, where in the target, bytes, what
@@ -49,6 +50,7 @@ class Copy(Job):
         self.sources, self.target = sources, target
         self.zeroed, self.backed, self.sparse, self.compress, self.offload = zeroed, backed, sparse, compress, offload
         self.writers, self.salvage = writers, salvage
+        self._unpackers: ThreadPoolExecutor | None = None
         self.total = sum(whole(source.size) for source in sources)
         cluster = target.cluster if isinstance(target, Format) else None
         self.align = cluster or 1 if compress else min(cluster or 1, LARGEST_UNIT)
@@ -69,6 +71,8 @@ class Copy(Job):
             mover.finish()
         finally:
             mover.end()
+            if self._unpackers is not None:
+                self._unpackers.shutdown()
 
     def _plan(self) -> Iterator[Stretch]:
         """What is to be done, in order; data begins and ends at multiples of `align`."""
@@ -104,12 +108,28 @@ class Copy(Job):
                 buffer = mover.buffer()
                 with memoryview(buffer)[:count] as view:
                     if kind is Kind.DATA:
-                        self._read(source, start, view)
+                        self._fill(source, start, view)
                     else:
                         view[:] = bytes(count)
                 mover.move(buffer, at, count, kind)
                 self.advance(count)
             start, at = start + count, at + count
+
+    def _fill(self, source: Node, offset: int, into: memoryview) -> None:
+        """Read; what is compressed on every processor, because unpacking takes longer than the rest."""
+        share = len(into) // PROCESSORS + LARGEST_UNIT & -LARGEST_UNIT
+        if PROCESSORS == 1 or share >= len(into) or next(pieces(source, offset, 1)).extent.kind is not Kind.COMPRESSED:
+            self._read(source, offset, into)
+            return
+        if self._unpackers is None:
+            self._unpackers = ThreadPoolExecutor(PROCESSORS, "unpack")
+        parts = [
+            self._unpackers.submit(self._read, source, offset + at, into[at : min(at + share, len(into))])
+            for at in range(0, len(into), share)
+        ]
+        wait(parts)
+        for part in parts:
+            part.result()
 
     def _read(self, source: Node, offset: int, into: memoryview) -> None:
         try:
@@ -237,7 +257,7 @@ class _Compressor(_Mover):
 
     def __init__(self, job: Copy) -> None:
         super().__init__(job)
-        self.pool = ThreadPoolExecutor(os.cpu_count() or 1, "compress")
+        self.pool = ThreadPoolExecutor(PROCESSORS, "compress")
 
     def move(self, buffer: bytearray, at: int, length: int, kind: Kind) -> None:
         view = memoryview(buffer)
