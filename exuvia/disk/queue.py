@@ -22,7 +22,9 @@ class Queue:
         self.node = node
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix=f"disk {node.filename}")
         self._idle = threading.Condition()
-        self._running = 0
+        self._running = 0  # requests that are not complete
+        self._active = 0  # those of them that the node works on
+        self._changing = False
 
     def read(self, offset: int, into: Vector) -> "Future[None]":
         """Fill `into`, which must stay until completion."""
@@ -57,6 +59,22 @@ class Queue:
         with self._idle:
             self._idle.wait_for(lambda: not self._running)
 
+    def exchange(self, change: Callable[[Node], Node]) -> None:
+        """Put what `change` makes of the node in its place. Requests under way end before, new ones wait meanwhile.
+
+        What `change` raises passes through, and the node stays.
+        """
+        with self._idle:
+            self._idle.wait_for(lambda: not self._changing)
+            self._changing = True
+            self._idle.wait_for(lambda: not self._active)
+        try:
+            self.node = change(self.node)
+        finally:
+            with self._idle:
+                self._changing = False
+                self._idle.notify_all()
+
     def close(self) -> None:
         """Finish what is under way and end the threads; the node stays open."""
         self._pool.shutdown()
@@ -70,9 +88,22 @@ class Queue:
             return failed
         with self._idle:
             self._running += 1
-        future = self._pool.submit(work)
+        future = self._pool.submit(self._carry_out, work)
         future.add_done_callback(self._done)
         return future
+
+    def _carry_out(self, work: Callable[[], None]) -> None:
+        with self._idle:
+            if self._changing:
+                self._idle.wait_for(lambda: not self._changing)
+            self._active += 1
+        try:
+            work()
+        finally:
+            with self._idle:
+                self._active -= 1
+                if self._changing:
+                    self._idle.notify_all()
 
     def _done(self, _: "Future[None]") -> None:
         with self._idle:

@@ -12,7 +12,8 @@ class Cancelled(Exception):
 class Job:
     """`run` does the work in the caller's thread. `done` of `total` bytes; `speed` in bytes per second, 0 without a limit.
 
-    `watch`, when set, is called with the job whenever it has come forward.
+    `watch`, when set, is called with the job whenever it has come forward. `start` gives `run` a thread of its own; then `state` tells
+    where it is and `error` what ended it, None when it did what it should.
     """
 
     def __init__(self) -> None:
@@ -24,6 +25,37 @@ class Job:
         self._going = threading.Event()
         self._going.set()
         self._due = 0.0
+        self._thread: threading.Thread | None = None
+        self.error: BaseException | None = None
+        self.ready = threading.Event()  # a job that goes on until it is told to `complete` has caught up
+
+    def start(self) -> None:
+        """Run on a thread of its own."""
+        self._thread = threading.Thread(target=self._work, name=type(self).__name__.lower(), daemon=True)
+        self._thread.start()
+
+    def _work(self) -> None:
+        try:
+            self.run()
+        except BaseException as error:
+            self.error = error
+        finally:
+            self.ready.set()
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Whether a job that was started is over, after at most so many seconds."""
+        if self._thread is not None:
+            self._thread.join(timeout)
+        return self.state == "concluded"
+
+    @property
+    def state(self) -> str:
+        """In QMP's words (JobStatus): created, running, paused, ready or concluded."""
+        if self._thread is None:
+            return "created"
+        if not self._thread.is_alive():
+            return "concluded"
+        return "paused" if not self._going.is_set() else "ready" if self.ready.is_set() else "running"
 
     def run(self) -> None:
         """All of it. Raises Cancelled, UserError, OSError."""
