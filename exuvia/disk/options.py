@@ -13,6 +13,8 @@ LARGEST = (1 << 63) - 1
 
 def size(text: str, unit: int = 1, what: str = "size") -> int:
     """Bytes from a number (decimal, 0x hexadecimal, or with a fraction), perhaps with b, k, M, G, T, P or E of 1024s. Raises UserError."""
+    if unit == 1 and text.isdecimal() and text.isascii() and len(text) < 19:
+        return int(text)
     match = re.fullmatch(r"(0[xX][0-9a-fA-F]{1,16}|\d{1,19}(?:\.\d{1,18})?|\.\d{1,18})([bBkKmMgGtTpPeE]?)", text.strip())
     if match is None:
         raise UserError(f"'{text}' is no {what} (a number, perhaps with k, M, G, T, P or E)")
