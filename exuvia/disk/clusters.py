@@ -3,13 +3,23 @@
 A format says where things are (`lookup`), gives room (`place`) and makes tables point there (`link`); this file does the rest.
 """
 
+import os
 from abc import abstractmethod
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
+from functools import cache
+from itertools import pairwise
 from typing import NamedTuple
 
 from exuvia.disk.format import Format
 from exuvia.disk.node import CHUNK, ZEROS, Extent, Kind, Node
 from exuvia.disk.vector import Vector
+
+
+@cache
+def _processors() -> ThreadPoolExecutor:
+    """Threads that unpack, for all images; compression gives the interpreter's lock up."""
+    return ThreadPoolExecutor(os.cpu_count(), "unpack")
 
 
 class Room(NamedTuple):
@@ -56,12 +66,33 @@ class Clustered(Format):
                 self.file.event("read_aio")
                 (extent.file or self.file).readv(extent.host, part)
             elif extent.kind is Kind.COMPRESSED:
-                part.scatter(self.unpack(offset + at, extent.length))
+                self._unpack(offset + at, part)
             elif extent.kind is Kind.ABSENT and self.backing is not None:
                 self._read_backing(offset + at, part)
             else:
                 part.clear()
             at += extent.length
+
+    def _unpack(self, offset: int, into: Vector) -> None:
+        """Unpack on every processor where there is much of it."""
+        step = into.length // (os.cpu_count() or 1)
+        step += -step % self.cluster
+        if step >= into.length or step < 4 * self.cluster:
+            into.scatter(self.unpack(offset, into.length))
+            return
+        starts = [0, *range(step - offset % self.cluster, into.length, step)]
+        pieces = [(start, end - start) for start, end in pairwise([*starts, into.length])]
+
+        def work(piece: tuple[int, int]) -> None:
+            into.slice(*piece).scatter(self.unpack(offset + piece[0], piece[1]))
+
+        others = [_processors().submit(work, piece) for piece in pieces[1:]]
+        try:
+            work(pieces[0])
+        finally:
+            wait(others)
+        for each in others:
+            each.result()
 
     def _read_backing(self, offset: int, into: Vector) -> None:
         """The backing image may be shorter: what it lacks reads as zeros."""
