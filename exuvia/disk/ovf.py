@@ -262,8 +262,9 @@ def _attribute(element: ElementTree.Element, name: str) -> str:
 
 def _units(text: str) -> int:
     """Bytes of a unit such as `byte * 2^20`, or of what older writers say: MegaBytes, GB."""
-    if match := re.fullmatch(r"byte\s*(?:\*\s*(\d{1,4})?\s*(?:\^|\*\*)?\s*(\d{1,2})?)?", text.strip().lower()):
+    said = "".join(text.lower().split())
+    if match := re.fullmatch(r"byte(?:\*(\d{1,4})(?:\^(\d{1,2}))?)?", said):
         base, power = match.groups()
         return int(base) ** int(power or 1) if base else 1
-    letter = text.strip().lower()[:1]
+    letter = said[:1]
     return 1 << 10 * "bkmgt".index(letter) if letter and letter in "bkmgt" else 1

@@ -139,3 +139,12 @@ def test_hostile_tar_files(tmp_path: Path) -> None:
                 node.read(0, min(node.size, 4096))
         except (UserError, OSError):
             pass
+
+
+def test_units(tmp_path: Path) -> None:
+    for said, factor in (
+        ("byte * 2^20", 1 << 20), ("byte*2^30", 1 << 30), ("byte", 1), ("", 1), ("MegaBytes", 1 << 20), ("KB", 1024),
+        ("byte" + " " * 100_000 + "*" + " " * 100_000 + "x", 1),
+    ):  # fmt: skip
+        text = OVF.replace('ovf:capacityAllocationUnits="byte * 2^20"', f'ovf:capacityAllocationUnits="{said}"')
+        assert Appliance(ova(tmp_path, {"a.ovf": text.encode(), "disk1.vmdk": b""})).disks[0].capacity == 6 * factor

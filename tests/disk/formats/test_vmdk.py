@@ -4,6 +4,7 @@ import random
 import re
 import struct
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -414,3 +415,19 @@ def test_commands_alike(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys:
             status = 1
         printed = [re.sub(r"(cid\W+|disk size: |actual-size\W+).*", r"\1", text) for text in (capsys.readouterr().out, done.stdout)]
         assert (status, printed[0]) == (done.returncode, printed[1]), line
+
+
+@pytest.mark.parametrize(
+    "filler", [" " * 900_000, "\n" * 900_000, "a=" + " " * 900_000 + "x\n", "RW " + " " * 900_000 + "x\n", "\n \t" * 300_000]
+)
+def test_long_descriptors_are_read_at_once(tmp_path: Path, filler: str) -> None:
+    image = tmp_path / "x.vmdk"
+    image.write_text(f'version=1\nparentCID=ffffffff\ncreateType="custom"\n{filler}\n CID = 12 \nRW 3 FLAT "a.bin" 0\n')
+    (tmp_path / "a.bin").write_bytes(bytes(1536))
+    began = time.monotonic()
+    with open_image(str(image), writable=True) as node:
+        node.write(0, b"x")
+    with open_image(str(image)) as node:
+        assert isinstance(node, Vmdk)
+        assert node.descriptor.cid != 0x12
+    assert time.monotonic() - began < 10

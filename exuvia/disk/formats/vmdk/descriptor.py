@@ -8,8 +8,8 @@ from exuvia.disk.node import ImageError, Node
 LONGEST = 1 << 20  # bytes; those that exist have less than a thousandth
 NO_PARENT = 0xFFFFFFFF
 SECTOR = 512
-_SETTING = re.compile(r'^\s*([A-Za-z][\w.]*)\s*=\s*"?([^"\n\r]*?)"?\s*$')
-_EXTENT = re.compile(r'^\s*(RW|RDONLY|NOACCESS)\s+(\d{1,19})\s+([A-Z0-9]+)(?:\s+"([^"\n\r]+)"(?:\s+(\d{1,19}))?)?\s*$')
+_SETTING = re.compile(r"([A-Za-z][\w.]*)\s*=(.*)")
+_EXTENT = re.compile(r'(RW|RDONLY|NOACCESS)\s+(\d{1,19})\s+([A-Z0-9]+)(?:\s+"([^"\n\r]+)"(?:\s+(\d{1,19}))?)?')
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Descriptor:
     def set_cid(self, file: Node, cid: int) -> None:
         """Write another content ID into the file; the text keeps its length wherever that can be."""
         self.cid = cid
-        self.text = re.sub(r"(?m)^(\s*CID\s*=\s*)[0-9A-Fa-f]+", lambda found: f"{found[1]}{cid:08x}", self.text, count=1)
+        self.text = re.sub(r"(?m)^([ \t]*CID[ \t]*=[ \t]*)[0-9A-Fa-f]+", lambda found: f"{found[1]}{cid:08x}", self.text, count=1)
         data = self.text.encode("utf-8", "surrogateescape")
         if self.room is None:
             file.write(self.place, data)
@@ -52,14 +52,14 @@ def parse(data: bytes, filename: str, place: int = 0, room: int | None = None) -
     text = data.split(b"\0")[0].decode("utf-8", "surrogateescape")
     found = Descriptor(text, place, room)
     settings: dict[str, str] = {}
-    for line in text.splitlines():
-        if line.lstrip().startswith("#"):
+    for line in map(str.strip, text.splitlines()):
+        if line.startswith("#"):
             continue
-        if extent := _EXTENT.match(line):
+        if extent := _EXTENT.fullmatch(line):
             access, sectors, kind, name, offset = extent.groups()
             found.extents.append(Line(access, int(sectors), kind, name or "", int(offset or 0)))
-        elif setting := _SETTING.match(line):
-            settings.setdefault(setting[1].lower(), setting[2])
+        elif setting := _SETTING.fullmatch(line):
+            settings.setdefault(setting[1].lower(), setting[2].strip().strip('"'))
     try:
         found.cid = int(settings["cid"], 16)
         found.parent_cid = int(settings.get("parentcid", "ffffffff"), 16)
