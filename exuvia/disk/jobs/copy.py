@@ -6,7 +6,8 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 
-from exuvia.disk.chain import pieces, stretches
+from exuvia.disk.chain import stretches
+from exuvia.disk.clusters import Clustered
 from exuvia.disk.format import Format
 from exuvia.disk.jobs.job import Job
 from exuvia.disk.node import CHUNK, ImageError, Kind, Node
@@ -118,7 +119,8 @@ class Copy(Job):
     def _fill(self, source: Node, offset: int, into: memoryview) -> None:
         """Read; what is compressed on every processor, because unpacking takes longer than the rest."""
         share = len(into) // PROCESSORS + LARGEST_UNIT & -LARGEST_UNIT
-        if PROCESSORS == 1 or share >= len(into) or next(pieces(source, offset, 1)).extent.kind is not Kind.COMPRESSED:
+        packed = isinstance(source, Clustered) and next(source.extents(offset, 1)).kind is Kind.COMPRESSED
+        if not packed or PROCESSORS == 1 or share >= len(into):
             self._read(source, offset, into)
             return
         if self._unpackers is None:
