@@ -4,10 +4,9 @@ import os
 import queue
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor
 
 from exuvia.disk.chain import stretches
-from exuvia.disk.clusters import Clustered
 from exuvia.disk.format import Format
 from exuvia.disk.jobs.job import Job
 from exuvia.disk.node import CHUNK, ImageError, Kind, Node
@@ -51,7 +50,6 @@ class Copy(Job):
         self.sources, self.target = sources, target
         self.zeroed, self.backed, self.sparse, self.compress, self.offload = zeroed, backed, sparse, compress, offload
         self.writers, self.salvage = writers, salvage
-        self._unpackers: ThreadPoolExecutor | None = None
         self.total = sum(whole(source.size) for source in sources)
         cluster = target.cluster if isinstance(target, Format) else None
         self.align = cluster or 1 if compress else min(cluster or 1, LARGEST_UNIT)
@@ -72,8 +70,6 @@ class Copy(Job):
             mover.finish()
         finally:
             mover.end()
-            if self._unpackers is not None:
-                self._unpackers.shutdown()
 
     def _plan(self) -> Iterator[Stretch]:
         """What is to be done, in order; data begins and ends at multiples of `align`."""
@@ -109,29 +105,12 @@ class Copy(Job):
                 buffer = mover.buffer()
                 with memoryview(buffer)[:count] as view:
                     if kind is Kind.DATA:
-                        self._fill(source, start, view)
+                        self._read(source, start, view)
                     else:
                         view[:] = bytes(count)
                 mover.move(buffer, at, count, kind)
                 self.advance(count)
             start, at = start + count, at + count
-
-    def _fill(self, source: Node, offset: int, into: memoryview) -> None:
-        """Read; what is compressed on every processor, because unpacking takes longer than the rest."""
-        share = len(into) // PROCESSORS + LARGEST_UNIT & -LARGEST_UNIT
-        packed = isinstance(source, Clustered) and next(source.extents(offset, 1)).kind is Kind.COMPRESSED
-        if not packed or PROCESSORS == 1 or share >= len(into):
-            self._read(source, offset, into)
-            return
-        if self._unpackers is None:
-            self._unpackers = ThreadPoolExecutor(PROCESSORS, "unpack")
-        parts = [
-            self._unpackers.submit(self._read, source, offset + at, into[at : min(at + share, len(into))])
-            for at in range(0, len(into), share)
-        ]
-        wait(parts)
-        for part in parts:
-            part.result()
 
     def _read(self, source: Node, offset: int, into: memoryview) -> None:
         try:
