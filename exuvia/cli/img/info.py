@@ -20,7 +20,7 @@ from exuvia.support.errors import UserError
 
 OPTIONS = "format/f= output= backing-chain force-share/U object= image-opts"
 
-TELLING = ("offset", "size", "key-secret", "encrypt", "data-file")  # options without which the image would be another
+TELLING = ("offset", "size", "key-secret", "data-file")  # options without which the image would be another
 
 
 def run(arguments: Arguments) -> int:
@@ -74,7 +74,7 @@ def facts(image: Format) -> dict[str, Any]:
 def exact_name(image: Format) -> str:
     """How QEMU would name it: the file's name where that says all, else `json:{…}`."""
     own = getattr(image.file, "exact", None)
-    said = {key: value for key, value in image.said.items() if key in TELLING}
+    said = {key: value for key, value in image.said.items() if key in TELLING or key.startswith("encrypt.")}
     if own is None and not said:
         return image.filename
     return f"json:{flat({**said, 'driver': image.name, 'file': own() if own else describe(image.file.filename)})}"

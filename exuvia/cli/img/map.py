@@ -62,7 +62,8 @@ def entries(image: Node, start: int, length: int) -> Iterator[Entry]:
     """What there is, layer by layer."""
     for extent, layer, depth in pieces(image, start, length):
         for part in narrowed(layer, extent):
-            verbatim = part.kind in (Kind.DATA, Kind.ZERO) and not (part.file is layer and isinstance(layer, Format))  # not so if encrypted
+            unlike = isinstance(layer, Format) and (layer.encrypted or part.file is layer)
+            verbatim = part.kind in (Kind.DATA, Kind.ZERO) and not unlike
             host = part.host if verbatim else None
             file = part.file or (layer.file if isinstance(layer, Format) and host is not None else None)
             silent = part.kind is Kind.ABSENT and not can_stand_on_another(layer)

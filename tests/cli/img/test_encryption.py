@@ -1,5 +1,6 @@
 """Secrets on command lines: encrypted images are made, converted and compared as by qemu-img."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ pytestmark = [needs_qemu, pytest.mark.skipif("luks" not in FORMATS, reason="ther
 
 SECRET = "--object secret,id=s,data=open-sesame"
 LUKS = "driver=luks,key-secret=s,file.filename"
+QCOW2 = "driver=qcow2,encrypt.key-secret=s,file.filename"
 LINES = f"""
 create -f luks -o help
 !create -f luks x 1M
@@ -31,6 +33,16 @@ convert {SECRET} -n --target-image-opts source.raw {LUKS}=l
 compare {SECRET} --image-opts {LUKS}=l driver=raw,file.filename=source.raw
 resize {SECRET} --image-opts {LUKS}=t 24M
 compare {SECRET} --image-opts {LUKS}=t driver=raw,file.filename=source.raw
+info q
+info --image-opts {SECRET} {QCOW2}=q
+map --output=json --image-opts {SECRET} {QCOW2}=q
+compare {SECRET} --image-opts {QCOW2}=q driver=raw,file.filename=source.raw
+convert {SECRET} --image-opts -O raw {QCOW2}=q plain.raw
+compare plain.raw source.raw
+convert -O raw q plain.raw
+resize {SECRET} --image-opts {QCOW2}=q 22M
+compare {SECRET} --image-opts {QCOW2}=q driver=raw,file.filename=source.raw
+convert -c {SECRET} -O qcow2 -o encrypt.format=luks,encrypt.key-secret=s source.raw f
 """
 
 
@@ -45,6 +57,9 @@ def test_lines(tmp_path: Path) -> None:
         if name == "t":
             twins.give()
     assert ours(twins.b, *made).status == 0
+    made = words_of(f"convert {SECRET} -O qcow2 -o encrypt.format=luks,encrypt.key-secret=s,encrypt.iter-time=10 source.raw q")
+    assert ours(twins.b, *made).status == 0
+    shutil.copy(twins.b / "q", twins.a / "q")
     failures = []
     for line in LINES.strip("\n").split("\n"):
         try:
