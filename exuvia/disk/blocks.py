@@ -54,9 +54,15 @@ class BlockTable:
         count = min(most, (len(data) - inside) // self.entry.size)
         return struct.unpack_from(f"{self.order}{count}{self.letter}", data, inside)
 
-    def __iter__(self) -> Iterator[int]:
+    def used(self, *empty: int) -> Iterator[tuple[int, int]]:
+        """Index and entry of all that are none of `empty`, which cost next to nothing where pages hold nothing else."""
         for first in range(0, self.count, PAGE // self.entry.size):
-            yield from self._values(self._page(first)[0], 0, self.count - first)
+            values = self._values(self._page(first)[0], 0, self.count - first)
+            if values.count(values[0]) == len(values) and values[0] in empty:
+                continue
+            for index, value in enumerate(values, first):
+                if value not in empty:
+                    yield index, value
 
     def highest(self, below: int, default: int = -1) -> int:
         """The highest entry below a value."""

@@ -179,8 +179,8 @@ class Parallels(Blocks):
                     self.unclean, self.changed, self.header.in_use = False, False, 0
                     self.file.write(0, self.header.pack())
                     found.corruptions_fixed += 1
-            before = 0
-            for index, entry in enumerate(self.table):
+            before, neighbour = 0, -1
+            for index, entry in self.table.used(0):
                 host = 0 if self.empty_image else entry * self.scale
                 wrong = ""
                 if host and host >= size or 0 < host < self.data:
@@ -197,9 +197,9 @@ class Parallels(Blocks):
                 if host:
                     assert found.allocated is not None and found.fragmented is not None
                     found.allocated += 1
-                    found.fragmented += bool(before) and before + self.cluster != host
+                    found.fragmented += bool(before) and index == neighbour + 1 and before + self.cluster != host
                     highest = max(highest, host + self.cluster)
-                before = host
+                before, neighbour = host, index
             found.end = highest
             if size > highest:
                 found.messages.append(

@@ -149,10 +149,11 @@ class Qcow(Writable):
         return self.l2.page(table + page * self.page), inside, table + page * self.page
 
     def lookup(self, offset: int, length: int) -> Extent:
-        length = min(length, self.reach - offset % self.reach)
         table = self._table(offset)
         if not table:
-            return Extent(Kind.ABSENT, length)
+            tables = self.l1.run(offset // self.reach, (offset + length - 1) // self.reach, 0)
+            return Extent(Kind.ABSENT, min(length, tables * self.reach - offset % self.reach))
+        length = min(length, self.reach - offset % self.reach)
         first, inside = divmod(offset % self.reach, self.cluster)
         page, at, _ = self._entry(table, first)
         values = struct.unpack_from(f">{min(-(-(inside + length) // self.cluster), (self.page - at) // 8)}Q", page, at)

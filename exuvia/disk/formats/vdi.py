@@ -166,9 +166,7 @@ class Vdi(Blocks):
         used = Seen()
         allocated = 0
         with self.lock:
-            for index, entry in enumerate(self.table):
-                if entry >= DISCARDED:
-                    continue
+            for index, entry in self.table.used(FREE, DISCARDED):
                 if entry >= self.header.blocks:
                     found.corruptions += 1
                     found.messages.append(f"ERROR: block index {index} too large, is {entry}")

@@ -44,8 +44,8 @@ class ChunkTable(BlockTable):
         before = index // self.ratio
         return super().run(index + before, end + before, step)
 
-    def __iter__(self) -> Iterator[int]:
-        """The entries of blocks."""
-        for slot, entry in enumerate(super().__iter__()):
+    def used(self, *empty: int) -> Iterator[tuple[int, int]]:
+        """Of blocks."""
+        for slot, entry in super().used(*empty):
             if slot % (self.ratio + 1) != self.ratio:
-                yield entry
+                yield slot - slot // (self.ratio + 1), entry

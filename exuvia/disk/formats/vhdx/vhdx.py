@@ -168,7 +168,7 @@ class Vhdx(Blocks):
         found = Found(corruptions_fixed=int(self.replayed))
         used, size = Seen(), self.file.size
         with self.lock:
-            for index, entry in enumerate(self.table):
+            for index, entry in self.table.used(NOT_PRESENT, ZERO):
                 if entry & STATE not in (FULLY_PRESENT, PARTIALLY_PRESENT):
                     continue
                 first = entry >> 20 << 20
