@@ -48,7 +48,7 @@ def serving(program: list[str], folder: Path, *words: str, unix: bool = True) ->
         except ProcessLookupError:
             pass
         end = time.monotonic() + 20
-        while pid.exists() and time.monotonic() < end and program is OURS:
+        while (pid.exists() or socket.exists()) and time.monotonic() < end and program is OURS:
             time.sleep(0.02)
         if program is OURS:
             assert not pid.exists() and not socket.exists()
