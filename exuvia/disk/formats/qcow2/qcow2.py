@@ -455,6 +455,11 @@ class Qcow2(Writable):
         with self.placing, self.lock:
             snapshots.delete(self, snapshot)
 
+    @property
+    def state_offset(self) -> int:
+        """Where the machine's state begins, past the disk."""
+        return snapshots.state_base(self)
+
     def write_state(self, offset: int, data: Buffer) -> None:
         """Save a part of a machine's state, which the next snapshot made with that `vm_state` keeps."""
         self._no_snapshots_outside()
