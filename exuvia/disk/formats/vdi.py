@@ -152,6 +152,11 @@ class Vdi(Blocks):
         self._count((self.end - self.header.offset_data) // BLOCK)
         return room
 
+    def unplace(self, offset: int, room: Room) -> None:
+        """The next block takes that place, so that errors do not use up the numbers that blocks can have."""
+        if room.host + room.length == self.end:
+            self._count((room.host - self.header.offset_data) // BLOCK)
+
     def flush(self) -> None:
         with self.lock:
             self.table.pages.write()
