@@ -23,6 +23,7 @@ what they see:
   -l, --load-snapshot SNAP  an internal snapshot (ID, NAME, or snapshot.id=ID,snapshot.name=NAME), read-only
   -n, --nocache; --cache MODE; --aio MODE; --discard MODE; --detect-zeroes MODE
   --image-opts              FILE is a description: KEY=VALUE,...
+  -T, --trace               is taken and means nothing
 
 other:
   -L, --list                list the exports of the server at -b and -p, or -k
@@ -136,6 +137,10 @@ def check(arguments: Arguments) -> None:
         raise UserError("--image-opts and -f are mutually exclusive")
     if "tls-authz" in arguments and "tls-creds" not in arguments:
         raise UserError("--tls-authz is not permitted without --tls-creds")
+    if "selinux-label" in arguments:
+        raise UserError("SELinux labels are not supported")
+    if arguments.get("detect-zeroes") == "unmap" and arguments.get("discard", "ignore") not in ("unmap", "on"):
+        raise UserError("setting detect-zeroes to unmap is not allowed without setting discard operation to unmap")
     if "tls-hostname" in arguments:
         raise UserError("TLS hostname is only supported with export list")
     if "tls-creds" in arguments and "connect" in arguments:

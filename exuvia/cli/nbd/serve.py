@@ -36,6 +36,7 @@ def serve(arguments: "Arguments") -> int:
             multi=shared != 1,
             depth="allocation-depth" in arguments,
             bitmaps=arguments.all("bitmap"),
+            detect_zeroes=arguments.get("detect-zeroes", "off"),
         )
         if "connect" in arguments:
             from exuvia.cli.nbd.device import connect

@@ -14,7 +14,10 @@ SECTOR = 512
 
 
 class Export:
-    """`length` bytes from `offset` of `node` on; without a length, all that there is, also when that changes."""
+    """`length` bytes from `offset` of `node` on; without a length, all that there is, also when that changes.
+
+    `detect_zeroes` on: written zeros are zeroed, which keeps room out of images; unmap: room may be given up for that.
+    """
 
     def __init__(
         self,
@@ -28,6 +31,7 @@ class Export:
         multi: bool = False,
         depth: bool = False,
         bitmaps: Sequence[str] = (),
+        detect_zeroes: str = "off",
     ) -> None:
         if len(name.encode()) > LONGEST or len(description.encode()) > LONGEST:
             raise UserError(f"an export's name and its description have {LONGEST} bytes at most")
@@ -36,6 +40,7 @@ class Export:
         self.node, self.name, self.description, self.offset, self.length = node, name, description, offset, length
         self.writable = writable and node.writable
         self.multi = multi
+        self.detect_zeroes = detect_zeroes
         self.contexts = [ALLOCATION, *([DEPTH] if depth else [])]
         self.bitmaps: dict[str, tuple[int, bytes]] = {}
         for bitmap in bitmaps:
@@ -76,9 +81,12 @@ class Export:
         """Fill `into`."""
         self.node.readv(self.offset + offset, into)
 
-    def writev(self, offset: int, data: Vector) -> None:
+    def write(self, offset: int, data: bytes) -> None:
         """Write `data`."""
-        self.node.writev(self.offset + offset, data)
+        if self.detect_zeroes != "off" and data.count(0) == len(data):
+            self.zero(offset, len(data), self.detect_zeroes == "unmap")
+        else:
+            self.node.write(self.offset + offset, data)
 
     def zero(self, offset: int, length: int, unmap: bool) -> None:
         """Make bytes zero."""

@@ -148,7 +148,7 @@ class Service:
     def _change(self, flags: int, code: int, offset: int, length: int, data: bytes) -> None:
         export = self.export
         if code == Cmd.WRITE:
-            export.writev(offset, Vector((data,)))
+            export.write(offset, data)
         elif code == Cmd.ZEROES:
             export.zero(offset, length, not flags & wire.NO_HOLE)
         elif code == Cmd.TRIM:

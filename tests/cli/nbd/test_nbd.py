@@ -216,6 +216,24 @@ def test_a_snapshot_leaves_the_image_alone(tmp_path: Path) -> None:
     assert (tmp_path / "disk").read_bytes() == before and len(content)
 
 
+@needs_qemu
+@needs_qcow2
+def test_an_internal_snapshot_and_zeros_that_are_found(tmp_path: Path) -> None:
+    content = qcow2(tmp_path / "disk")
+    out("qemu-img", "snapshot", "-c", "before", str(tmp_path / "disk"))
+    words = ["-f", "qcow2", "--discard", "unmap", "--detect-zeroes", "unmap", str(tmp_path / "disk")]
+    with serving(OURS, tmp_path, "-t", *words) as uri:
+        out("qemu-io", "-f", "raw", "-c", "write -P 0 0 2M", "-c", "write -P 5 2M 2M", uri.replace("@", ""))
+    mapped = json.loads(out("qemu-img", "map", "--output=json", str(tmp_path / "disk")))
+    assert all(each["data"] is (each["start"] >= 2 * MIB) for each in mapped)
+    with serving(OURS, tmp_path, "-t", "-l", "before", "-f", "qcow2", str(tmp_path / "disk")) as uri:
+        with open_image(uri.replace("@", ""), "raw") as node:
+            assert node.read(0, len(content)) == content
+        done = subprocess.run(["qemu-io", "-f", "raw", "-c", "write 0 1k", uri.replace("@", "")], capture_output=True, timeout=60)
+        assert done.returncode
+    out("qemu-img", "check", "-q", str(tmp_path / "disk"))
+
+
 @pytest.mark.parametrize(
     ("words", "text"),
     [
@@ -230,6 +248,7 @@ def test_a_snapshot_leaves_the_image_alone(tmp_path: Path) -> None:
         (["-k", "/s", "-p", "1", "disk"], "mutually exclusive"),
         (["-P", "1", "disk"], "-P is gone"),
         (["--aio", "bogus", "disk"], "Invalid aio mode"),
+        (["--detect-zeroes", "unmap", "disk"], "not allowed without"),
         (["-n", "--cache", "none", "disk"], "can only be specified once"),
         (["--tls-creds", "x", "disk"], "No TLS credentials with id 'x'"),
         (["--tls-authz", "x", "disk"], "not permitted without"),
