@@ -20,7 +20,7 @@ from exuvia.support.errors import UserError
 from tests.disk.formats.interchange import content, create, exercise, hostile, make, needs_qemu, ours, power_cuts, qemu, same, theirs
 from tests.disk.powercut import PowerCut
 
-SIZES = (512, 1 << 20, (5 << 20) + 1536, 80 << 20)
+SIZES = (512, 1 << 20, (5 << 20) + 1536, 34 << 20)
 SUBFORMATS = ("monolithicSparse", "monolithicFlat", "twoGbMaxExtentSparse", "twoGbMaxExtentFlat", "streamOptimized")
 SINGLE: tuple[dict[str, object], ...] = (
     {},
@@ -107,7 +107,7 @@ def test_info(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("given", SINGLE, ids=str)
 def test_power_cuts(given: dict[str, object]) -> None:
-    power_cuts("vmdk", (33 << 20) + 512, given, rounds=5, unit=65536 if "subformat" in given else 512)
+    power_cuts("vmdk", ((5 if "subformat" in given else 33) << 20) + 512, given, rounds=5)
 
 
 @pytest.mark.parametrize("given", SINGLE, ids=str)
