@@ -178,3 +178,4 @@ def _widen(image: Qcow2, width: int) -> None:
         raise UserError(f"{image.filename}: the image has errors, mend them first: {looked.found.messages[0]}")
     rebuild(image, looked.counts, width.bit_length() - 1)
     image.refcounts = image.map.refcounts = Refcounts(image.file, image.header, image.refcounts.cache)
+    image.reserve()

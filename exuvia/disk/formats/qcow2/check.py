@@ -90,9 +90,13 @@ class Check:
         self.found.total = -(-fields.size >> self.bits)
         self.use(0, self.size)
         self.tree(image.map.l1, fields.l1_table_offset, True)
+        left = image.file.size
         for each in image.table_of_snapshots:
+            left -= each.fixed.l1_size * 8
             name = f"{each.id.decode('utf-8', 'replace')} ({each.name.decode('utf-8', 'replace')})"
             try:
+                if left < 0:
+                    raise ImageError("all L1 tables together are larger than the file")
                 l1 = snapshots.l1_of(image, each)
             except ImageError:
                 self.bad(
@@ -110,6 +114,7 @@ class Check:
         """Count an L1 table and everything that it reaches."""
         self.use(offset, len(l1) * 8)
         image = self.image
+        seen: set[int] = set()
         for number, entry in enumerate(l1):
             if not entry:
                 continue
@@ -121,7 +126,8 @@ class Check:
             if table & (self.size - 1):
                 self.bad(f"ERROR l2_offset={table:x}: Table is not cluster aligned; L1 entry corrupted")
             self.use(table, self.size)
-            if table < image.file.size:
+            if table < image.file.size and table not in seen:  # twice is an error of counts, which need not take for ever
+                seen.add(table)
                 self.table(number, table, active)
 
     def table(self, number: int, offset: int, active: bool) -> None:
@@ -321,6 +327,7 @@ class Check:
             have, should = self.counts.get(cluster), again.counts.get(cluster)
             if have > should:  # the old structure
                 self.say(f"Repairing cluster {cluster} refcount={have} reference={should}")
+        self.image.reserve()
         self.counts = again.counts
         self.found.corruptions_fixed = self.found.corruptions
         self.found.leaks_fixed = self.found.leaks
@@ -335,6 +342,7 @@ class Check:
             self.fix_leaks and not found.errors and found.corruptions == found.corruptions_fixed and found.leaks == found.leaks_fixed
         )
         word = "Repairing" if fix else "ERROR"
+        seen: set[int] = set()
         for number, entry in enumerate(mapping.l1):
             table = entry & OFFSET
             if not table or table & (self.size - 1):
@@ -344,8 +352,9 @@ class Check:
                 self.mended(f"{word} OFLAG_COPIED L2 cluster: l1_index={number} l1_entry={entry:x} refcount={count}", fix)
                 if fix:
                     mapping.set_l1(number, entry ^ COPIED)
-            if mapping.external or table >= image.file.size:
+            if mapping.external or table >= image.file.size or table in seen:
                 continue
+            seen.add(table)
             start, counts = 0, array("B")
             for index, each, many in stretches(image.file.read(table, self.size), words, self.size):
                 if not each & OFFSET or each & COMPRESSED or each & OFFSET & (self.size - 1):

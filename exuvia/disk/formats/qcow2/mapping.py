@@ -136,6 +136,7 @@ class Mapping:
         if old and entry & COPIED:
             return
         cluster, _ = self.refcounts.allocate(1)
+        self.refcounts.reserved.add(cluster)
         offset, step = cluster << self.bits, self.l2.size
         for at in range(0, self.size, step):
             self.l2.fresh(offset + at, bytes(self.l2.page(old + at)) if old else None)

@@ -193,6 +193,7 @@ class Qcow2(Writable):
                 self.header.write_fields()
                 self.file.flush()
             self.begun = True
+            self.reserve()
             self.records.begin()
             self.recording = self.records.live
 
@@ -407,7 +408,27 @@ class Qcow2(Writable):
         """The offset of as many clusters in a row, for tables."""
         first, _ = self.refcounts.allocate(clusters, clusters)
         self.virgin = max(self.virgin, (first + clusters) * self.cluster)
+        self.refcounts.reserved.update(range(first, first + clusters))
         return first * self.cluster
+
+    def reserve(self) -> None:
+        """Tell the counts which clusters hold tables, so that none is given out even if its count is wrong."""
+        bits, fields, reserved = self.map.bits, self.header.fields, {0}
+        places = [
+            (fields.l1_table_offset, fields.l1_size * 8),
+            (fields.refcount_table_offset, fields.refcount_table_clusters << bits),
+            (fields.snapshots_offset, snapshots.size_in_file(self.table_of_snapshots)),
+            *((each.fixed.l1_table_offset, each.fixed.l1_size * 8) for each in self.table_of_snapshots),
+        ]
+        left = self.file.size
+        for offset, length in places:
+            left -= length
+            if left < 0:
+                break  # tables that are larger than the file lie
+            reserved.update(range(offset >> bits, (offset + length + self.cluster - 1) >> bits))
+        reserved.update((entry & OFFSET) >> bits for entry in self.map.l1 if entry)
+        reserved.update(entry >> bits for entry in self.refcounts.table if entry)
+        self.refcounts.reserved = reserved
 
     def clean(self) -> None:
         """All counts are on the disk: the header says so, until somebody writes again. Called with `lock` held."""

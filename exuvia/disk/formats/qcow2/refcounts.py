@@ -9,7 +9,7 @@ import struct
 import sys
 from array import array
 
-from exuvia.disk.formats.qcow2.header import REFCOUNT_TABLE_LIMIT, Header
+from exuvia.disk.formats.qcow2.header import CORRUPT, REFCOUNT_TABLE_LIMIT, Header
 from exuvia.disk.node import ImageError, Node
 from exuvia.disk.pages import Pages
 
@@ -40,6 +40,7 @@ class Refcounts:
         self.cursor = 0
         self.pending: list[tuple[int, int]] = []
         self.moving = False
+        self.reserved: set[int] = set()  # clusters that hold tables, whatever their counts say
         self.byte = 0  # where the next compressed cluster may follow
         each = range(0, 8, self.width)
         some = [byte for byte in range(256) if any(not byte >> shift & self.limit for shift in each)]
@@ -278,6 +279,8 @@ class Refcounts:
             passed = passed or length > 0
             start = at = at + (found - index if count and found > index else self.per_page - index if not count else 0)
             length = 0
+        if not self.reserved.isdisjoint(range(start, start + length)):
+            raise self._overlap(start)
         self.change(start, length, 1)
         if not passed:
             self.cursor = start + length
@@ -293,15 +296,32 @@ class Refcounts:
         page, size = self.blocks.page(offset), len(self.one)
         if any(page[index * size : index * size + size]):
             return False
+        if self.cursor in self.reserved:
+            raise self._overlap(self.cursor)
         page[index * size + size - 1] = 1
         self.blocks.dirty(offset)
         self.cursor += 1
         return True
 
+    def _overlap(self, cluster: int) -> ImageError:
+        """Counts call free what holds a table: nothing more is written, and the image says so."""
+        if self.header.fields.version > 2:
+            self.header.fields.incompatible_features |= CORRUPT
+            self.header.write_fields()
+            self.file.flush()
+        offset = cluster << self.bits
+        return ImageError(
+            f"{self.file.filename}: Marking image as corrupt: Preventing invalid allocation of the cluster at offset {offset:#x}, "
+            "which holds tables; check -r all mends the counts"
+        )
+
     def _make_block(self, number: int, cluster: int) -> None:
         """Make the missing block `number` in `cluster`, which is free."""
         offset = cluster << self.bits
         size = self.blocks.size
+        if cluster in self.reserved:
+            raise self._overlap(cluster)
+        self.reserved.add(cluster)
         for at in range(offset, offset + (1 << self.bits), size):
             self.blocks.fresh(at)
         self.table[number] = offset
@@ -336,6 +356,7 @@ class Refcounts:
     def move_table(self, first: int, clusters: int) -> None:
         """Write the whole table to [first, first+clusters), point the header there, give the old place up."""
         fields = self.header.fields
+        self.reserved.update(range(first, first + clusters))
         self.blocks.write()
         self.file.write(first << self.bits, big_endian(array("Q", self.table)).tobytes())
         self.file.flush()
@@ -360,6 +381,8 @@ class Refcounts:
             while count:  # what is shared, with a snapshot or another compressed cluster, stays
                 free = self.free_run(first, count)
                 if free:
+                    if self.reserved:
+                        self.reserved.difference_update(range(first, first + free))
                     if first <= self.byte >> self.bits < first + free:
                         self.byte = 0
                     self.file.discard(first << self.bits, free << self.bits)

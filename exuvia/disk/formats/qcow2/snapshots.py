@@ -137,12 +137,14 @@ def l1_of(image: Qcow2, entry: Entry) -> array[int]:
 def runs(image: Qcow2, l1: array[int]) -> Iterator[tuple[int, int]]:
     """(first, count) of host clusters that an L1 table reaches, L2 tables too, once for each use. What is cached was written before."""
     size, bits, words = image.cluster_size, image.map.bits, image.map.entry_size // 8
+    seen: set[int] = set()
     for entry in l1:
         table = entry & OFFSET
         if not table:
             continue
-        if table & (size - 1) or entry & L1_RESERVED:
+        if table & (size - 1) or entry & L1_RESERVED or table in seen:
             raise image.map.corrupt(f"L1 entry {entry:#x}")
+        seen.add(table)
         yield table >> bits, 1
         first = count = 0
         for word in big_endian(array("Q", image.file.read(table, size)))[::words]:

@@ -2,13 +2,16 @@
 
 import json
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
 
+from exuvia.disk.format import Snapshot
 from exuvia.disk.formats.qcow2.mapping import COPIED, OFFSET
 from exuvia.disk.formats.qcow2.qcow2 import Qcow2
 from exuvia.disk.graph import open_image
+from exuvia.disk.node import ImageError
 from tests.disk.formats.interchange import create, make, needs_qemu, qemu
 from tests.disk.powercut import PowerCut
 
@@ -157,3 +160,41 @@ def test_amend_and_back(tmp_path: Path) -> None:
         qemu("qemu-io", "-r", "-c", "read -P 7 1M 1M", "-c", "read -P 0 3M 1M", image)
     assert told[-1] == 1.0
     assert "compat: 0.10" in qemu("qemu-img", "info", image)
+
+
+@pytest.mark.parametrize("cluster", [512, 65536])
+def test_a_table_whose_count_is_lost_is_not_given_out(cluster: int) -> None:
+    disk = PowerCut()
+    create("qcow2", disk, 8 << 20, {"cluster_size": cluster})
+    with Qcow2(disk, writable=True) as node:
+        node.write(0, b"a" * cluster)
+        block, table = node.refcounts.table[0], (node.map.l1[0] & OFFSET) // cluster
+    disk.write(block + 2 * table, bytes(2))
+    node = Qcow2(disk, writable=True)
+    with pytest.raises(ImageError, match="Preventing invalid allocation"):
+        node.write(cluster, b"b" * (20 * cluster))
+    assert node.info()["corrupt"]
+    with pytest.raises(ImageError, match="Image is corrupt; cannot be opened read/write"):
+        Qcow2(disk, writable=True).write(0, b"c")
+    node = Qcow2(disk, writable=True)
+    assert node.read(0, cluster) == b"a" * cluster
+    node.check(True, True)
+    assert not node.check().messages
+    node.write(cluster, b"b" * cluster)
+    assert node.read(0, 2 * cluster) == b"a" * cluster + b"b" * cluster
+
+
+def test_a_table_that_is_used_a_million_times_is_looked_at_once() -> None:
+    disk = PowerCut()
+    create("qcow2", disk, 1 << 40, {"cluster_size": 4096})
+    with Qcow2(disk, writable=True) as node:
+        node.write(0, b"a" * (2 << 20))
+        fields = node.header.fields
+        entry = node.map.l1[0].to_bytes(8, "big")
+    disk.write(fields.l1_table_offset, entry * fields.l1_size)
+    began = time.process_time()
+    found = Qcow2(disk).check()
+    assert found.corruptions
+    with pytest.raises(OSError, match="Invalid argument"):
+        Qcow2(disk, writable=True).create_snapshot(Snapshot("", "no", 0, 0, 0, 0))
+    assert time.process_time() - began < 20
