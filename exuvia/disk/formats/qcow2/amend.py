@@ -177,5 +177,7 @@ def _widen(image: Qcow2, width: int) -> None:
     if looked.found.corruptions:
         raise UserError(f"{image.filename}: the image has errors, mend them first: {looked.found.messages[0]}")
     rebuild(image, looked.counts, width.bit_length() - 1)
-    image.refcounts = image.map.refcounts = Refcounts(image.file, image.header, image.refcounts.cache)
+    old = image.refcounts
+    image.refcounts = image.map.refcounts = Refcounts(image.file, image.header, old.cache)
+    image.refcounts.epoch, image.refcounts.active = old.epoch, old.active
     image.reserve()

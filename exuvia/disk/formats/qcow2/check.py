@@ -109,6 +109,8 @@ class Check:
         if len(encryption) == 16:
             self.use(*struct.unpack(">QQ", encryption))
         self.bitmaps()
+        for first, many in [run for _, waiting in image.refcounts.waiting for run in waiting]:
+            self.counts.add(first, many)  # given up, and still read by somebody
 
     def tree(self, l1: array[int], offset: int, active: bool) -> None:
         """Count an L1 table and everything that it reaches."""

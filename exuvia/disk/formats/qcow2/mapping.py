@@ -156,7 +156,7 @@ class Mapping:
         """Whether the file has everything."""
         refcounts = self.refcounts
         changed = self.l2.changed or self.l1_pages.changed or refcounts.tables.changed or refcounts.blocks.changed
-        return not (changed or refcounts.pending)
+        return not (changed or refcounts.pending or refcounts.waiting)
 
     def write(self) -> None:
         """Give all that changed to the file, in order."""

@@ -197,17 +197,38 @@ class Qcow2(Writable):
             self.records.begin()
             self.recording = self.records.live
 
+    def readv(self, offset: int, into: Vector) -> None:
+        with self.lock:
+            epoch = self.refcounts.enter()
+        try:
+            super().readv(offset, into)
+        finally:
+            with self.lock:
+                self.refcounts.leave(epoch)
+
     def writev(self, offset: int, data: Vector) -> None:
         if not self.begun:
             self.begin()
-        super().writev(offset, data)
+        with self.lock:
+            epoch = self.refcounts.enter()
+        try:
+            super().writev(offset, data)
+        finally:
+            with self.lock:
+                self.refcounts.leave(epoch)
         if self.recording:
             self._record(offset, data.length)
 
     def zero(self, offset: int, length: int, unmap: bool = True) -> None:
         if not self.begun:
             self.begin()
-        super().zero(offset, length, unmap)
+        with self.lock:
+            epoch = self.refcounts.enter()
+        try:
+            super().zero(offset, length, unmap)
+        finally:
+            with self.lock:
+                self.refcounts.leave(epoch)
         if self.recording:
             self._record(offset, length)
 
@@ -377,7 +398,7 @@ class Qcow2(Writable):
         """Make tables safe, then give up what they pointed to. Called with `lock` held."""
         self.map.write()
         self.file.flush()
-        if self.refcounts.pending:
+        if self.refcounts.pending or self.refcounts.waiting:
             self.refcounts.settle()
 
     def flush(self) -> None:

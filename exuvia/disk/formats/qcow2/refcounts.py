@@ -39,6 +39,9 @@ class Refcounts:
         self.tables = Pages(file, size, 8)
         self.cursor = 0
         self.pending: list[tuple[int, int]] = []
+        self.waiting: list[tuple[int, list[tuple[int, int]]]] = []  # safe, but an older request may still be at it
+        self.epoch = 0
+        self.active: dict[int, int] = {}  # requests under way by the epoch in which they began
         self.moving = False
         self.reserved: set[int] = set()  # clusters that hold tables, whatever their counts say
         self.byte = 0  # where the next compressed cluster may follow
@@ -54,6 +57,7 @@ class Refcounts:
         self.blocks.forget()
         self.tables.forget()
         self.pending.clear()
+        self.waiting.clear()
         self.cursor = self.byte = 0
         length = fields.refcount_table_clusters << self.bits
         self.table = big_endian(array("Q", self.file.read(fields.refcount_table_offset, length)))
@@ -374,9 +378,31 @@ class Refcounts:
         self.pending.append((first, count))
 
     def settle(self) -> None:
-        """No table on the disk points to what was given up: let it be free, and its room go back to the host."""
-        pending, self.pending = self.pending, []
-        for first, count in sorted(pending):
+        """No table on the disk points to what was given up: let it be free, and its room go back to the host.
+
+        Not yet what was given up since the oldest request under way began: it may have looked before, and reads or writes there now.
+        """
+        if self.pending:
+            self.waiting.append((self.epoch, self.pending))
+            self.pending = []
+        self.epoch += 1
+        oldest = min(self.active, default=self.epoch)
+        while self.waiting and self.waiting[0][0] < oldest:
+            self._free(self.waiting.pop(0)[1])
+
+    def enter(self) -> int:
+        """A request begins that will use what `lookup` says; give the answer to `leave`."""
+        self.active[self.epoch] = self.active.get(self.epoch, 0) + 1
+        return self.epoch
+
+    def leave(self, epoch: int) -> None:
+        """The request is done."""
+        self.active[epoch] -= 1
+        if not self.active[epoch]:
+            del self.active[epoch]
+
+    def _free(self, runs: list[tuple[int, int]]) -> None:
+        for first, count in sorted(runs):
             self.change(first, count, -1)
             while count:  # what is shared, with a snapshot or another compressed cluster, stays
                 free = self.free_run(first, count)

@@ -96,3 +96,46 @@ def test_threads_that_write_sectors_of_the_same_clusters() -> None:
     node = Qcow2(PowerCut(bytes(disk.now)))
     assert node.read(0, node.size) == model
     assert not node.check().messages
+
+
+def test_room_that_somebody_still_reads_is_given_to_nobody() -> None:
+    class Slow(PowerCut):
+        """Reads of the disk's content wait when they are told to."""
+
+        stop = False
+
+        def readv(self, offset: int, into: Vector) -> None:
+            if self.stop and offset == host:
+                reading.set()
+                assert go_on.wait(20)
+            super().readv(offset, into)
+
+    host = -1
+    reading, go_on = threading.Event(), threading.Event()
+    disk = Slow()
+    create("qcow2", disk, 1 << 20, {"cluster_size": 4096})
+    node = Qcow2(disk, writable=True)
+    node.write(0, b"old" + bytes(4093))
+    node.flush()
+    host = node.lookup(0, 4096).host or -1
+    found: list[bytes] = []
+    reader = threading.Thread(target=lambda: found.append(node.read(0, 3)))
+    disk.stop = True
+    reader.start()
+    assert reading.wait(20)
+    disk.stop = False
+    for _ in range(3):
+        node.discard(0, 4096)
+        node.flush()
+    for at in range(4096, 200 * 4096, 4096):
+        node.write(at, b"new" * 1365)
+    go_on.set()
+    reader.join()
+    assert found == [b"old"]
+    node.flush()
+    node.flush()
+    node.write(1 << 19, b"x")
+    assert not node.check().messages
+    for at in range(200 * 4096, 210 * 4096, 4096):
+        node.write(at, b"new" * 1365)
+    assert host in [extent.host for extent in node.extents(200 * 4096, 10 * 4096)]  # its room has another use at last
