@@ -58,7 +58,9 @@ class File(Node):
         create: bool = False,
     ) -> None:
         self.filename, self.writable, self.gives_room = filename, writable, discard == "unmap"
-        flags = (os.O_RDWR if writable else os.O_RDONLY) | os.O_CLOEXEC | (os.O_CREAT if create else 0)
+        flags = (
+            (os.O_RDWR if writable else os.O_RDONLY) | os.O_CLOEXEC | os.O_NONBLOCK | (os.O_CREAT if create else 0)
+        )  # a FIFO must not hold us
         try:
             self.fd = os.open(filename, flags, 0o644)
         except (OSError, ValueError) as error:
