@@ -93,7 +93,7 @@ class Vdi(Blocks):
         self.must_fit("block map", header.offset_blocks, header.blocks * 4)
         self.table = BlockTable(self.file, header.offset_blocks, header.blocks, "<I")
         self.counter = Pages(self.file, SECTOR, 2)
-        self.whole = header.image_type == STATIC
+        self.recurse = header.image_type == STATIC
         if self.writable:  # a crash may have left the counter behind, and QEMU puts the next block where it points
             self._count(max(header.blocks_allocated, 1 + self.table.highest(DISCARDED)))
 

@@ -65,7 +65,7 @@ class Vhdx(Blocks):
         if pending and not self.writable:
             raise ImageError(
                 f"VHDX image file '{self.filename}' opened read-only, but contains a log that needs to be replayed. "
-                f"To replay the log, run: qemu-img check -r all '{self.filename}'"
+                f"To replay the log, run: exuvia-img check -r all '{self.filename}'"
             )
         if pending:
             self.log.replay(pending)
