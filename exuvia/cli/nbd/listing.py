@@ -33,7 +33,7 @@ def list_exports(arguments: "Arguments") -> int:
         address = Address(arguments.get("bind", "localhost"), arguments.get("port", str(PORT)))
     haggler = Haggler(address, tls, arguments.get("tls-hostname") or address.host or None)
     exports = list(haggler.exports())
-    haggler.channel.close()
+    haggler.close()
     print(f"exports available: {len(exports)}")
     for export in exports:
         print(f" export: '{export.name}'")

@@ -35,6 +35,7 @@ class Haggler:
     def __init__(self, address: Address, tls: ssl.SSLContext | None = None, host: str | None = None, timeout: float = PATIENCE) -> None:
         self.address = address
         self.channel = Channel(address.connect(timeout))
+        self._limit = self.channel.limit(timeout)
         self.structured = False
         self.oldstyle: Export | None = None
         try:
@@ -45,11 +46,16 @@ class Haggler:
                 self._ask(Opt.STARTTLS)
                 self.channel = TlsChannel(self.channel, tls, server=False, host=host)
         except Broken as error:
-            self.channel.close()
+            self.close()
             raise ImageError(f"{address}: {error.text} during the handshake") from None
         except BaseException:
-            self.channel.close()
+            self.close()
             raise
+
+    def close(self) -> None:
+        """Leave a handshake that came to nothing."""
+        self._limit.cancel()
+        self.channel.close()
 
     def _greet(self) -> None:
         magic, kind = wire.GREETING.unpack(self.channel.receive(16) + b"\0\0")[:2]
@@ -125,6 +131,8 @@ class Haggler:
             return export
         except Broken as error:
             raise ImageError(f"{self.address}: {error.text} during the handshake") from None
+        finally:
+            self._limit.cancel()
 
     def about(self, name: str, option: Opt = Opt.INFO) -> Export | None:
         """What the server tells of an export; None when it knows no such question."""

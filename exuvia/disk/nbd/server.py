@@ -12,7 +12,7 @@ from exuvia.disk.nbd.service import Service
 from exuvia.disk.nbd.wire import Broken, Channel
 from exuvia.support.errors import UserError
 
-PATIENCE = 10.0  # seconds that a client has for each message of the handshake
+PATIENCE = 10.0  # seconds that a client has for the handshake
 SILENCE = None  # seconds between requests: a client may rest
 
 
@@ -82,10 +82,12 @@ class Server:
 
     def _serve(self, channel: Channel) -> None:
         came_in = False
+        limit = channel.limit(PATIENCE)
         try:
             channel.timeout = PATIENCE
             negotiation = Negotiation(channel, self.exports, self.tls, self.permits)
             export = negotiation.run()
+            limit.cancel()
             if export is not None:
                 came_in = True
                 negotiation.channel.timeout = SILENCE
@@ -93,6 +95,7 @@ class Server:
         except Broken as error:
             self.watch(f"a client left: {error.strerror}")
         finally:
+            limit.cancel()
             channel.close()
             with self._change:
                 del self._clients[channel]

@@ -84,6 +84,7 @@ class Channel:
     def __init__(self, sock: socket.socket) -> None:
         self.sock = sock
         self.sending = threading.Lock()
+        self.late = False
 
     @property
     def timeout(self) -> float | None:
@@ -97,6 +98,17 @@ class Channel:
         except OSError as error:
             raise _ended(error) from None
 
+    def limit(self, seconds: float) -> threading.Timer:
+        """A timer, running already, that hangs up unless it is cancelled before: for peers that keep one waiting byte by byte."""
+        timer = threading.Timer(seconds, self._give_up)
+        timer.daemon = True
+        timer.start()
+        return timer
+
+    def _give_up(self) -> None:
+        self.late = True
+        self.hang_up()
+
     def some(self, into: memoryview) -> int:
         """Receive something; 0 at the end."""
         return self.sock.recv_into(into)
@@ -108,7 +120,7 @@ class Channel:
             while at < length:
                 count = self.some(into[at:])
                 if not count:
-                    raise Broken("the connection was closed")
+                    raise Broken("no answer in time" if self.late else "the connection was closed")
                 at += count
         except TimeoutError:
             raise Broken("no answer in time") from None

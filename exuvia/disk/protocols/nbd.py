@@ -83,7 +83,7 @@ class Nbd(Node):
         try:
             return Connection(haggler.channel, haggler.go(self.export, (self.context,)))
         except BaseException:
-            haggler.channel.close()
+            haggler.close()
             raise
 
     @staticmethod

@@ -218,6 +218,26 @@ def test_a_snapshot_leaves_the_image_alone(tmp_path: Path) -> None:
 
 @needs_qemu
 @needs_qcow2
+def test_an_image_inside_an_export(tmp_path: Path) -> None:
+    """The server has the bytes of a qcow2 file, the client gives them meaning; and copies from one server to another."""
+    content = qcow2(tmp_path / "disk")
+    with serving(OURS, tmp_path, "-t", "-e", "0", "-f", "raw", str(tmp_path / "disk")) as uri:
+        name = uri.replace("@", "")
+        assert json.loads(out(*IMG, "info", "--output=json", name))["format"] == "qcow2"
+        assert out(*IMG, "map", "--output=json", name) == out("qemu-img", "map", "--output=json", name)
+        (tmp_path / "second").mkdir()
+        out("qemu-img", "create", "-q", "-f", "qcow2", str(tmp_path / "copy"), "4M")
+        with serving(OURS, tmp_path / "second", "-t", "-f", "qcow2", str(tmp_path / "copy")) as target:
+            out(*IMG, "convert", "-n", "-f", "qcow2", "-O", "raw", name, target.replace("@", ""))
+        out(*IO, "-f", "qcow2", "-c", "write -P 7 0 64k", name)
+    out("qemu-img", "check", "-q", str(tmp_path / "disk"))
+    out("qemu-io", "-f", "qcow2", "-c", "read -P 7 0 64k", str(tmp_path / "disk"))
+    with open_image(str(tmp_path / "copy"), "qcow2") as image:
+        assert image.read(0, len(content)) == content
+
+
+@needs_qemu
+@needs_qcow2
 def test_an_internal_snapshot_and_zeros_that_are_found(tmp_path: Path) -> None:
     content = qcow2(tmp_path / "disk")
     out("qemu-img", "snapshot", "-c", "before", str(tmp_path / "disk"))

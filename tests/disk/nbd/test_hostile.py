@@ -99,6 +99,12 @@ def after_go(*arguments: object, **named: object) -> Script:
     return script
 
 
+def drip(client: socket.socket) -> None:
+    for byte in HELLO + reply(8, 1) * 50:
+        client.sendall(bytes([byte]))
+        time.sleep(0.15)
+
+
 def silent_after_go(client: socket.socket) -> None:
     up_to_go(client)
     time.sleep(3)
@@ -107,6 +113,7 @@ def silent_after_go(client: socket.socket) -> None:
 SCRIPTS: dict[str, tuple[Script, str]] = {
     "nothing": (say(), "closed"),
     "silence": (lambda client: time.sleep(3), "no answer in time"),
+    "byte by byte": (drip, "no answer in time"),
     "no NBD": (say(b"HTTP/1.1 400 Bad Request\r\n\r\n"), "Bad initial magic"),
     "another magic": (say(struct.pack(">QQH", wire.INIT, 77, 3)), "Bad server magic"),
     "half a greeting": (say(HELLO[:11]), ""),
@@ -164,7 +171,7 @@ def test_a_list_without_an_end(tmp_path: Path) -> None:
         haggler = Haggler(address.Address(path=str(tmp_path / "nbd")))
         with pytest.raises(UserError, match="list without an end"):
             list(haggler.exports())
-        haggler.channel.close()
+        haggler.close()
 
 
 @pytest.mark.parametrize("seed", range(12))
@@ -239,3 +246,20 @@ def test_no_descriptors_stay_behind(tmp_path: Path) -> None:
     while (now := len(os.listdir("/proc/self/fd"))) > before and time.monotonic() < end:  # the scripts' own end soon
         time.sleep(0.05)
     assert now <= before
+
+
+def test_a_client_that_speaks_byte_by_byte_is_sent_away(tmp_path: Path) -> None:
+    with served(tmp_path / "nbd", Export(PowerCut(bytes(MIB))), shared=1), socket.socket(socket.AF_UNIX) as sock:
+        sock.connect(str(tmp_path / "nbd"))
+        began = time.monotonic()
+        words = b"\0\0\0\3" + wire.OPTION.pack(wire.OPTION_MAGIC, wire.Opt.LIST, 0) * 20
+
+        def speak() -> None:
+            for byte in words:
+                sock.sendall(bytes([byte]))
+                time.sleep(0.15)
+
+        with pytest.raises(OSError, match="Broken pipe|reset"):
+            speak()
+        assert 0.9 < time.monotonic() - began < 5
+        assert use(tmp_path / "nbd") == ""

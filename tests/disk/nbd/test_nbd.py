@@ -282,7 +282,7 @@ def test_a_list_of_exports(at: Path) -> None:
     with served(at, Export(node, "one"), Export(node, "two", description="second", depth=True)):
         haggler = Haggler(Address(path=str(at)))
         found = list(haggler.exports())
-        haggler.channel.close()
+        haggler.close()
     assert [(export.name, export.description, export.size, list(export.contexts)) for export in found] == [
         ("one", "", MIB, ["base:allocation"]),
         ("two", "second", MIB, ["base:allocation", "qemu:allocation-depth"]),
