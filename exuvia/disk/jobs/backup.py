@@ -27,6 +27,8 @@ class Backup(Job):
         self.sync, self.changed, self.zeroed = sync, changed, zeroed
         if target.size < self.image.size:
             raise ValueError(f"the target has {target.size} bytes, the disk {self.image.size}")
+        if not target.writable:
+            raise ValueError(f"{target.filename}: the target is not open for writing")
         if (sync == "incremental") is (changed is None):
             raise ValueError("an incremental backup, and no other, needs to know what has changed")
         self.unit = max(LEAST, getattr(target, "cluster", None) or 0)

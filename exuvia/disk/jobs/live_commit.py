@@ -19,6 +19,8 @@ class LiveCommit(Commit):
         places = [next((at for at, layer in enumerate(chain) if layer is each), -1) for each in (top, base)]
         if not 0 < places[0] < places[1]:
             raise ValueError("top is below the disk's image and above base")
+        if not base.writable:
+            raise ValueError(f"{base.filename}: the base is not open for writing")
         super().__init__(top, base)
         self.queue, self.named = queue, named
         self.above, self.gone = chain[places[0] - 1], chain[places[0] : places[1]]

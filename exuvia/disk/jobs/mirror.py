@@ -43,6 +43,8 @@ class Mirror(Job):
         self.sync, self.zeroed, self.blocking, self.unmap = sync, zeroed, blocking, unmap
         if target.size < self.image.size:
             raise ValueError(f"the target has {target.size} bytes, the disk {self.image.size}")
+        if not target.writable:
+            raise ValueError(f"{target.filename}: the target is not open for writing")
         self.dirty = Dirty(self.image.size, granularity)
         self.base: Node | None = getattr(self.image, "backing", None) if sync == "top" else None
         self._ranges = Ranges()
@@ -139,7 +141,7 @@ class ActiveCommit(Mirror):
     """What a running disk's image and those between it and `base` have goes into `base`, which is writable; then the disk is `base`."""
 
     def __init__(self, queue: Queue, base: Format, *, blocking: bool = False) -> None:
-        if base.size < queue.node.size:
+        if base.writable and base.size < queue.node.size:
             base.resize(queue.node.size)
         super().__init__(queue, base, sync="top", blocking=blocking)
         self.base = base

@@ -1,11 +1,15 @@
 """Jobs on a disk that is written meanwhile: four writers keep a model, and what a job leaves behind must be what the model says."""
 
 import errno
+import json
 import random
+import shutil
+import subprocess
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,7 +17,7 @@ import pytest
 from exuvia.disk.dirty import Dirty
 from exuvia.disk.format import Format
 from exuvia.disk.formats.raw import Raw
-from exuvia.disk.graph import FORMATS
+from exuvia.disk.graph import FORMATS, open_image, reopen_backing
 from exuvia.disk.jobs.backup import Backup
 from exuvia.disk.jobs.job import Cancelled, Job
 from exuvia.disk.jobs.live_commit import LiveCommit
@@ -31,11 +35,11 @@ SIZE = 8 * MIB
 WRITERS = 4
 
 
-def qcow2(size: int = SIZE, backing: Format | None = None, name: str = "image") -> Format:
+def qcow2(size: int = SIZE, backing: Format | None = None, name: str = "image", cluster: int = 65536) -> Format:
     """A new image in memory."""
     kind = FORMATS["qcow2"]
     file = PowerCut(filename=name)
-    kind.create(file, size, values(kind.CREATE, {"cluster_size": 65536}, "qcow2"))
+    kind.create(file, size, values(kind.CREATE, {"cluster_size": cluster}, "qcow2"))
     image = kind(file, writable=True)
     if backing is not None:
         image.set_backing(backing.filename, backing.name)
@@ -283,8 +287,7 @@ def test_a_mirror_says_when_it_is_not_ready_and_can_be_cancelled() -> None:
 @pytest.mark.parametrize("cluster", [512, 65536, 2 << 20])
 def test_a_backup_is_the_disk_at_one_moment(cluster: int) -> None:
     images, model = chain(SIZE, SIZE)
-    target = qcow2()
-    target.cluster = cluster  # what the job asks
+    target = qcow2(cluster=cluster)
     queue = Queue(images[1])
     moments: list[bytes] = []
     with guests(queue, model) as writing:
@@ -295,7 +298,6 @@ def test_a_backup_is_the_disk_at_one_moment(cluster: int) -> None:
         job.start()
         over(job)
         assert writing.writes > 5
-    target.cluster = 65536
     assert target.read(0, SIZE) == moments[0] != model
     assert images[1].read(0, SIZE) == model
     sound(target)
@@ -356,6 +358,60 @@ def test_a_target_without_room_ends_the_job_and_not_the_guests(kind: Any) -> Non
         assert queue.node is images[0]
         time.sleep(0.1)
     assert images[0].read(0, SIZE) == model
+
+
+def run(*words: str) -> str:
+    return subprocess.run(words, check=True, capture_output=True, text=True, timeout=60).stdout
+
+
+@pytest.mark.skipif(shutil.which("qemu-img") is None, reason="qemu-img is not installed")
+@pytest.mark.parametrize("kind", ["stream", "stream above base", "commit", "active commit"])
+def test_files_are_as_qemu_img_wants_them(kind: str, tmp_path: Path) -> None:
+    """Chains made by qemu-img; afterwards it finds nothing wrong, the names of the chain, and what the model says."""
+    names = [str(tmp_path / name) for name in ("base", "middle", "top")]
+    for number, name in enumerate(names):
+        below = ["-b", names[number - 1], "-F", "qcow2"] if number else []
+        run("qemu-img", "create", "-q", "-f", "qcow2", *below, name, str(SIZE))
+        run(
+            "qemu-io",
+            "-f",
+            "qcow2",
+            *(f"-cwrite -P {number * 8 + step + 1} {(number * 7 + step * 11) % 60 * 128}k 200k" for step in range(8)),
+            name,
+        )
+    top: Any = open_image(names[2], "qcow2", writable=True)
+    model = bytearray(top.read(0, SIZE))
+    queue = Queue(top)
+
+    def base_for_writing(node: Any) -> Any:
+        reopen_backing(node, node.backing.backing)
+        return node
+
+    with guests(queue, model):
+        if kind == "stream":
+            job: Any = Stream(queue)
+        elif kind == "stream above base":
+            job = Stream(queue, top.backing.backing)
+        else:
+            with pytest.raises(ValueError, match="not open for writing"):
+                LiveCommit(queue, top.backing, top.backing.backing)
+            queue.exchange(base_for_writing)
+            job = LiveCommit(queue, top.backing, top.backing.backing) if kind == "commit" else ActiveCommit(queue, top.backing.backing)
+        job.start()
+        if kind == "active commit":
+            assert job.ready.wait(60)
+            job.complete()
+        over(job)
+    node: Any = queue.node
+    last = names[0] if kind == "active commit" else names[2]
+    assert node.filename == last and node.read(0, SIZE) == model
+    node.close()
+    (tmp_path / "model").write_bytes(model)
+    run("qemu-img", "check", "-q", last)
+    run("qemu-img", "compare", "-q", "-F", "raw", last, str(tmp_path / "model"))
+    said = json.loads(run("qemu-img", "info", "--output=json", last))
+    assert said.get("backing-filename") == (names[0] if kind in ("stream above base", "commit") else None)
+    run("qemu-img", "check", "-q", names[0])
 
 
 def test_dirty_against_a_model() -> None:
