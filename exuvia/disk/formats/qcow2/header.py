@@ -31,6 +31,7 @@ END, BACKING_FORMAT, FEATURE_NAMES, BITMAP_DIRECTORY, ENCRYPTION, DATA_FILE_NAME
 ORDER = (BACKING_FORMAT, DATA_FILE_NAME, ENCRYPTION, FEATURE_NAMES, BITMAP_DIRECTORY)  # as extensions are written
 LONGEST_NAME = 1023  # bytes of a backing file's name
 V2, V3 = 72, 104  # bytes of the header
+SECTOR = 512  # what a disk writes whole or not at all
 L1_LIMIT = 32 << 20  # bytes, QEMU's; a hostile number must not become memory
 REFCOUNT_TABLE_LIMIT = 8 << 20
 SNAPSHOT_LIMIT = 65536
@@ -197,13 +198,14 @@ class Header:
         fields = self.fields
         fields.header_length = V2 if fields.version == 2 else Fields.SIZE + len(self.further)
         self.extensions.pop(FEATURE_NAMES, None)
-        if fields.version > 2:
-            self.extensions[FEATURE_NAMES] = b"".join(bytes((kind, bit)) + name.encode().ljust(46, b"\0") for kind, bit, name in KNOWN)
-            packed = self._packed()
-            if len(packed) <= 1 << fields.cluster_bits:
-                return packed
-            del self.extensions[FEATURE_NAMES]  # they are for people, and small clusters have no room for all
         packed = self._packed()
+        if fields.version > 2 and not (len(packed) <= SECTOR and (self.extensions or self.backing_file)):
+            self.extensions[FEATURE_NAMES] = b"".join(bytes((kind, bit)) + name.encode().ljust(46, b"\0") for kind, bit, name in KNOWN)
+            longer = self._packed()
+            if len(longer) <= 1 << fields.cluster_bits:
+                return longer
+            del self.extensions[FEATURE_NAMES]  # they are for people, and small clusters have no room for all
+            packed = self._packed()
         if len(packed) > 1 << fields.cluster_bits:
             raise self.error("the header, its extensions and the backing file's name do not fit into one cluster")
         return packed
@@ -222,8 +224,15 @@ class Header:
         return (fields.pack() + self.further)[: fields.header_length] + extensions + name
 
     def write(self) -> None:
-        """Write the whole first cluster. Neither ordered nor flushed: the caller does that."""
-        self.file.write(0, self.pack().ljust(1 << self.fields.cluster_bits, b"\0"))
+        """Write the whole first cluster and flush it. What a power cut leaves is the old or the new, where the new fits into one sector:
+        for that the names of features, which are long and for people, are left out.
+        """
+        packed = self.pack().ljust(1 << self.fields.cluster_bits, b"\0")
+        self.file.write(0, packed[:SECTOR])
+        self.file.flush()
+        if packed[SECTOR:] != self.file.read(SECTOR, len(packed) - SECTOR):
+            self.file.write(SECTOR, packed[SECTOR:])
+            self.file.flush()
 
     def write_fields(self) -> None:
         """Write the fixed fields alone, in one sector."""
