@@ -2,8 +2,8 @@
 
 import errno
 import os
-from array import array
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from exuvia.disk.clusters import Room, Writable
@@ -434,22 +434,7 @@ class Qcow2(Writable):
 
     def reserve(self) -> None:
         """Tell the counts which clusters hold tables, so that none is given out even if its count is wrong."""
-        bits, fields, reserved = self.map.bits, self.header.fields, {0}
-        places = [
-            (fields.l1_table_offset, fields.l1_size * 8),
-            (fields.refcount_table_offset, fields.refcount_table_clusters << bits),
-            (fields.snapshots_offset, snapshots.size_in_file(self.table_of_snapshots)),
-            *((each.fixed.l1_table_offset, each.fixed.l1_size * 8) for each in self.table_of_snapshots),
-        ]
-        left = self.file.size
-        for offset, length in places:
-            left -= length
-            if left < 0:
-                break  # tables that are larger than the file lie
-            reserved.update(range(offset >> bits, (offset + length + self.cluster - 1) >> bits))
-        reserved.update((entry & OFFSET) >> bits for entry in self.map.l1 if entry)
-        reserved.update(entry >> bits for entry in self.refcounts.table if entry)
-        self.refcounts.reserved = reserved
+        self.refcounts.reserved = snapshots.tables(self)
 
     def clean(self) -> None:
         """All counts are on the disk: the header says so, until somebody writes again. Called with `lock` held."""
@@ -482,19 +467,19 @@ class Qcow2(Writable):
     def create_snapshot(self, snapshot: Snapshot) -> None:
         self._no_snapshots_outside()
         self.begin()
-        with self.placing, self.lock:
+        with self.placing, self.lock, self._counts_change():
             snapshots.create(self, snapshot)
 
     def apply_snapshot(self, snapshot: Snapshot) -> None:
         self._no_snapshots_outside()
         self.begin()
-        with self.placing, self.lock:
+        with self.placing, self.lock, self._counts_change():
             snapshots.apply(self, snapshot)
 
     def delete_snapshot(self, snapshot: Snapshot) -> None:
         self._no_snapshots_outside()
         self.begin()
-        with self.placing, self.lock:
+        with self.placing, self.lock, self._counts_change():
             snapshots.delete(self, snapshot)
 
     @property
@@ -525,6 +510,34 @@ class Qcow2(Writable):
     def show_snapshot(self, snapshot: Snapshot) -> None:
         with self.lock:
             snapshots.show(self, snapshot)
+
+    @contextmanager
+    def _counts_change(self) -> Iterator[None]:
+        """While counts and copied flags of all clusters change, the image says that they may disagree: the next writer mends them."""
+        fields = self.header.fields
+        if fields.version < 3 or self.map.lazy:
+            yield
+            return
+        self.commit()
+        fields.incompatible_features |= DIRTY
+        self.header.write_fields()
+        self.file.flush()
+        try:
+            yield
+        except OSError as error:
+            if error.errno not in (errno.EINVAL, errno.EEXIST, errno.ENOENT):  # nothing was changed
+                raise
+            self._counts_agree()
+            raise
+        self._counts_agree()
+
+    def _counts_agree(self) -> None:
+        self.commit()
+        self.map.write()
+        self.file.flush()
+        self.header.fields.incompatible_features &= ~DIRTY
+        self.header.write_fields()
+        self.file.flush()
 
     def _no_snapshots_outside(self) -> None:
         if self.map.external:
@@ -567,19 +580,7 @@ class Qcow2(Writable):
         """Every cluster is given up at once where there is nothing else in the image."""
         self.begin()
         with self.placing, self.lock:
-            old = self.map.l1[:]
-            self.commit()
-            self.commit()
-            resize.switch_l1(self, array("Q", bytes(8 * len(old))), self.size)
-            if not self.map.external:
-                for first, count in snapshots.runs(self, old):
-                    self.refcounts.give_up(first, count)
-            else:
-                for entry in old:
-                    if entry & OFFSET:
-                        self.map.drop_table(entry & OFFSET)
-            self.commit()
-            self.commit()
+            resize.empty(self)
             if self.recording:
                 self.records.mark(0, self.size)
 

@@ -123,3 +123,20 @@ def preallocate(image: Qcow2, start: int, end: int, mode: str) -> None:
             reserve(last, mode)
         else:
             image.data.resize(last)
+
+
+def empty(image: Qcow2) -> None:
+    """Another L1 table, with nothing in it."""
+    old = image.map.l1[:]
+    image.commit()
+    image.commit()
+    switch_l1(image, array("Q", bytes(8 * len(old))), image.size)
+    if image.map.external:
+        for entry in old:
+            if entry & OFFSET:
+                image.map.drop_table(entry & OFFSET)
+    else:
+        for first, count in snapshots.runs(image, old):
+            image.refcounts.give_up(first, count)
+    image.commit()
+    image.commit()

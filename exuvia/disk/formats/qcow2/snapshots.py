@@ -134,6 +134,26 @@ def l1_of(image: Qcow2, entry: Entry) -> array[int]:
     return big_endian(array("Q", image.file.read(fixed.l1_table_offset, fixed.l1_size * 8)))
 
 
+def tables(image: Qcow2) -> set[int]:
+    """The clusters that hold the header and tables, those of snapshots and of the active state."""
+    bits, fields, found = image.map.bits, image.header.fields, {0}
+    places = [
+        (fields.l1_table_offset, fields.l1_size * 8),
+        (fields.refcount_table_offset, fields.refcount_table_clusters << bits),
+        (fields.snapshots_offset, size_in_file(image.table_of_snapshots)),
+        *((each.fixed.l1_table_offset, each.fixed.l1_size * 8) for each in image.table_of_snapshots),
+    ]
+    left = image.file.size
+    for offset, length in places:
+        left -= length
+        if left < 0:
+            break  # tables that are larger than the file lie
+        found.update(range(offset >> bits, (offset + length + image.cluster - 1) >> bits))
+    found.update((entry & OFFSET) >> bits for entry in image.map.l1 if entry)
+    found.update(entry >> bits for entry in image.refcounts.table if entry)
+    return found
+
+
 def runs(image: Qcow2, l1: array[int]) -> Iterator[tuple[int, int]]:
     """(first, count) of host clusters that an L1 table reaches, L2 tables too, once for each use. What is cached was written before."""
     size, bits, words = image.cluster_size, image.map.bits, image.map.entry_size // 8
