@@ -148,9 +148,24 @@ class Vdi(Blocks):
         return entry
 
     def place(self, offset: int, length: int) -> Room:
-        room = super().place(offset, length)
+        left = self.header.offset_data + self.header.blocks * BLOCK - self.end
+        if left <= 0:
+            return self._left_behind()
+        room = super().place(offset, min(length, left))
         self._count((self.end - self.header.offset_data) // BLOCK)
         return room
+
+    def _left_behind(self) -> Room:
+        """A number that no block has: a crash left it counted and unused."""
+        used = Seen()
+        for _, entry in self.table.used(FREE, DISCARDED):
+            used.add(entry)
+        number = next((each for each in range(self.header.blocks) if used.add(each)), self.header.blocks)
+        host = self.header.offset_data + number * BLOCK
+        self.entry(host)  # says so where there is none
+        if self.file.size < host + BLOCK:
+            self.file.resize(host + BLOCK)
+        return Room(host, BLOCK, False, self.file)
 
     def unplace(self, offset: int, room: Room) -> None:
         """The next block takes that place, so that errors do not use up the numbers that blocks can have."""
