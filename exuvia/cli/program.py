@@ -1,5 +1,6 @@
 """How every command begins and ends: one line for a user's error, exit statuses, broken pipes."""
 
+import gc
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -8,8 +9,13 @@ from typing import NoReturn
 from exuvia.support.errors import UserError
 
 
-def start(program: str, function: Callable[[Sequence[str]], int]) -> NoReturn:
-    """Run `function(arguments)` as the command `program` and exit with its status; a UserError is one line and status 1."""
+def start(program: str, function: Callable[[Sequence[str]], int], *, leave: bool = False) -> NoReturn:
+    """Run `function(arguments)` as the command `program` and exit with its status; a UserError is one line and status 1.
+
+    `leave`: the process ends without taking the interpreter apart, which costs a short command a sixth of its time. Nothing that is
+    registered to run at exit does.
+    """
+    gc.set_threshold(50_000)  # looking for cycles among what imports make took a tenth of a short command
     try:
         status = function(sys.argv[1:])
         sys.stdout.flush()
@@ -21,4 +27,10 @@ def start(program: str, function: Callable[[Sequence[str]], int]) -> NoReturn:
     except BrokenPipeError:  # whoever read the output has enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         status = 141
+    if leave:
+        try:
+            sys.stdout.flush()
+            sys.stderr.flush()
+        finally:
+            os._exit(status)
     sys.exit(status)

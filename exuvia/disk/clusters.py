@@ -6,19 +6,23 @@ A format says where things are (`lookup`), gives room (`place`) and makes tables
 import os
 from abc import abstractmethod
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor, wait
 from functools import cache
 from itertools import pairwise
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from exuvia.disk.format import Format
 from exuvia.disk.node import CHUNK, ZEROS, Extent, Kind, Node
 from exuvia.disk.vector import Vector
 
+if TYPE_CHECKING:
+    from concurrent.futures import ThreadPoolExecutor
+
 
 @cache
-def _processors() -> ThreadPoolExecutor:
+def _processors() -> "ThreadPoolExecutor":
     """Threads that unpack, for all images; compression gives the interpreter's lock up."""
+    from concurrent.futures import ThreadPoolExecutor
+
     return ThreadPoolExecutor(os.cpu_count(), "unpack")
 
 
@@ -90,9 +94,10 @@ class Clustered(Format):
         try:
             work(pieces[0])
         finally:
-            wait(others)
-        for each in others:
-            each.result()
+            failures = [each.exception() for each in others]
+        for failure in failures:
+            if failure is not None:
+                raise failure
 
     def _read_backing(self, offset: int, into: Vector) -> None:
         """The backing image may be shorter: what it lacks reads as zeros."""

@@ -4,18 +4,17 @@ import errno
 import os
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from typing import Any, ClassVar, Self
 
 from exuvia.disk.node import Node, Unsupported
 from exuvia.disk.options import Option
 from exuvia.disk.vector import Buffer, Vector
+from exuvia.support.record import Record
 
 Opener = Callable[[str, bool], Node]  # (name as written in the image, writable) -> the protocol node; raises UserError
 
 
-@dataclass
-class Snapshot:
+class Snapshot(Record):
     """An internal snapshot as `exuvia-img snapshot -l` lists it. Sizes in bytes, `seconds` since 1970, `clock` the machine's in ns."""
 
     id: str
@@ -27,8 +26,7 @@ class Snapshot:
     icount: int | None = None
 
 
-@dataclass
-class Found:
+class Found(Record):
     """What a check found. Numbers of clusters; `end` is the image's end offset in bytes. `messages` are lines for people, in order."""
 
     corruptions: int = 0
@@ -41,11 +39,10 @@ class Found:
     compressed: int | None = None
     fragmented: int | None = None
     end: int | None = None
-    messages: list[str] = field(default_factory=list)
+    messages: list[str] = []
 
 
-@dataclass
-class Bitmap:
+class Bitmap(Record):
     """A persistent dirty bitmap: bit n (of byte n//8, from the lowest on) says that the n-th `granularity` bytes were written.
 
     `enabled`: it records ("auto" in QMP). `in_use`: whoever recorded last did not close it, so what it says is not complete.
@@ -61,8 +58,7 @@ class Bitmap:
         return [*(["in-use"] if self.in_use else []), *(["auto"] if self.enabled else [])]
 
 
-@dataclass
-class Measure:
+class Measure(Record):
     """Bytes that a new image's file would need: for the data that there is, and when everything is allocated."""
 
     required: int

@@ -3,7 +3,6 @@
 {"driver": "qcow2", "file": {"driver": "file", "filename": "disk.qcow2"}}
 """
 
-import json
 import os
 from collections.abc import Mapping
 from typing import Any, cast
@@ -16,9 +15,9 @@ from exuvia.disk.options import values
 from exuvia.support.errors import UserError
 from exuvia.support.registry import Registry
 
-FORMATS: Registry[Format] = Registry("exuvia.disk.formats", Format, "format")
-PROTOCOLS: Registry[Node] = Registry("exuvia.disk.protocols", Node, "protocol")
-FILTERS: Registry[Filter] = Registry("exuvia.disk.filters", Filter, "filter")
+FORMATS: Registry[Format] = Registry("exuvia.disk.formats", Format, "format", by_file=True)
+PROTOCOLS: Registry[Node] = Registry("exuvia.disk.protocols", Node, "protocol", by_file=True)
+FILTERS: Registry[Filter] = Registry("exuvia.disk.filters", Filter, "filter", by_file=True)
 HEAD = 64 << 10  # bytes of a file that probing sees
 DEEPEST = 200  # images in a chain of backing files
 Description = Mapping[str, Any]
@@ -27,6 +26,8 @@ Description = Mapping[str, Any]
 def describe(name: str) -> dict[str, Any]:
     """The description of what a file name, a URL (`nbd://…`), `json:{…}` or `PROTOCOL:…` names. Raises UserError."""
     if name.startswith("json:"):
+        import json
+
         try:
             found = json.loads(name[5:])
         except ValueError as error:

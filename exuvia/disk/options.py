@@ -2,10 +2,10 @@
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from exuvia.support.errors import UserError, unknown
+from exuvia.support.record import Record
 
 SUFFIXES = "bkmgtpe"
 LARGEST = (1 << 63) - 1
@@ -32,8 +32,7 @@ def size(text: str, unit: int = 1, what: str = "size") -> int:
     return value
 
 
-@dataclass(frozen=True)
-class Option:
+class Option(Record):
     """One option: `type` is str, int, bool, "size", a tuple of the allowed words, or object for whatever has an inner structure.
 
     `default` None means "not given".

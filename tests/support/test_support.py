@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from exuvia.devices.device import Device, devices
+from exuvia.disk.graph import FILTERS, FORMATS, PROTOCOLS
 from exuvia.support import log
 from exuvia.support.bits import bit
 from exuvia.support.errors import UserError, unknown
@@ -40,6 +41,13 @@ def test_registry() -> None:
     assert len(Registry("exuvia.memory", Device, "device")) == 0
 
 
+def test_disks_are_named_as_their_files() -> None:
+    for registry in (FORMATS, PROTOCOLS, FILTERS):
+        files = modules(registry.package)
+        assert list(registry)
+        assert [name for name in registry if name.replace("-", "_") not in files] == []
+
+
 def test_log(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     log.unimp("unseen")
     file = tmp_path / "log"
@@ -66,6 +74,9 @@ import sys
 from exuvia.disk.graph import FORMATS
 assert FORMATS["vdi"].name == "vdi" and "raw" in FORMATS and "nothing" != FORMATS["vdi"]
 assert "exuvia.disk.formats.vhdx.vhdx" not in sys.modules
-assert "nothing" not in FORMATS and "exuvia.disk.formats.vhdx.vhdx" in sys.modules
+assert "nothing" not in FORMATS
+assert "exuvia.disk.formats.vhdx.vhdx" not in sys.modules
+assert "vhdx" in list(FORMATS) and "exuvia.disk.formats.vhdx.vhdx" in sys.modules
+assert "nothing" not in FORMATS and "vmdk" in FORMATS and "file" not in FORMATS
 """
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60, cwd=Path(__file__).parents[2])

@@ -9,7 +9,6 @@ example: exuvia-img check -r leaks disk.qcow2
 """
 
 import sys
-from dataclasses import replace
 from typing import Any
 
 from exuvia.cli.img.arguments import Arguments, Wrong
@@ -51,7 +50,7 @@ def run(arguments: Arguments) -> int:
                         f"    {fixed.leaks_fixed} leaked clusters\n    {fixed.corruptions_fixed} corruptions\n\n"
                         "Double checking the fixed image now..."
                     )
-                found = replace(_check(image, False, False), leaks_fixed=fixed.leaks_fixed, corruptions_fixed=fixed.corruptions_fixed)
+                found = _check(image, False, False).replaced(leaks_fixed=fixed.leaks_fixed, corruptions_fixed=fixed.corruptions_fixed)
         except Unsupported:
             print("exuvia-img: This image format does not support checks", file=sys.stderr)
             return 63

@@ -73,7 +73,7 @@ def run(words: Sequence[str]) -> int:
 
 def main() -> NoReturn:
     """The console script `exuvia-img`."""
-    start("exuvia-img", run)
+    start("exuvia-img", run, leave=True)
 
 
 if __name__ == "__main__":

@@ -93,7 +93,7 @@ def prompted() -> Iterator[str]:
 
 def main() -> NoReturn:
     """The console script `exuvia-io`."""
-    start("exuvia-io", run)
+    start("exuvia-io", run, leave=True)
 
 
 if __name__ == "__main__":

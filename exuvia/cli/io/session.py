@@ -4,7 +4,6 @@ import getopt
 import sys
 from collections.abc import Iterable
 from contextlib import ExitStack
-from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +11,7 @@ from exuvia.disk.format import Format
 from exuvia.disk.options import LARGEST, size
 from exuvia.disk.queue import Queue
 from exuvia.support.errors import UserError
+from exuvia.support.record import Record
 
 if TYPE_CHECKING:
     from exuvia.disk.filters.blkdebug import BlkDebug
@@ -27,8 +27,7 @@ class Failed(Exception):
     """The command did not do its work; the text is printed on standard output, as it is no mistake of the program's call."""
 
 
-@dataclass
-class Call:
+class Call(Record):
     """A command's words: options with their values, and the rest."""
 
     options: dict[str, str]

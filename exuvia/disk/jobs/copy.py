@@ -4,7 +4,7 @@ import os
 import queue
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TYPE_CHECKING
 
 from exuvia.disk.chain import stretches
 from exuvia.disk.format import Format
@@ -12,6 +12,9 @@ from exuvia.disk.jobs.job import Job
 from exuvia.disk.node import CHUNK, ImageError, Kind, Node
 from exuvia.disk.protocols.file import File
 from exuvia.disk.vector import Vector
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
 
 SECTOR = 512
 BUFFERS = 4  # of CHUNK bytes, between the one who reads and those who write
@@ -237,6 +240,8 @@ class _Compressor(_Mover):
     """Compresses a cluster at a time on every processor."""
 
     def __init__(self, job: Copy) -> None:
+        from concurrent.futures import ThreadPoolExecutor
+
         super().__init__(job)
         self.pool = ThreadPoolExecutor(PROCESSORS, "compress")
 

@@ -6,7 +6,7 @@ from array import array
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from exuvia.disk.formats.qcow2 import check, resize, snapshots
+from exuvia.disk.formats.qcow2 import resize, snapshots
 from exuvia.disk.formats.qcow2.create import OPTIONS as CREATE
 from exuvia.disk.formats.qcow2.create import VERSIONS
 from exuvia.disk.formats.qcow2.header import (
@@ -170,9 +170,11 @@ def _has_zeros(image: Qcow2, entry: snapshots.Entry) -> bool:
 
 def _widen(image: Qcow2, width: int) -> None:
     """Other reference counts."""
+    from exuvia.disk.formats.qcow2.check import Check
+
     image.commit()
     image.commit()
-    looked = check.Check(image, False, False)
+    looked = Check(image, False, False)
     looked.count()
     if looked.found.corruptions:
         raise UserError(f"{image.filename}: the image has errors, mend them first: {looked.found.messages[0]}")

@@ -7,7 +7,6 @@ autoclear bit is off: a power cut then loses bitmaps, which says "everything may
 from __future__ import annotations
 
 from array import array
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from exuvia.disk.format import Bitmap
@@ -17,6 +16,7 @@ from exuvia.disk.formats.qcow2.refcounts import big_endian
 from exuvia.disk.structure import Structure, at
 from exuvia.disk.vector import Buffer
 from exuvia.support.errors import UserError
+from exuvia.support.record import Record as Values
 
 if TYPE_CHECKING:
     from exuvia.disk.formats.qcow2.qcow2 import Qcow2
@@ -50,8 +50,7 @@ class Entry(Structure, order=">"):
     extra_size: int = at("I")
 
 
-@dataclass
-class Record:
+class Record(Values):
     """One bitmap. `live`: its bits while we record; the image says "in use" meanwhile."""
 
     entry: Entry

@@ -1,9 +1,8 @@
 """The header and its extensions (qcow2.txt, "Header"): what the first cluster says, and how it is changed."""
 
-from dataclasses import dataclass, field
-
 from exuvia.disk.node import ImageError, Node
 from exuvia.disk.structure import Structure, at
+from exuvia.support.record import Record
 
 MAGIC = b"QFI\xfb"
 DIRTY, CORRUPT, DATA_FILE, COMPRESSION, EXTENDED_L2 = 1, 2, 4, 8, 16  # incompatible features
@@ -69,13 +68,12 @@ class Extension(Structure, order=">"):
     length: int = at("I")
 
 
-@dataclass
-class Header:
+class Header(Record):
     """Everything in the first cluster. `write` after a change, `write_fields` when fixed fields did: one sector, all or nothing."""
 
     file: Node
-    fields: Fields = field(default_factory=Fields)
-    extensions: dict[int, bytes] = field(default_factory=dict)
+    fields: Fields
+    extensions: dict[int, bytes] = {}
     backing_file: str | None = None
     further: bytes = b""  # header bytes that a later version added
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import errno
 from array import array
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from exuvia.disk.format import Snapshot
@@ -18,6 +17,7 @@ from exuvia.disk.formats.qcow2.mapping import COMPRESSED, COPIED, L1_RESERVED, O
 from exuvia.disk.formats.qcow2.refcounts import big_endian
 from exuvia.disk.node import ImageError
 from exuvia.disk.structure import Structure, at
+from exuvia.support.record import Record
 
 if TYPE_CHECKING:
     from exuvia.disk.formats.qcow2.qcow2 import Qcow2
@@ -41,8 +41,7 @@ class Fixed(Structure, order=">"):
     extra_size: int = at("I")
 
 
-@dataclass
-class Entry:
+class Entry(Record):
     """One snapshot."""
 
     fixed: Fixed

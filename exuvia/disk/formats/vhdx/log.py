@@ -1,7 +1,6 @@
 """The log ([MS-VHDX] 2.3): changes of tables are written here first, so that a change that was cut short can be done again."""
 
 import uuid
-from dataclasses import dataclass
 
 from exuvia.disk.formats.vhdx.checksum import seal, sound
 from exuvia.disk.formats.vhdx.header import MIB, NO_LOG, Headers
@@ -9,6 +8,7 @@ from exuvia.disk.node import ImageError, Node
 from exuvia.disk.pages import Pages
 from exuvia.disk.structure import Structure, at
 from exuvia.disk.vector import Vector
+from exuvia.support.record import Record
 
 SECTOR = 4096
 DESCRIPTOR = 32  # bytes
@@ -41,8 +41,7 @@ class Descriptor(Structure, order="<"):
     sequence: int = at("Q")
 
 
-@dataclass
-class Entry:
+class Entry(Record):
     """A valid entry: its place in the log, and what it says."""
 
     at: int

@@ -1,11 +1,11 @@
 """The metadata region ([MS-VHDX] 2.6): a table of items, and the items that say what kind of disk it is."""
 
 import uuid
-from dataclasses import dataclass
 
 from exuvia.disk.formats.vhdx.header import MIB, Region
 from exuvia.disk.node import ImageError, Node
 from exuvia.disk.structure import Structure, at
+from exuvia.support.record import Record
 
 TABLE = 64 << 10
 MOST_ITEMS, LARGEST_ITEM = 1023, 1 << 20
@@ -37,8 +37,7 @@ class Item(Structure, order="<"):
     reserved: int = at("I")
 
 
-@dataclass
-class Metadata:
+class Metadata(Record):
     """What the items say; sizes in bytes."""
 
     block_size: int

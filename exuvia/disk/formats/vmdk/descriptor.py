@@ -1,9 +1,9 @@
 """The text that describes a VMDK (VMware, Virtual Disk Format 5.0, "The Descriptor File"): content IDs, extents, the disk data base."""
 
 import re
-from dataclasses import dataclass, field
 
 from exuvia.disk.node import ImageError, Node
+from exuvia.support.record import Record
 
 LONGEST = 1 << 20  # bytes; those that exist have less than a thousandth
 NO_PARENT = 0xFFFFFFFF
@@ -12,8 +12,7 @@ _SETTING = re.compile(r"([A-Za-z][\w.]*)\s*=(.*)")
 _EXTENT = re.compile(r'(RW|RDONLY|NOACCESS)\s+(\d{1,19})\s+([A-Z0-9]+)(?:\s+"([^"\n\r]+)"(?:\s+(\d{1,19}))?)?')
 
 
-@dataclass(frozen=True)
-class Line:
+class Line(Record):
     """An extent as its line says: `sectors` long, `offset` sectors into the file `filename` where that is flat."""
 
     access: str
@@ -23,8 +22,7 @@ class Line:
     offset: int
 
 
-@dataclass
-class Descriptor:
+class Descriptor(Record):
     """What the text says. `place` and `room` are where in its file it stands and how many bytes it may have there."""
 
     text: str
@@ -34,7 +32,7 @@ class Descriptor:
     parent_cid: int = NO_PARENT
     create_type: str = ""
     parent: str | None = None
-    extents: list[Line] = field(default_factory=list)
+    extents: list[Line] = []
 
     def set_cid(self, file: Node, cid: int) -> None:
         """Write another content ID into the file; the text keeps its length wherever that can be."""

@@ -1,10 +1,9 @@
 """Headers of sparse extents: hosted ("KDMV") with or without a footer, and ESX's COWD (VMware, Virtual Disk Format 5.0)."""
 
-from dataclasses import dataclass
-
 from exuvia.disk.formats.vmdk.descriptor import SECTOR
 from exuvia.disk.node import ImageError, Node
 from exuvia.disk.structure import Structure, at
+from exuvia.support.record import Record
 
 NEWLINES, COPY_USED, ZERO_GRAINS, COMPRESSED, MARKERS = 1, 2, 4, 1 << 16, 1 << 17  # flags
 AT_END = (1 << 64) - 1  # the directory's offset stands in a copy of the header at the file's end
@@ -53,8 +52,7 @@ class Marker(Structure, order="<"):
     kind: int = at("I")
 
 
-@dataclass(frozen=True)
-class Geometry:
+class Geometry(Record):
     """Where a sparse extent keeps things: sizes in bytes, `directory` and `copy` are byte offsets of grain directories."""
 
     capacity: int
