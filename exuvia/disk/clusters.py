@@ -62,20 +62,28 @@ class Clustered(Format):
             length -= extent.length
 
     def readv(self, offset: int, into: Vector) -> None:
+        with self.lock:
+            extent = self.lookup(offset, into.length)
+        if extent.length == into.length:
+            self._fill(extent, offset, into)
+            return
         at = 0
         for extent in self.extents(offset, into.length):
-            part = into.slice(at, extent.length)
-            if extent.kind is Kind.DATA:
-                assert extent.host is not None
-                self.file.event("read_aio")
-                (extent.file or self.file).readv(extent.host, part)
-            elif extent.kind is Kind.COMPRESSED:
-                self._unpack(offset + at, part)
-            elif extent.kind is Kind.ABSENT and self.backing is not None:
-                self._read_backing(offset + at, part)
-            else:
-                part.clear()
+            self._fill(extent, offset + at, into.slice(at, extent.length))
             at += extent.length
+
+    def _fill(self, extent: Extent, offset: int, into: Vector) -> None:
+        """Read one extent."""
+        if extent.kind is Kind.DATA:
+            assert extent.host is not None
+            self.file.event("read_aio")
+            (extent.file or self.file).readv(extent.host, into)
+        elif extent.kind is Kind.COMPRESSED:
+            self._unpack(offset, into)
+        elif extent.kind is Kind.ABSENT and self.backing is not None:
+            self._read_backing(offset, into)
+        else:
+            into.clear()
 
     def _unpack(self, offset: int, into: Vector) -> None:
         """Unpack on every processor where there is much of it."""

@@ -9,7 +9,6 @@ import sys
 import tempfile
 import threading
 import time
-from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,7 @@ from exuvia.disk.format import Format
 from exuvia.disk.graph import FORMATS, open_image, probe
 from exuvia.disk.node import Kind, Node
 from exuvia.disk.protocols.file import File
-from exuvia.disk.queue import Queue
+from exuvia.disk.queue import Completion, Queue
 from exuvia.disk.vector import Vector
 from exuvia.support.errors import UserError
 from tests.disk.formats.interchange import make, same
@@ -82,7 +81,7 @@ def storm(node: Format, model: bytearray, rng: random.Random, rounds: int = 6, o
             )
             pieces = list(itertools.pairwise(cuts))
             rng.shuffle(pieces)
-            waiting: list[Future[None]] = []
+            waiting: list[Completion] = []
             read, dropped = [], []
             for start, end in pieces:
                 action = rng.randrange(8)

@@ -10,13 +10,13 @@ example: exuvia-img bench -c 10000 -s 64k disk.qcow2
 """
 
 import time
-from collections import deque
-from concurrent.futures import Future
+from functools import partial
+from threading import Event, RLock
 
 from exuvia.cli.img.arguments import Arguments, number
 from exuvia.cli.img.opening import MODES, open_named
 from exuvia.disk.node import Node
-from exuvia.disk.queue import Queue
+from exuvia.disk.queue import Completion, Queue
 from exuvia.disk.vector import Vector
 from exuvia.support.errors import UserError
 
@@ -84,21 +84,57 @@ def run(arguments: Arguments) -> int:
 
 def send(node: Node, count: int, depth: int, offset: int, size: int, step: int, pattern: int | None, interval: int, drain: bool) -> None:
     """Keep `depth` requests under way until `count` are done; `pattern` None reads. Raises OSError."""
-    queue = Queue(node)
-    going: deque[Future[None]] = deque()
-    buffers = [Vector((bytearray(bytes((pattern or 0,)) * size),)) for _ in range(max(1, min(depth, count)))]
+    run = _Run(Queue(node), count, max(depth, 1), offset, size, step, pattern, interval, drain)
     try:
-        for done in range(count):
-            if len(going) >= max(depth, 1):
-                going.popleft().result()
-            if interval and done and done % interval == 0:
-                while drain and going:
-                    going.popleft().result()
-                going.append(queue.flush())
-            buffer = buffers[done % len(buffers)]
-            going.append(queue.read(offset, buffer) if pattern is None else queue.write(offset, buffer))
-            offset = (offset + step) % node.size if node.size else 0
-        while going:
-            going.popleft().result()
+        run.more()
+        run.over.wait()
     finally:
-        queue.close()
+        run.queue.close()
+    if run.failure is not None:
+        raise run.failure
+
+
+class _Run:
+    """Requests, each of which sends the next when it is done: on the thread that did it, so that none has to wake another."""
+
+    def __init__(
+        self, queue: Queue, count: int, depth: int, offset: int, size: int, step: int, pattern: int | None, interval: int, drain: bool
+    ) -> None:
+        self.queue, self.left, self.depth, self.offset, self.step = queue, count, depth, offset, step
+        self.interval, self.drain = interval, drain
+        self.until_flush = interval  # requests
+        self.send = queue.read if pattern is None else queue.write
+        self.idle = [Vector((bytearray(bytes((pattern or 0,)) * size),)) for _ in range(max(1, min(depth, count)))]
+        self.going = 0
+        self.failure: BaseException | None = None
+        self.over = Event()
+        self.lock = RLock()
+
+    def more(self) -> None:
+        """Send what may be under way now."""
+        with self.lock:
+            while self.left and self.failure is None and self.going < self.depth:
+                if self.interval and not self.until_flush:
+                    if self.drain and self.going:
+                        return
+                    self.until_flush = self.interval
+                    self.going += 1
+                    self.queue.flush().add_done_callback(self.done)
+                    continue
+                buffer, offset = self.idle.pop(), self.offset
+                self.offset = (offset + self.step) % self.queue.node.size if self.queue.node.size else 0
+                self.left -= 1
+                self.until_flush -= 1
+                self.going += 1
+                self.send(offset, buffer).add_done_callback(partial(self.done, buffer=buffer))
+            if not self.going:
+                self.over.set()
+
+    def done(self, completion: Completion, buffer: Vector | None = None) -> None:
+        """One is."""
+        with self.lock:
+            self.going -= 1
+            self.failure = self.failure or completion.exception()
+            if buffer is not None:
+                self.idle.append(buffer)
+            self.more()

@@ -7,11 +7,11 @@ It counts as done when it is submitted, whatever becomes of it.
 
 import os
 import time
-from concurrent.futures import Future
 
 from exuvia.cli.io.report import done, dump
 from exuvia.cli.io.session import Call, Session, number
 from exuvia.cli.io.transfer import buffers, check
+from exuvia.disk.queue import Completion
 
 USAGE = "[-Ciqv] [-P pattern] off len [len..]"
 ONE_LINE = "asynchronously reads a number of bytes"
@@ -29,7 +29,7 @@ def run(session: Session, call: Call) -> bool:
         return True
     began = time.perf_counter()
 
-    def complete(future: "Future[None]") -> None:
+    def complete(future: Completion) -> None:
         error = future.exception()
         if error is not None:
             session.reports.append(f"readv failed: {os.strerror(getattr(error, 'errno', 0) or 5)}")

@@ -8,11 +8,11 @@ It counts as done when it is submitted, whatever becomes of it.
 
 import os
 import time
-from concurrent.futures import Future
 
 from exuvia.cli.io.report import done
 from exuvia.cli.io.session import LARGEST, Call, Failed, Session, length, number
 from exuvia.cli.io.transfer import buffers, writable
+from exuvia.disk.queue import Completion
 
 USAGE = "[-Cfiquz] [-P pattern] off len [len..]"
 ONE_LINE = "asynchronously writes a number of bytes"
@@ -42,7 +42,7 @@ def run(session: Session, call: Call) -> bool:
         vector = buffers(call.rest[1:], call.pattern(0xCD))
         count, future = vector.length, session.queue.write(offset, vector)
 
-    def complete(future: "Future[None]") -> None:
+    def complete(future: Completion) -> None:
         error = future.exception()
         try:
             if error is None and "f" in call and session.image is not None:
