@@ -212,6 +212,7 @@ def main() -> int:
     parser.add_argument("--folder", type=Path, help="where the data goes, some 12 times the size (a temporary folder)")
     parser.add_argument("--output", type=Path, default=Path("."))
     args = parser.parse_args()
+    args.output.mkdir(parents=True, exist_ok=True)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     programs, failed = tools(), 0
     wanted = [task for task in tasks(args.size) if any(fnmatch.fnmatchcase(task.name, f"*{pattern}*") for pattern in args.task)]

@@ -7,12 +7,13 @@ import os
 from abc import abstractmethod
 from collections.abc import Iterator
 from functools import cache
-from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
 from exuvia.disk.format import Format
 from exuvia.disk.node import CHUNK, ZEROS, Extent, Kind, Node
 from exuvia.disk.vector import Vector
+
+PART = 64 << 10  # bytes that are unpacked at once: malloc gives larger pieces back to the host each time
 
 if TYPE_CHECKING:
     from concurrent.futures import ThreadPoolExecutor
@@ -62,6 +63,8 @@ class Clustered(Format):
             length -= extent.length
 
     def readv(self, offset: int, into: Vector) -> None:
+        if not into.length:
+            return
         with self.lock:
             extent = self.lookup(offset, into.length)
         if extent.length == into.length:
@@ -86,21 +89,21 @@ class Clustered(Format):
             into.clear()
 
     def _unpack(self, offset: int, into: Vector) -> None:
-        """Unpack on every processor where there is much of it."""
-        step = into.length // (os.cpu_count() or 1)
-        step += -step % self.cluster
-        if step >= into.length or step < 4 * self.cluster:
-            into.scatter(self.unpack(offset, into.length))
+        """Unpack on every processor where there is much of it, each taking the next part when it is done with one."""
+        step = max(self.cluster, PART)
+        starts = iter([0, *range(step - offset % step, into.length, step)])
+
+        def work() -> None:
+            for at in starts:
+                count = min(step - (offset + at) % step, into.length - at)
+                into.slice(at, count).scatter(self.unpack(offset + at, count))
+
+        if into.length < 8 * step:
+            work()
             return
-        starts = [0, *range(step - offset % self.cluster, into.length, step)]
-        pieces = [(start, end - start) for start, end in pairwise([*starts, into.length])]
-
-        def work(piece: tuple[int, int]) -> None:
-            into.slice(*piece).scatter(self.unpack(offset + piece[0], piece[1]))
-
-        others = [_processors().submit(work, piece) for piece in pieces[1:]]
+        others = [_processors().submit(work) for _ in range(1, os.cpu_count() or 1)]
         try:
-            work(pieces[0])
+            work()
         finally:
             failures = [each.exception() for each in others]
         for failure in failures:

@@ -157,12 +157,14 @@ class _Mover:
     def __init__(self, job: Copy) -> None:
         self.job, self.target = job, job.target
         self.free: queue.SimpleQueue[bytearray] = queue.SimpleQueue()
-        for _ in range(BUFFERS):
-            self.free.put(bytearray(CHUNK + max(job.unit, job.align)))
+        self.unmade = BUFFERS  # filling one with zeros takes a millisecond
         self.failure: BaseException | None = None
 
     def buffer(self) -> bytearray:
         """An idle buffer; raises what went wrong meanwhile."""
+        if self.unmade and self.free.empty():
+            self.unmade -= 1
+            self.free.put(bytearray(CHUNK + max(self.job.unit, self.job.align)))
         buffer = self.free.get()
         self._raise()
         return buffer
