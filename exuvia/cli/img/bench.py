@@ -101,7 +101,7 @@ class _Run:
         self, queue: Queue, count: int, depth: int, offset: int, size: int, step: int, pattern: int | None, interval: int, drain: bool
     ) -> None:
         self.queue, self.left, self.depth, self.offset, self.step = queue, count, depth, offset, step
-        self.interval, self.drain = interval, drain
+        self.interval, self.drain, self.size = interval, drain, queue.node.size
         self.until_flush = interval  # requests
         self.send = queue.read if pattern is None else queue.write
         self.idle = [Vector((bytearray(bytes((pattern or 0,)) * size),)) for _ in range(max(1, min(depth, count)))]
@@ -122,7 +122,7 @@ class _Run:
                     self.queue.flush().add_done_callback(self.done)
                     continue
                 buffer, offset = self.idle.pop(), self.offset
-                self.offset = (offset + self.step) % self.queue.node.size if self.queue.node.size else 0
+                self.offset = (offset + self.step) % self.size if self.size else 0
                 self.left -= 1
                 self.until_flush -= 1
                 self.going += 1

@@ -114,6 +114,8 @@ class File(Node):
         left = into
         while left.length:
             count = os.preadv(self.fd, left.parts[:IOV_MAX], offset)
+            if count == left.length:
+                return
             if not count:
                 left.clear()
                 return
@@ -124,6 +126,8 @@ class File(Node):
         left = data
         while left.length:
             count = os.pwritev(self.fd, left.parts[:IOV_MAX], offset)
+            if count == left.length:
+                break
             offset += count
             left = left.slice(count, left.length - count)
         if self.through:

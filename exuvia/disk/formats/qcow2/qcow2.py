@@ -8,7 +8,7 @@ from typing import Any
 
 from exuvia.disk.clusters import Room, Writable
 from exuvia.disk.format import Bitmap, Found, Measure, Opener, Snapshot
-from exuvia.disk.formats.qcow2 import amend, bitmaps, create, encryption, erase, resize, snapshots
+from exuvia.disk.formats.qcow2 import amend, bitmaps, check, create, encryption, erase, resize, snapshots
 from exuvia.disk.formats.qcow2.compression import NAMES, Codec, codec
 from exuvia.disk.formats.qcow2.header import (
     AES,
@@ -178,8 +178,6 @@ class Qcow2(Writable):
                 raise self.header.error("Image is corrupt; cannot be opened read/write")
             if self.dirty:
                 self.begun = True
-                from exuvia.disk.formats.qcow2 import check
-
                 found = check.check(self, True, True)
                 if found.errors or found.corruptions > found.corruptions_fixed:
                     self.begun = False
@@ -200,6 +198,9 @@ class Qcow2(Writable):
             self.recording = self.records.live
 
     def readv(self, offset: int, into: Vector) -> None:
+        if not self.writable:  # nothing is ever given up
+            super().readv(offset, into)
+            return
         with self.lock:
             epoch = self.refcounts.enter()
         try:
@@ -460,8 +461,6 @@ class Qcow2(Writable):
             self.zero(old, min(size, self.backing.size) - old)
 
     def check(self, fix_leaks: bool = False, fix_errors: bool = False) -> Found:
-        from exuvia.disk.formats.qcow2 import check
-
         with self.placing, self.lock:
             return check.check(self, fix_leaks, fix_errors)
 
