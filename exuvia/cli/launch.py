@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 
 from exuvia.backends.chardev.chardev import Chardev
+from exuvia.cli.drives import Drives
 from exuvia.cli.lines import Lines
 from exuvia.cli.signals import Signals
 from exuvia.isa.x86.translate import translate
@@ -20,7 +21,12 @@ def launch(
     lines = Lines(config.chardevs, lambda: made[0].exit(0))
     for backend in own:
         lines.add(backend)
-    machine = machines[config.machine](config, lines)
+    with Drives(config.drives) as drives:
+        return _run(program, config, lines, drives, made, ready)
+
+
+def _run(program: str, config: MachineConfig, lines: Lines, drives: Drives, made: list[Machine], ready: Callable[[Machine], object]) -> int:
+    machine = machines[config.machine](config, lines, drives)
     made.append(machine)
     if config.monitor is not None:
         if config.monitor not in lines:

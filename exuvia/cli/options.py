@@ -4,13 +4,14 @@
 """
 
 import re
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from inspect import isfunction, signature
-from typing import Literal
+from typing import Any, Literal
 
 from exuvia.cli import keyval, listings
-from exuvia.machines.config import ChardevConfig, DeviceConfig, MachineConfig
+from exuvia.cli.drive_options import blockdev, described_drive, drive, no_ide
+from exuvia.machines.config import ChardevConfig, DeviceConfig, DriveConfig, MachineConfig
 from exuvia.support.errors import UserError, unknown
 
 
@@ -45,6 +46,9 @@ class Draft:
     serial: list[str] = field(default_factory=list)
     monitor: str | None = None
     chardevs: list[ChardevConfig] = field(default_factory=list)
+    drives: list[DriveConfig] = field(default_factory=list)
+    blockdevs: dict[str, dict[str, Any]] = field(default_factory=dict)  # descriptions by node name
+    snapshot: bool = False
     devices: list[DeviceConfig] = field(default_factory=list)
     no_reboot: bool = False
     no_shutdown: bool = False
@@ -88,6 +92,15 @@ class Draft:
         self.chardevs.append(ChardevConfig(id=id, kind=kind, options=(*options, *extra)))
         return id
 
+    def _all_drives(self) -> Iterator[DriveConfig]:
+        """-drive's and those of -blockdev that a device names: others stand under them."""
+        used = {device.get("drive") for device in self.devices}
+        for name, said in self.blockdevs.items():
+            if name in used:
+                yield replace(described_drive(name, said, self.blockdevs), snapshot=self.snapshot)
+        for made in self.drives:
+            yield replace(made, snapshot=True) if self.snapshot else made
+
     def config(self) -> MachineConfig:
         """The machine that was described."""
         serial_specs, monitor_spec = list(self.serial), self.monitor
@@ -111,6 +124,7 @@ class Draft:
             firmware=self.firmware,
             serial=tuple(serial),
             chardevs=tuple(self.chardevs),
+            drives=(*self._all_drives(),),
             monitor=monitor,
             devices=tuple(self.devices),
             no_reboot=self.no_reboot,
@@ -268,6 +282,32 @@ def opt_device(draft: Draft, value: str) -> None:
     if any(key in ("help", "?") for key, _ in properties):
         raise Answered(listings.device_help(name))
     draft.devices.append(DeviceConfig(name=listings.device(name, [key for key, _ in properties]), properties=tuple(properties)))
+
+
+def opt_drive(draft: Draft, value: str) -> None:
+    """file=FILE,if=virtio|none[,format=FORMAT][,id=ID][,readonly=on][,snapshot=on][,cache=MODE][,discard=unmap]: a disk"""
+    made, device = drive(value, len(draft.drives))
+    draft.drives.append(made)
+    if device is not None:
+        draft.devices.append(device)
+
+
+def opt_blockdev(draft: Draft, value: str) -> None:
+    """driver=DRIVER,node-name=ID,KEY=VALUE or JSON: a disk for -device virtio-blk-pci,drive=ID, or what one stands on"""
+    name, said = blockdev(value)
+    if name in draft.blockdevs:
+        raise UserError(f"-blockdev {value}: there is a node '{name}' already")
+    draft.blockdevs[name] = said
+
+
+def opt_snapshot(draft: Draft) -> None:
+    """what the guest writes to disks goes to temporary images, which go at the end"""
+    draft.snapshot = True
+
+
+def opt_hda(draft: Draft, value: str) -> None:
+    """FILE: an IDE disk, which there is not yet; -drive file=FILE,if=virtio is"""
+    raise no_ide(f"-hda {value}", value)
 
 
 def opt_no_reboot(draft: Draft) -> None:

@@ -2,6 +2,7 @@
 
 exuvia run alpine                      an interactive shell; Ctrl-A x ends, Ctrl-A h shows the other keys
 exuvia run alpine --exec 'uname -a'    run a command, print its output, end with its exit status
+exuvia run alpine --disk disk.qcow2    the same with a disk: modprobe virtio_blk shows it as /dev/vda
 exuvia run --kernel bzImage --initrd initrd.gz --append console=ttyS0
 """
 
@@ -11,7 +12,7 @@ import sys
 from collections.abc import Callable
 
 from exuvia.backends.chardev.chardev import Chardev
-from exuvia.cli import keyval, listings
+from exuvia.cli import drive_options, keyval, listings
 from exuvia.guests import cache
 from exuvia.guests.catalog import Guest, guest
 from exuvia.guests.console import ExecConsole
@@ -26,6 +27,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--kernel", metavar="FILE", help="a kernel of your own")
     parser.add_argument("--initrd", metavar="FILE", help="its initial RAM disk")
     parser.add_argument("--append", metavar="TEXT", help="the kernel's command line (for a guest: more of it, in front)")
+    parser.add_argument("--disk", metavar="FILE", action="append", default=[], help="a disk image, /dev/vda; again for the next")
     parser.add_argument("--exec", metavar="CMD", dest="command", help="run CMD in the guest's shell instead of an interactive one")
     parser.add_argument("--memory", metavar="SIZE", help="MiB, or with K, M, G (default: what the guest needs, else 512)")
     parser.add_argument("--cpu", metavar="MODEL", help="the processor model")
@@ -58,6 +60,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _config(args: argparse.Namespace, chosen: Guest | None, files: dict[str, str], append: str) -> MachineConfig:
     bits = chosen.bits if chosen else 64
+    disks = [drive_options.drive(f"file={file.replace(',', ',,')},if=virtio", number) for number, file in enumerate(args.disk)]
     return MachineConfig(
         cpu=listings.cpu(args.cpu) if args.cpu else listings.default_cpu(bits),
         bits=bits,
@@ -67,6 +70,8 @@ def _config(args: argparse.Namespace, chosen: Guest | None, files: dict[str, str
         initrd=files.get("initrd"),
         append=append,
         serial=("console",),
+        drives=tuple(drive for drive, _ in disks),
+        devices=tuple(device for _, device in disks if device is not None),
         no_reboot=args.command is not None,
         name=chosen.name if chosen else "",
     )

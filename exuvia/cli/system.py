@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Literal, NoReturn
 
+from exuvia.cli.drive_options import no_ide
 from exuvia.cli.options import OPTIONS, Answered, Draft, takes_value
 from exuvia.cli.program import start
 from exuvia.support import log
@@ -16,7 +17,7 @@ def parse(program: str, bits: Literal[32, 64], arguments: Sequence[str]) -> Draf
     while rest:
         word = rest.pop(0)
         if not word.startswith("-") or word == "-":
-            raise UserError(f"unexpected argument '{word}' (a kernel is given with -kernel)")
+            raise no_ide(f"argument '{word}'", word)
         name, equals, value = word.removeprefix("-").removeprefix("-").partition("=")
         if name not in OPTIONS:
             raise unknown("option", f"-{name}", [f"-{option}" for option in OPTIONS])

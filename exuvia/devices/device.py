@@ -296,11 +296,14 @@ class Property(Generic[T]):
 class Backend(Property[Any]):
     """A property that names something of the host's side (`chardev=ID`); the machine puts the object in the attribute. None: absent.
 
+    `of` is where the machine finds it: its `chardevs` or `drives`.
+
     `@backend.attached` makes `callback(self)` run when that happens.
     """
 
-    def __init__(self, help: str = "the ID of the backend") -> None:
+    def __init__(self, help: str = "the ID of the backend", of: str = "chardevs") -> None:
         super().__init__(str, None, help)
+        self.of = of
         self._callback: Callable[[Any], object] | None = None
 
     def attached(self, callback: F) -> F:
@@ -340,7 +343,8 @@ def configured(owner: str, known: dict[str, Property[Any]], options: Iterable[tu
 
 
 class Device:
-    """The base of every device. `clock` may be set later; alarms need it from the first one that is armed.
+    """The base of every device. `clock` may be set later; alarms need it from the first one that is armed. `post(work)` has `work` run in
+    the machine thread, from whichever thread.
 
     `name` is the word after `-device`, `plugs_into` its kind of bus (`sysbus`: the machine's own, not for the user), `window` the number of
     bytes that it decodes, `accesses` the access sizes in bytes that it takes, ascending: a larger access is split into the largest, a
@@ -360,6 +364,7 @@ class Device:
     _bytes: ClassVar[dict[int, Reg]] = {}
 
     clock: Timekeeper
+    post: Callable[[Callable[[], object]], object]
 
     def __init_subclass__(cls) -> None:
         declared: dict[str, object] = {}

@@ -86,13 +86,25 @@ class Queue:
         """Fill `into`, which must stay until completion."""
         return self._submit(offset, into.length, False, lambda: self.node.readv(offset, into))
 
-    def write(self, offset: int, data: Vector) -> Completion:
-        """Write `data`, which must stay as it is until completion."""
-        return self._submit(offset, data.length, True, lambda: self.node.writev(offset, data))
+    def write(self, offset: int, data: Vector, through: bool = False) -> Completion:
+        """Write `data`, which must stay as it is until completion; `through`: it is safe then."""
 
-    def zero(self, offset: int, length: int, unmap: bool = True) -> Completion:
-        """Make bytes read as zeros."""
-        return self._submit(offset, length, True, lambda: self.node.zero(offset, length, unmap))
+        def work() -> None:
+            self.node.writev(offset, data)
+            if through:
+                self.node.flush()
+
+        return self._submit(offset, data.length, True, work)
+
+    def zero(self, offset: int, length: int, unmap: bool = True, through: bool = False) -> Completion:
+        """Make bytes read as zeros; `through`: that is safe at completion."""
+
+        def work() -> None:
+            self.node.zero(offset, length, unmap)
+            if through:
+                self.node.flush()
+
+        return self._submit(offset, length, True, work)
 
     def discard(self, offset: int, length: int) -> Completion:
         """Give bytes up."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 MIB = 1 << 20
 
@@ -15,6 +16,28 @@ class ChardevConfig:
     id: str
     kind: str
     options: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class DriveConfig:
+    """One disk of the host's side, as in `-drive id=ID,...` or `-blockdev node-name=ID,...`.
+
+    image     a file's name, or a description as in QMP's BlockdevOptions
+    format    None: to be found out
+    cache     None or a cache mode
+    discard   whether what the guest gives up is given up
+    snapshot  writes go to a temporary image
+    option    what the user wrote, for messages
+    """
+
+    id: str
+    image: str | Mapping[str, Any]
+    format: str | None = None
+    read_only: bool = False
+    cache: str | None = None
+    discard: bool = False
+    snapshot: bool = False
+    option: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,7 +54,7 @@ class DeviceConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class MachineConfig:
-    """A machine before it is built. Chardevs are named by id; the objects are handed to the machine next to this description.
+    """A machine before it is built. Chardevs and drives are named by id; the objects are handed to the machine next to this description.
 
     memory            bytes
     accel             accelerators in order of preference
@@ -58,6 +81,7 @@ class MachineConfig:
     firmware: str | None = None
     serial: tuple[str | None, ...] = ()
     chardevs: tuple[ChardevConfig, ...] = ()
+    drives: tuple[DriveConfig, ...] = ()
     monitor: str | None = None
     devices: tuple[DeviceConfig, ...] = ()
     no_reboot: bool = False

@@ -127,6 +127,7 @@ class Machine:
     """A computer. A subclass wires the devices in `__init__` and loads what is to run in `boot`.
 
     chardevs  the character backends by id, which the command line made and opens with `post`
+    drives    the disks by id, which the command line opened and closes
     vcpus     makes the processors
     """
 
@@ -138,7 +139,14 @@ class Machine:
     def __init_subclass__(cls) -> None:
         cls.properties = declared_properties(cls)
 
-    def __init__(self, config: MachineConfig, chardevs: Mapping[str, Any] | None = None, *, vcpus: VcpuFactory | None = None) -> None:
+    def __init__(
+        self,
+        config: MachineConfig,
+        chardevs: Mapping[str, Any] | None = None,
+        drives: Mapping[str, Any] | None = None,
+        *,
+        vcpus: VcpuFactory | None = None,
+    ) -> None:
         self.config = config
         for option, path in (("-kernel", config.kernel), ("-bios", config.firmware)):
             if path is not None:
@@ -146,6 +154,7 @@ class Machine:
         for attribute, value in configured("-machine", self.properties, config.machine_options).items():
             setattr(self, attribute, value)
         self.chardevs: Mapping[str, Any] = chardevs or {}
+        self.drives: Mapping[str, Any] = drives or {}
         self.clock: Clock = _AlarmClock(self._armed)
         self.memory = AddressSpace("memory")
         self.ports = AddressSpace("ports")
@@ -170,7 +179,7 @@ class Machine:
         """Keep `device` under a name of its own: it gets the clock, and is reset and saved with the machine."""
         if name in self.devices:
             raise ValueError(f"two devices are called {name}")
-        device.clock = self.clock
+        device.clock, device.post = self.clock, self.post
         self.devices[name] = device
 
     def boot(self) -> None:

@@ -35,6 +35,7 @@ from exuvia.devices.timer.i8254 import I8254
 from exuvia.devices.timer.mc146818 import Mc146818
 from exuvia.machines.config import DeviceConfig, MachineConfig
 from exuvia.machines.machine import Machine, VcpuFactory
+from exuvia.memory.dma import Dma
 from exuvia.memory.ram import Ram
 from exuvia.support.errors import UserError
 
@@ -57,8 +58,15 @@ class Pc(Machine):
     description = "PC with i440FX, PIIX3 and PIIX4 power management"
     with_hpet = Property(bool, True, "high precision event timers", name="hpet")
 
-    def __init__(self, config: MachineConfig, chardevs: Mapping[str, Any] | None = None, *, vcpus: VcpuFactory | None = None) -> None:
-        super().__init__(config, chardevs, vcpus=vcpus)
+    def __init__(
+        self,
+        config: MachineConfig,
+        chardevs: Mapping[str, Any] | None = None,
+        drives: Mapping[str, Any] | None = None,
+        *,
+        vcpus: VcpuFactory | None = None,
+    ) -> None:
+        super().__init__(config, chardevs, drives, vcpus=vcpus)
         if not MIN_MEMORY <= config.memory <= MAX_MEMORY or config.memory % MIB:
             raise UserError(f"-m: a pc takes whole MiB from {MIN_MEMORY // MIB} to {MAX_MEMORY // MIB}, not {config.memory / MIB:g}")
         if not 1 <= config.smp <= MAX_PROCESSORS:
@@ -119,6 +127,7 @@ class Pc(Machine):
         self.i440fx, self.piix3, self.power = I440fx(), Piix3(), Piix4Pm()
         self.piix3.outputs = [self.lines[number].input() for number in range(16)]
         self.pci = PciBus(self.memory, self.ports, [self.piix3.pirq(n) for n in range(4)], self.apic_bus.message_signaled)
+        self.pci.dma = Dma(self.memory, ram)
         self.host = self._place("pci-config", PciConfigPorts(), 0xCF8, 8)
         self.host.pci = self.pci
         self.reset_control = ResetControl()
@@ -146,6 +155,20 @@ class Pc(Machine):
                 self.serial.append(number)
         for number, wanted in enumerate(config.devices):
             self._plug(wanted, wanted.get("id") or f"device{number}")
+        if order := self._boot_order():
+            self.fw_cfg.add_file("bootorder", order)
+
+    def _boot_order(self) -> bytes:
+        """The disks with a bootindex as firmware names them (Open Firmware paths, a line each, NUL at the end)."""
+        found: dict[int, str] = {}
+        for (slot, function), device in self.pci.functions.items():
+            index = getattr(device, "bootindex", -1)
+            if index in found:
+                raise UserError(f"-device {device.name}: another device has bootindex={index} already")
+            if index >= 0:
+                unit = f"{slot:x},{function:x}" if function else f"{slot:x}"
+                found[index] = f"/pci@i0cf8/scsi@{unit}/disk@0,0"
+        return ("\n".join(path for _, path in sorted(found.items())) + "\0").encode() if found else b""
 
     def _interrupt(self, number: int) -> Sink:
         """ISA interrupt `number`: to the 8259s and to the I/O APIC, where the 8254 is on input 2."""
@@ -203,6 +226,11 @@ class Pc(Machine):
             raise UserError(f"there is no chardev '{identity}'")
         return self.chardevs[identity]
 
+    def _drive(self, identity: str) -> Any:
+        if identity not in self.drives:
+            raise UserError(f"there is no drive '{identity}' (-drive file=FILE,if=none,id={identity} makes one)")
+        return self.drives[identity]
+
     def _plug(self, wanted: DeviceConfig, label: str) -> None:
         """One `-device`: make it, and plug it into the bus that it is made for."""
         kind = devices[wanted.name]
@@ -210,9 +238,13 @@ class Pc(Machine):
             raise UserError(f"-device {wanted.name}: is part of the machine and cannot be added")
         given = {key: value for key, value in wanted.properties if key not in ("id", "bus", "addr")}
         properties = kind.configure(given)
+        for name, declared in kind.properties.items():
+            if isinstance(declared, Backend) and declared.of == "drives" and name not in given:
+                raise UserError(f"-device {wanted.name}: it needs {name}=ID")
         for name, value in properties.items():
-            if isinstance(getattr(kind, name), Backend):
-                properties[name] = self._chardev(value)
+            declared = getattr(kind, name)
+            if isinstance(declared, Backend):
+                properties[name] = self._chardev(value) if declared.of == "chardevs" else self._drive(value)
         device = kind(**properties)
         if label in self.devices:
             raise UserError(f"-device {wanted.name}: the id '{label}' is taken")

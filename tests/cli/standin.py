@@ -17,7 +17,7 @@ class QemuMachine:
     name = "pc"
     description = "QEMU"
 
-    def __init__(self, config: MachineConfig, chardevs: Mapping[str, Any]) -> None:
+    def __init__(self, config: MachineConfig, chardevs: Mapping[str, Any], drives: Mapping[str, Any] | None = None) -> None:
         self.config = config
         self.status = "running"
         self.vcpus: list[Any] = []

@@ -5,7 +5,7 @@ import pytest
 from exuvia.cli import keyval
 from exuvia.cli.options import OPTIONS, Answered
 from exuvia.cli.system import parse
-from exuvia.machines.config import ChardevConfig, DeviceConfig, MachineConfig
+from exuvia.machines.config import ChardevConfig, DeviceConfig, DriveConfig, MachineConfig
 from exuvia.support.errors import UserError
 
 
@@ -109,12 +109,56 @@ def test_sizes(text: str, size: int) -> None:
     assert keyval.size(text) == size
 
 
+def test_drives() -> None:
+    line = "file=a,,b.img,if=virtio,format=raw,readonly=on,cache=unsafe,discard=unmap"
+    made = config("-drive", line, "-drive", "file=c,if=none,id=second", "-device", "virtio-blk-pci,drive=second,serial=X")
+    assert made.drives == (
+        DriveConfig(id="virtio0", image="a,b.img", format="raw", read_only=True, cache="unsafe", discard=True, option=f"-drive {line}"),
+        DriveConfig(id="second", image="c", option="-drive file=c,if=none,id=second"),
+    )
+    assert [(device.name, device.get("drive")) for device in made.devices] == [("virtio-blk-pci", "virtio0"), ("virtio-blk-pci", "second")]
+    assert [drive.snapshot for drive in config("-drive", "file=c,if=virtio", "-snapshot").drives] == [True]
+    (described,) = config("-drive", "file.filename=c,format=qcow2,if=virtio").drives
+    assert described.image == {"file": {"filename": "c"}, "driver": "qcow2"}
+
+
+def test_blockdevs() -> None:
+    """A device's node becomes a drive with what it names under it; the same in JSON."""
+    file = ("-blockdev", "driver=file,node-name=f,filename=x")
+    device = ("-device", "virtio-blk-pci,drive=d")
+    text = config(*file, "-blockdev", "driver=qcow2,node-name=d,file=f,read-only=on,discard=unmap,cache.no-flush=on", *device)
+    (made,) = text.drives
+    assert made.image == {"driver": "qcow2", "file": {"driver": "file", "filename": "x"}, "read-only": "on", "cache": {"no-flush": "on"}}
+    assert (made.id, made.read_only, made.discard, made.cache) == ("d", True, True, "unsafe")
+    whole = '{"driver": "qcow2", "node-name": "d", "read-only": true, "file": {"driver": "file", "filename": "x"}}'
+    (made,) = config("-blockdev", whole, *device).drives
+    assert made.image == {"driver": "qcow2", "read-only": True, "file": {"driver": "file", "filename": "x"}}
+    assert made.read_only
+    (made,) = config(*file, "-device", "virtio-blk-pci,drive=f").drives
+    assert made.image == {"driver": "raw", "file": {"driver": "file", "filename": "x"}}, "no format is guessed"
+
+
 @pytest.mark.parametrize(
     ("line", "message"),
     [
         ("-kernl x", "unknown option '-kernl' (did you mean -kernel"),
-        ("-drive file=x", "unknown option '-drive'"),
-        ("disk.img", "unexpected argument 'disk.img' (a kernel is given with -kernel)"),
+        ("-drive file=x", "-drive file=x: this is an IDE disk, which there is not yet: write -drive file=x,if=virtio"),
+        ("disk.img", "argument 'disk.img': this is an IDE disk, which there is not yet: write -drive file=disk.img,if=virtio"),
+        ("-hda disk.img", "-hda disk.img: this is an IDE disk"),
+        ("-drive file=x,if=scsi", "-drive file=x,if=scsi: there is no interface 'scsi' yet: write if=virtio"),
+        ("-drive file=x,if=virtoi", "unknown interface of -drive 'virtoi' (did you mean virtio?)"),
+        ("-drive if=virtio", "-drive if=virtio: it needs file=FILE"),
+        ("-drive file=x,if=virtio,media=cdrom", "-drive file=x,if=virtio,media=cdrom: media is disk"),
+        ("-drive file=x,if=virtio,readonly=perhaps", "-drive file=x,if=virtio,readonly=perhaps: readonly is on or off"),
+        ("-drive file=x,if=virtio,cache=all", "-drive file=x,if=virtio,cache=all: cache is one of"),
+        ("-drive file=x,if=virtio,discard=all", "-drive file=x,if=virtio,discard=all: discard is unmap or ignore"),
+        ("-drive file=x,if=virtio,formta=raw", "unknown property of -drive 'formta' (did you mean format?)"),
+        ("-blockdev driver=raw,file.filename=x", "-blockdev driver=raw,file.filename=x: it needs node-name=ID"),
+        ("-blockdev node-name=x", "-blockdev node-name=x: it needs driver=DRIVER"),
+        ("-blockdev {", "-blockdev {: this is not JSON"),
+        ("-blockdev qcow2,node-name=a,file=b -device virtio-blk-pci,drive=a", "unknown node in -blockdev node-name=a 'b'"),
+        ("-blockdev qcow2,node-name=a,file=a -device virtio-blk-pci,drive=a", "-blockdev node-name=a: 'a' stands on itself"),
+        ("-device virtio-blk-pci,drive=a,serail=x", "unknown property of virtio-blk-pci 'serail' (did you mean serial?)"),
         ("-kernel", "option -kernel needs a value"),
         ("-kernel -nographic", "option -kernel needs a value, and -nographic is an option (-kernel=-nographic if it is meant)"),
         ("-nographic=on", "option -nographic takes no value"),

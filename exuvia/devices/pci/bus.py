@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 from exuvia.devices.device import Device, Reg, Sink, WiredOr
 from exuvia.devices.pci.device import PciDevice
+from exuvia.memory.dma import Dma
 from exuvia.memory.space import AddressSpace, Target
 from exuvia.support.bits import bit
 from exuvia.support.errors import UserError
@@ -18,7 +19,10 @@ class PciBus:
 
     lines         the sinks of PIRQA..PIRQD
     send_message  takes (address, data) of an MSI
+    dma           RAM, for functions that master the bus
     """
+
+    dma: Dma | None = None
 
     def __init__(
         self, memory: AddressSpace, ports: AddressSpace, lines: Sequence[Sink], send_message: Callable[[int, int], object] | None = None
@@ -35,7 +39,7 @@ class PciBus:
         if not (0 <= slot < SLOTS and 0 <= function < FUNCTIONS) or (slot, function) in self.functions:
             raise UserError(f"PCI: no free place for {device.name} (slot {slot}, function {function})")
         self.functions[slot, function] = device
-        device.memory, device.ports, device.send_message = self.memory, self.ports, self.send_message
+        device.memory, device.ports, device.dma, device.send_message = self.memory, self.ports, self.dma, self.send_message
         if device.interrupt_pin:
             device.irq.connect(self._lines[self.line(slot, device.interrupt_pin)].input())
         device.update_mappings()

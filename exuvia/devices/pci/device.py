@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from exuvia.devices.device import Device, Irq, State
+from exuvia.memory.dma import Dma
 from exuvia.memory.space import AddressSpace, Target
 
 VENDOR_ID, DEVICE_ID, COMMAND, STATUS, REVISION, CLASS, HEADER_TYPE, BAR0 = 0x00, 0x02, 0x04, 0x06, 0x08, 0x09, 0x0E, 0x10
@@ -63,6 +64,7 @@ class PciDevice(Device):
 
     memory: AddressSpace | None = None
     ports: AddressSpace | None = None
+    dma: Dma | None = None
     send_message: Callable[[int, int], object] | None = None  # (address, data): where MSIs go
 
     def __init__(self, clock: Any = None, **properties: Any) -> None:

@@ -1,0 +1,1 @@
+"""Virtual I/O devices (OASIS, Virtual I/O Device (VIRTIO) Version 1.2)."""
