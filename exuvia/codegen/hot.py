@@ -6,7 +6,8 @@ import ctypes
 import hashlib
 import json
 import struct
-from collections.abc import Callable, Iterable, Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import takewhile
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -15,6 +16,7 @@ from exuvia.codegen.region import Region
 from exuvia.codegen.shapes import Block, Record, fields_of, moving, ordinary, ways
 from exuvia.dsl.architecture import Architecture, Form
 from exuvia.dsl.record import FIELDS, LINK, RECORD
+from exuvia.support import log
 from exuvia.support.errors import UserError
 
 if TYPE_CHECKING:
@@ -105,14 +107,14 @@ def dissect(b: Found, mode: int, form: Callable[[int, int], Form]) -> Iterator[t
         yield Record(f, fields, frozenset(found)), at, found
 
 
-def region(w: Wanted, form: Callable[[int, int], Form], a: Architecture) -> Region:
+def region(w: Wanted, form: Callable[[int, int], Form], a: Architecture, kind: type[Region] = Region) -> Region:
     """The region, not yet written."""
     blocks = []
     for b in w.blocks:
         records = [r for r, _, _ in dissect(b, w.mode, form)]
         done = list(takewhile(lambda r: ordinary(r.form), records))
         blocks.append(Block(b.offset, done, list(b.links), b.offset == w.seed, len(records), b.falls))
-    return Region(a.layout, a.no_index, a.address_mask(w.mode), blocks, "region")
+    return kind(a.layout, a.no_index, a.address_mask(w.mode), blocks, "region")
 
 
 def make(w: Wanted, form: Callable[[int, int], Form], a: Architecture) -> Made:
@@ -128,6 +130,15 @@ def make(w: Wanted, form: Callable[[int, int], Form], a: Architecture) -> Made:
     blocks = tuple((b.offset, code, gaps) for b, (code, gaps, _) in zip(w.blocks, sights, strict=True))
     return Made(w.meaning, blocks, meanings(sights), entries, code, symbols[r.name], tuple(sorted(r.used)))
 
+
+class Making(NamedTuple):
+    """How the making of a region went: the seconds that it took, and why there is none."""
+
+    seconds: float = 0.0
+    why: str = ""
+
+
+UNTOLD = Making(why="nobody said why")
 
 Sight = tuple[bytes, tuple[tuple[int, int], ...], str]
 
@@ -166,7 +177,11 @@ class Hot:
         self.dropped: dict[int, set[int]] = {}  # regions that were dropped, by page: the guest writes there
         self.flood = 0  # counts how often all blocks were dropped
         self.ask: Callable[[Wanted], None] = self.make_now
-        self.made = self.installed = self.late = 0
+        self.made = self.installed = self.late = self.failed = self.found = self.missed = 0  # what `info jit` shows
+        self.seconds = 0.0  # that regions took to be made
+        self.linear: dict[int, int] = {}  # where a page of code, by its host address, was seen last
+        self.standing: dict[int, tuple[int, ...]] = {}  # the heads into which a region's code was put last
+        self.noticed = 0  # how many dropped regions the log was told of
         self.full = False  # no room for code: begin again where nothing runs
         self.kept = 0  # bytes of code in the store
         for blob, symbols in engine.region_store.batches():
@@ -254,14 +269,24 @@ class Hot:
         if head.region or not head.body or address in self.asked:
             return
         page = head.key & -4096
+        self.linear[page] = pc & -4096
+        if log.hot.on:
+            self.tell_dropped()
         if address in self.stood:
             self.dropped.setdefault(page, set()).add(self.stood.pop(address))
         if self.known and self.remembered(state, head, pc):
+            self.found += 1
             return
         enough <<= min(PATIENCE, len(self.dropped.get(page, ())))
-        if head.samples % enough == 0 and (wanted := self.grow(address)) is not None:
-            self.asked.update(wanted.heads)
-            self.ask(wanted)
+        if head.samples % enough:
+            return
+        if (wanted := self.grow(address)) is None:
+            if log.hot.on:
+                log.hot.once((pc, self.flood), f"hot: no region at {pc:#x} ({head.samples} samples): it has a part on the next page")
+            return
+        self.missed += 1
+        self.asked.update(wanted.heads)
+        self.ask(wanted)
 
     def remembered(self, state: State, head: Head, pc: int) -> bool:
         """Install a known region that has this block, if all of it is what the page holds."""
@@ -276,7 +301,8 @@ class Hot:
                     heads.append(self.engine.block(state.address))
                 words[at["pc"]] = pc
                 if all(heads) and self.fits(made, heads) and self.same(made, heads):
-                    self.install(heads, code, made)
+                    done = self.install(heads, code, made)
+                    self.tell("found" if done else "found, and the block cache is full", heads)
                     return True
         return False
 
@@ -304,12 +330,18 @@ class Hot:
 
     def make_now(self, wanted: Wanted) -> None:
         """Compile here and now."""
-        self.finished(wanted, make(wanted, self.engine.form, self.engine.architecture))
+        start = time.monotonic()
+        made = make(wanted, self.engine.form, self.engine.architecture)
+        self.finished(wanted, made, Making(time.monotonic() - start))
 
-    def finished(self, wanted: Wanted, made: Made | None) -> None:
+    def finished(self, wanted: Wanted, made: Made | None, how: Making = UNTOLD) -> None:
         """A region was made; put it into place if its blocks are still what they were. None: it could not be, and is asked for no more."""
+        self.seconds += how.seconds
         if made is None:
+            self.failed += 1
+            self.tell("not made", wanted.heads, f": {how.why}")
             return
+        cost = f", {len(made.code)} bytes, {how.seconds * 1e3:.0f} ms"
         self.asked.difference_update(wanted.heads)
         self.made += 1
         if self.kept <= KEPT and self.engine.region_store.add((made.code, {made.symbol: made.at})):
@@ -318,18 +350,22 @@ class Hot:
             code = self.engine.region_code.place(made.code) + made.at
         except UserError:
             self.full = True
+            self.tell("made, and there is no room for its code", wanted.heads, cost)
             return
         self.remember(made, code)
         if wanted.flood != self.flood:
+            self.tell("made for blocks that have been forgotten", (), cost)
             return
         heads = [self.head(a) for a in wanted.heads]
         if all(
             h.body and not h.region and h.n * RECORD == len(b.records) and ctypes.string_at(h.key, len(b.code)) == b.code
             for h, b in zip(heads, wanted.blocks, strict=True)
         ):
-            self.install(wanted.heads, code, made)
+            done = self.install(wanted.heads, code, made)
+            self.tell("made" if done else "made, and the block cache is full", wanted.heads, cost)
         else:
             self.late += 1
+            self.tell("made too late, its code has changed", wanted.heads, cost)
 
     def remember(self, made: Made, code: int) -> None:
         """Know a region by its blocks."""
@@ -337,12 +373,16 @@ class Hot:
         for offset, text, _ in made.blocks:
             self.known.setdefault((made.meaning, offset, text[:1]), []).append((made._replace(code=b""), code))
 
-    def install(self, heads: list[int] | tuple[int, ...], code: int, made: Made) -> None:
-        """Put code into the heads of the entries; where code has a limit, their own handler finds it (codegen/runtime/limit.py)."""
+    def install(self, heads: list[int] | tuple[int, ...], code: int, made: Made) -> bool:
+        """Put code into the heads of the entries; where code has a limit, their own handler finds it (codegen/runtime/limit.py).
+
+        False where there is no room to say which heads.
+        """
         limited = self.engine.architecture.limited(self.head(heads[0]).mode)
         end = max(offset + len(text) for offset, text, _ in made.blocks)
         if not (table := self.engine.allot(REGION_HEADS + 8 * len(heads))):
-            return
+            return False
+        self.standing[code] = tuple(heads)
         struct.pack_into(f"<{3 + len(heads)}Q", self.arena.map, table - self.arena.address, len(heads), code, end, *heads)
         for k, head in enumerate(heads):
             at = head - self.arena.address
@@ -352,6 +392,33 @@ class Hot:
             if k in made.entries and not limited:
                 struct.pack_into("<Q", self.arena.map, at + HEAD["handler"], code)
         self.installed += 1
+        return True
+
+    # -- telling
+    def tell(self, what: str, heads: Sequence[int], rest: str = "") -> None:
+        """A line of `-d hot` about a region that has, or should have had, these heads."""
+        if log.hot.on:
+            found = [self.head(a) for a in heads]
+            counts = f" {self.place(found[0])}: {len(found)} blocks, {sum(h.n for h in found)} instructions" if found else ""
+            log.hot(f"hot: {what}{counts}{rest}, {sum(h.samples for h in found)} samples")
+
+    def place(self, head: Head) -> str:
+        """Where a block stands in the guest: its linear address, as far as one was seen."""
+        page = self.linear.get(head.key - head.offset)
+        return (
+            f"at {page + head.offset:#x}" if page is not None else f"at offset {head.key - self.engine.cache[CACHE['ram'] // 8]:#x} of RAM"
+        )
+
+    def tell_dropped(self) -> None:
+        """Lines of `-d hot` about regions that were dropped since the last look."""
+        count = self.engine.cache[CACHE["dropped"] // 8]
+        if count == self.noticed:
+            return
+        self.noticed = count
+        for code, heads in list(self.standing.items()):
+            if not any(self.head(a).region for a in heads):
+                del self.standing[code]
+                self.tell("dropped, the guest wrote to its code", heads)
 
     def heat(self, wanted: Wanted) -> int:
         """How often the blocks of a region that is being asked for were seen by now; from any thread."""
@@ -360,13 +427,19 @@ class Hot:
 
     def begin_again(self) -> None:
         """Give the room of all regions to new ones. All blocks have been dropped, and nothing runs."""
+        log.hot("hot: all regions dropped, the room for their code was full")
         self.known.clear()
+        self.standing.clear()
         self.engine.region_code.used = 0
         self.full = False
 
     def forget(self) -> None:
         """All blocks are gone."""
+        if self.standing:
+            log.hot(f"hot: {len(self.standing)} regions dropped, with all blocks")
         self.flood += 1
+        self.standing.clear()
+        self.linear.clear()
         self.blocks.clear()
         self.asked.clear()
         self.stood.clear()

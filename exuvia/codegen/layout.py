@@ -27,7 +27,7 @@ TLB_AREA = LOCAL_LIST + 4 * LIST_ENTRIES
 JOURNAL = 4096  # host pages in a processor's journal of what was written (vcpu/sidebyside.py)
 
 # the block cache, shared by the processors of a machine: words
-CACHE = {name: 8 * i for i, name in enumerate("ram ram_size pages hash arena arena_end special tlb wanted processors".split())}
+CACHE = {name: 8 * i for i, name in enumerate("ram ram_size pages hash arena arena_end special tlb wanted processors dropped".split())}
 BUCKETS = 1 << 16
 PAGE_ENTRY = 16  # per page of RAM: mask of 128-byte lines that hold code, then the list of heads
 

@@ -9,22 +9,24 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
 import exuvia
-from exuvia.codegen.hot import Made, Wanted
+from exuvia.codegen.hot import Made, Making, Wanted
 from exuvia.codegen.worker import receive, send
 from exuvia.support import log
 
 PATIENCE = 60.0  # seconds that a region may take
 DEATHS = 5
-Done = Callable[[Wanted, Made | None], None]
+Done = Callable[[Wanted, Made | None, Making], None]
 
 
 class Service:
-    """`submit` a region; `done` is called in a thread of ours when it is compiled, with None where that failed.
+    """`submit` a region; `done` is called in a thread of ours when it is compiled, with None where that failed,
+    and how it went.
 
     `heat` says how often a region's blocks were seen: the hottest is next.
     """
@@ -87,25 +89,28 @@ class Service:
         """One worker's thread."""
         process: subprocess.Popen[bytes] | None = None
         while (wanted := self.next()) is not None:
-            made: Made | None = None
+            made: Made | str = f"{DEATHS} compile workers ended before"
+            start = time.monotonic()
             if self.deaths < DEATHS:
                 try:
                     process = process or self.start()
                     made = self.compile(process, wanted)
                 except (OSError, EOFError, ValueError) as error:
                     self.deaths += 1
+                    made = f"its compile worker ended: {type(error).__name__} {error}"
                     if not self.closed:
                         log.guest_errors(f"a compile worker ended: {type(error).__name__} {error}")
                     if process is not None:
                         self.end(process)
                     process = None
             if not self.closed:
-                self.done(wanted, made)
+                how = Making(time.monotonic() - start, made if isinstance(made, str) else "")
+                self.done(wanted, None if isinstance(made, str) else made, how)
         if process is not None:
             self.end(process)
 
-    def compile(self, process: subprocess.Popen[bytes], wanted: Wanted) -> Made | None:
-        """One region; raises EOFError for a worker that talks nonsense or is no more, which a hung one soon is."""
+    def compile(self, process: subprocess.Popen[bytes], wanted: Wanted) -> Made | str:
+        """One region, or why it could not be; raises EOFError for a worker that talks nonsense or is no more, which a hung one soon is."""
         assert process.stdin is not None and process.stdout is not None
         alarm = threading.Timer(PATIENCE, process.kill)
         alarm.daemon = True
@@ -115,7 +120,7 @@ class Service:
             made = receive(process.stdout)  # type: ignore[arg-type]
         finally:
             alarm.cancel()
-        if made is not None and not isinstance(made, Made):
+        if not isinstance(made, Made | str):
             raise EOFError(f"{type(made).__name__} instead of a region")
         return made
 

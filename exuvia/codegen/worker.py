@@ -3,7 +3,7 @@
     python -m exuvia.codegen.worker MODULE FEATURES
 
 MODULE is where the architecture comes from (`architecture.module`), FEATURES are the guest's, separated by commas. Each request and each
-answer is a pickle behind its length (4 bytes); an answer is a `Made`, or None where it could not be compiled.
+answer is a pickle behind its length (4 bytes); an answer is a `Made`, or the text of the error where it could not be compiled.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import sys
 from importlib import import_module
 from typing import BinaryIO
 
-from exuvia.codegen.hot import Wanted, make
+from exuvia.codegen.hot import Made, Wanted, make
 from exuvia.dsl.architecture import Architecture, Form, Tables
 
 LENGTH = struct.Struct("<I")
@@ -86,11 +86,12 @@ def main() -> None:
         while True:
             wanted = receive(source)
             assert isinstance(wanted, Wanted)
+            made: Made | str
             try:
                 made = make(wanted, forms.form, architecture)
             except Exception as error:  # the interpreter goes on with it, and this worker with others
                 print(f"exuvia: a region was not compiled: {error!r}", file=sys.stderr)
-                made = None
+                made = f"{type(error).__name__} {error}"
             send(sink, made)
     except (EOFError, BrokenPipeError):  # the machine has ended
         os._exit(0)

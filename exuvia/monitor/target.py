@@ -16,6 +16,9 @@ class Processor(Protocol):
     def describe(self) -> str:
         """The registers as lines of text."""
 
+    def counters(self) -> dict[str, int]:
+        """What it counted since the machine began, by name."""
+
 
 class Space(Protocol):
     """The guest's physical memory."""

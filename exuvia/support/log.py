@@ -75,4 +75,5 @@ guest_errors = Item("guest_errors", "invalid use of a device or of the architect
 interrupts = Item("int", "interrupts and exceptions, as they are delivered")
 in_asm = Item("in_asm", "guest code, disassembled, when a block is first met")
 exec = Item("exec", "every block that is entered (the guest runs slowly)")
+hot = Item("hot", "regions of compiled code: made, found in the store, dropped, and why there is none")
 cpu_reset = Item("cpu_reset", "the processor's registers before each reset")

@@ -17,6 +17,7 @@ from exuvia.isa.x86.concrete import RARE, Fault, Processor, canonical
 from exuvia.isa.x86.rare import debug
 from exuvia.isa.x86.state import EXTERNAL, GP, IF, INHIBIT_SS, NMI, PF, RF, TF, UD, layout
 from exuvia.support import log
+from exuvia.vcpu.counters import counters
 from exuvia.vcpu.listing import show_block
 
 if TYPE_CHECKING:
@@ -59,6 +60,7 @@ class SoftwareVcpu(Processor):
         d["exit_handlers"] = [getattr(self, f"on_{name}") for name in REASONS]
         d["_pending"], d["_resume"], d["_request"], d["_deadline"] = (a[w] for w in ("interrupt_pending", "resume", "request", "deadline"))
         d["_eflags"], d["_traps"] = a["eflags"], a["pending_db"]
+        d["exits"] = [0] * len(REASONS)
         self.budget_end = FOREVER
         self.hot_after, self.first_look = HOT_AFTER, int(bool(engine.hot.known))
 
@@ -80,6 +82,7 @@ class SoftwareVcpu(Processor):
     acknowledge: Callable[[], int]
     exit_handlers: list[Callable[[], None]]
     native_run: Callable[[int], int]
+    exits: list[int]  # how often native code was left, by reason
     wanted_count: int
     access_count: int
 
@@ -164,7 +167,7 @@ class SoftwareVcpu(Processor):
     def run(self) -> None:
         """Until kicked or halted."""
         d, words, native_run, address = self.__dict__, self.words, self.native_run, self.native.address
-        handlers, resume = self.exit_handlers, self._resume
+        handlers, resume, exits = self.exit_handlers, self._resume, self.exits
         while True:
             if not words[resume]:
                 if d["kicked"]:
@@ -187,6 +190,7 @@ class SoftwareVcpu(Processor):
                     show_block(self)
                     self.budget_end = self.icount + 1  # come back at the next block
             reason = native_run(address)
+            exits[reason] += 1
             handlers[reason]()
 
     # -- interrupts
@@ -476,6 +480,10 @@ class SoftwareVcpu(Processor):
     def unknown(self, text: str) -> None:
         """What the guest asked for and we do not have."""
         log.unimp.once(text, f"cpu {self.index}: {text}")
+
+    def counters(self) -> dict[str, int]:
+        """What was counted, as the monitor's `info jit` shows it."""
+        return counters(self)
 
     def describe(self) -> str:
         """The registers, as -d cpu_reset and the monitor show them."""

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from exuvia.codegen import hot
-from exuvia.codegen.hot import Head, Wanted, made_of, make
+from exuvia.codegen.hot import Head, Making, Wanted, made_of, make
 from exuvia.codegen.layout import CACHE
 from exuvia.codegen.store import Store
+from exuvia.support import log
 from tests.codegen.native import CODE_AT, LIMIT, STOPPED, NativeMachine
 from tests.codegen.test_blocks import SECOND, crossing, registers
 from tests.oracle.case import CODE, CODE_PAGE, Case, Result
@@ -306,3 +308,41 @@ def test_a_guests_jit(native: NativeMachine) -> None:
         at = 0xA00 if at >= 0xF00 else at + 64
     assert native.engine.hot.made >= 1
     assert bytes(native.ram.view[CODE_AT + 0xA00 : CODE_AT + 0xA01]) == b"\x05"
+
+
+# -- what `-d hot` says
+@pytest.fixture
+def told(capsys: pytest.CaptureFixture[str]) -> Iterator[Callable[[], list[str]]]:
+    """The lines since the last time."""
+    log.configure("hot")
+    yield lambda: capsys.readouterr().err.splitlines()
+    log.configure("")
+
+
+def test_the_log_says_what_becomes_of_regions(native: NativeMachine, store: Store, told: Callable[[], list[str]]) -> None:
+    native.run(Case(LOOP, gprs=registers(rcx=4 * SAMPLES)))
+    (line,) = told()
+    assert re.fullmatch(rf"hot: made at {CODE:#x}: 1 blocks, 3 instructions, [1-9]\d+ bytes, \d+ ms, \d+ samples", line)
+    counts = native.vcpu.counters()
+    assert (counts["regions made"], counts["store hits"], counts["store misses"], counts["regions dropped"]) == (1, 0, 1, 0)
+    other = bytes.fromhex("48 29 C8 48 FF C9 75 F8")
+    native.run(Case(other, gprs=registers(rcx=4 * SAMPLES)))
+    dropped, made = told()
+    assert dropped.startswith(f"hot: dropped, the guest wrote to its code at {CODE:#x}: 1 blocks")
+    assert made.startswith(f"hot: made at {CODE:#x}: 1 blocks")
+    assert native.vcpu.counters()["regions dropped"] == 1
+    again = NativeMachine(store)
+    again.run(Case(LOOP, gprs=registers(rcx=4 * SAMPLES)))
+    (line,) = told()
+    assert line.startswith(f"hot: found at {CODE:#x}: 1 blocks, 3 instructions, ")
+    assert again.vcpu.counters()["store hits"] == 1 and again.vcpu.counters()["regions made"] == 0
+    again.close()
+
+
+def test_the_log_says_why_there_is_no_region(native: NativeMachine, told: Callable[[], list[str]]) -> None:
+    found = native.engine.hot
+    found.ask = lambda w: found.finished(w, None, Making(0.1, "ValueError no"))
+    native.run(Case(LOOP, gprs=registers(rcx=4 * SAMPLES)))
+    (line,) = told()
+    assert re.fullmatch(rf"hot: not made at {CODE:#x}: 1 blocks, 3 instructions: ValueError no, \d+ samples", line)
+    assert native.vcpu.counters()["regions not made"] == 1

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from exuvia.codegen import service as module
-from exuvia.codegen.hot import Made, Wanted, make
+from exuvia.codegen.hot import Made, Making, Wanted, make
 from exuvia.codegen.service import Service
 from exuvia.codegen.store import Store
 from exuvia.codegen.worker import LENGTH, receive, send
@@ -49,7 +49,13 @@ class Rig:
     def __init__(self, native: NativeMachine) -> None:
         self.done: queue.Queue[Made | None] = queue.Queue()
         features = native.model.features
-        self.service = Service(native.architecture.module, features, lambda wanted, made: self.done.put(made), workers=1)
+        self.service = Service(native.architecture.module, features, self.put, workers=1)
+        self.how = Making()
+
+    def put(self, wanted: Wanted, made: Made | None, how: Making) -> None:
+        """What the service calls."""
+        self.how = how
+        self.done.put(made)
 
     def pid(self) -> int:
         """The worker, once there is one."""
@@ -72,12 +78,14 @@ def rig(native: NativeMachine) -> Iterator[Rig]:
 def test_a_worker_makes_what_we_would_make(rig: Rig, wanted: Wanted, native: NativeMachine) -> None:
     rig.service.submit(wanted)
     assert rig.done.get(timeout=60) == make(wanted, native.engine.form, native.architecture)
+    assert rig.how.seconds > 0 and rig.how.why == ""
 
 
 def test_a_dead_worker_costs_its_region(rig: Rig, wanted: Wanted) -> None:
     rig.service.submit(wanted)
     os.kill(rig.pid(), signal.SIGKILL)
     assert rig.done.get(timeout=60) is None
+    assert rig.how.why.startswith("its compile worker ended: ")
     rig.service.submit(wanted)
     assert rig.done.get(timeout=60) is not None
 
@@ -170,6 +178,7 @@ def test_a_worker_that_talks_nonsense(rig: Rig, wanted: Wanted, answer: str) -> 
 def test_what_cannot_be_compiled_costs_no_worker(rig: Rig, wanted: Wanted, capfd: pytest.CaptureFixture[str]) -> None:
     rig.service.submit(wanted._replace(blocks=(wanted.blocks[0]._replace(records=b"\xff" * 64),)))
     assert rig.done.get(timeout=60) is None and rig.service.deaths == 0
+    assert "Error" in rig.how.why and "worker" not in rig.how.why
     assert capfd.readouterr().err.count("a region was not compiled") == 1
     rig.service.submit(wanted)
     assert rig.done.get(timeout=60) is not None
@@ -180,7 +189,7 @@ def test_the_hottest_is_next(native: NativeMachine, wanted: Wanted) -> None:
     heats = dict.fromkeys(range(5), 0)
     order: queue.Queue[int] = queue.Queue()
     service = Service(
-        native.architecture.module, native.model.features, lambda w, _: order.put(w.heads[0]), lambda w: heats[w.heads[0]], workers=1
+        native.architecture.module, native.model.features, lambda w, *_: order.put(w.heads[0]), lambda w: heats[w.heads[0]], workers=1
     )
     for seed in heats:
         service.submit(wanted._replace(heads=(seed,)))

@@ -35,7 +35,10 @@ class Machine:
         ram = Ram(1 << 16)
         self.memory.map_ram(0, 1 << 16, ram)
         self.memory.write_bytes(0x1000, bytes(range(64)) + b"Hi\n\x80")
-        self.vcpus = [SimpleNamespace(index=n, halted=n == 1, describe=lambda n=n: f"RIP={n:016x}\n") for n in range(2)]
+        self.vcpus = [
+            SimpleNamespace(index=n, halted=n == 1, describe=lambda n=n: f"RIP={n:016x}\n", counters=lambda n=n: {"exits pio_in": 7 + n})
+            for n in range(2)
+        ]
         self.devices = {
             "rtc": SimpleNamespace(name="mc146818"),
             "pm": SimpleNamespace(name="piix4", press_power_button=lambda: self.asked.append("button")),
@@ -110,6 +113,7 @@ def test_keys_are_bounded(monitor: Monitor, screen: Screen) -> None:
         ("cpu 2", "there is no processor 2"),
         ("info registers", "RIP=0000000000000000"),
         ("info cpus", "* CPU #0:\r\n  CPU #1: (halted)"),
+        ("info jit", "exits pio_in             7"),
         ("info mtree", "0000000000000000-000000000000ffff ram"),
         ("info qtree", "rtc: mc146818\r\npm: piix4"),
         ("help stop", "stop -- stop the processors and virtual time"),

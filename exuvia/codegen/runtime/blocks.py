@@ -128,6 +128,8 @@ def invalidate(at: dict[str, int]) -> str:
             with b.if_(b.load(member) == code):
                 b.store(member, special(b, at, "head"))
         k.v = k.v + 1
+    count = b.get(at["cache"]) + CACHE["dropped"]
+    b.store(count, b.load(count) + 1)
     b.ret(0)
     text += b.text()
     b = Native("define dso_local i64 @drop_region_at(ptr %st, i64 %region) nounwind")

@@ -109,6 +109,7 @@ def translate(at: dict[str, int]) -> str:
     which = b.choose((acc & ACCESS_FETCH) != 0, EXECUTE, b.choose((acc & ACCESS_WRITE) != 0, WRITE, READ))
     with b.if_(b.load(entry + which) == vpage, True):
         b.ret(linear + b.load(entry + ADDEND))
+    b.put(at["tlb_misses"], b.get(at["tlb_misses"]) + 1)
     index = (tlb - b.get(at["tlb_base"])) >> (TLB_SIZE.bit_length() - 1)
     with b.loop():
         b.call("walk", linear, acc, index)

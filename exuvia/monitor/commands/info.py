@@ -6,7 +6,7 @@ from exuvia.support.errors import unknown
 
 
 def do_info(monitor: Monitor, subject: str = "") -> None:
-    """show a subject: cpus, mtree, qtree, registers, status or version"""
+    """show a subject: cpus, jit, mtree, qtree, registers, status or version"""
     if subject and subject not in SUBJECTS:
         raise unknown("subject", subject, SUBJECTS)
     if subject:
@@ -20,6 +20,12 @@ def _cpus(monitor: Monitor) -> None:
     """the processors; * marks the chosen one"""
     for vcpu in monitor.machine.vcpus:
         monitor.print(f"{'*' if vcpu.index == monitor.cpu else ' '} CPU #{vcpu.index}:{' (halted)' if vcpu.halted else ''}")
+
+
+def _jit(monitor: Monitor) -> None:
+    """what the compiler and the chosen processor counted: code, regions, store, TLB misses, exits by reason"""
+    for name, count in monitor.processor.counters().items():
+        monitor.print(f"{name:<24} {count}")
 
 
 def _mtree(monitor: Monitor) -> None:
@@ -50,4 +56,4 @@ def _version(monitor: Monitor) -> None:
     monitor.print(__version__)
 
 
-SUBJECTS = {"cpus": _cpus, "mtree": _mtree, "qtree": _qtree, "registers": _registers, "status": _status, "version": _version}
+SUBJECTS = {"cpus": _cpus, "jit": _jit, "mtree": _mtree, "qtree": _qtree, "registers": _registers, "status": _status, "version": _version}
