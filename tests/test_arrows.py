@@ -28,7 +28,7 @@ ARROWS = {
     "snapshot": "memory",
     "debug": "dsl isa",
     "ui": "backends",
-    "cli": "backends codegen debug devices disk guests isa machines monitor snapshot ui",
+    "cli": "backends codegen debug devices disk guests isa machines monitor snapshot ui vcpu",
 }
 ONLY_CODEGEN = "llvmlite"
 

@@ -14,6 +14,7 @@ COMMANDS = {
     "run": "boot a guest, or a kernel of yours",
     "guests": "list and fetch the guests that run knows",
     "ovf": "look into virtual appliances (.ova, .ovf) and take disks out of them",
+    "profile": "run a guest and say where its time goes",
     "doctor": "what this host offers, and what to do about what it does not",
     "version": "print the version",
 }

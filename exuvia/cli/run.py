@@ -36,15 +36,18 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--verbose", action="store_true", help="with --exec: show the boot messages on standard error")
 
 
-def run(args: argparse.Namespace) -> int:
-    """Fetch what is needed, then run it."""
+Ready = Callable[[Machine, ExecConsole | None], object]
+
+
+def run(args: argparse.Namespace, ready: Ready = lambda machine, console: None) -> int:
+    """Fetch what is needed, then run it; `ready` is called before the start."""
     if bool(args.guest) == bool(args.kernel):
         raise UserError("run needs either the name of a guest or --kernel FILE")
     chosen = guest(args.guest) if args.guest else None
     if args.command is not None and (chosen is None or not chosen.shell):
         raise UserError("--exec needs a guest with a shell" + (f", {chosen.name} has none" if chosen else ""))
     if chosen is None:
-        return _interactive(_config(args, None, {"kernel": args.kernel, "initrd": args.initrd}, args.append or ""))
+        return _interactive(_config(args, None, {"kernel": args.kernel, "initrd": args.initrd}, args.append or ""), ready)
     if args.initrd:
         raise UserError("--initrd belongs to --kernel")
 
@@ -54,8 +57,8 @@ def run(args: argparse.Namespace) -> int:
         files = {role: str(path) for role, path in cache.fetch(chosen, progress).items()}
     before = f"{args.append} " if args.append else ""
     if args.command is None:
-        return _interactive(_config(args, chosen, files, before + chosen.command_line()))
-    return _execute(args, chosen, files, before)
+        return _interactive(_config(args, chosen, files, before + chosen.command_line()), ready)
+    return _execute(args, chosen, files, before, ready)
 
 
 def _config(args: argparse.Namespace, chosen: Guest | None, files: dict[str, str], append: str) -> MachineConfig:
@@ -84,7 +87,7 @@ def _memory(text: str) -> int:
         raise UserError(f"--memory: {error}") from None
 
 
-def _interactive(config: MachineConfig) -> int:
+def _interactive(config: MachineConfig, ready: Ready) -> int:
     from dataclasses import replace
 
     from exuvia.cli.launch import launch
@@ -93,10 +96,10 @@ def _interactive(config: MachineConfig) -> int:
     config = replace(config, chardevs=(ChardevConfig(id="console", kind="stdio", options=options),), monitor="console")
     if sys.stdin.isatty():
         print("Ctrl-A x ends the machine, Ctrl-A c switches to its monitor, Ctrl-A h shows all keys.", file=sys.stderr)
-    return launch("exuvia", config)
+    return launch("exuvia", config, ready=lambda machine: ready(machine, None))
 
 
-def _execute(args: argparse.Namespace, chosen: Guest, files: dict[str, str], before: str) -> int:
+def _execute(args: argparse.Namespace, chosen: Guest, files: dict[str, str], before: str, ready: Ready) -> int:
     from exuvia.cli.launch import launch
 
     console = ExecConsole(args.command, _print, _boot_display(args.verbose))
@@ -105,6 +108,7 @@ def _execute(args: argparse.Namespace, chosen: Guest, files: dict[str, str], bef
     expired = []
 
     def watch(machine: Machine) -> None:
+        ready(machine, console)
         if args.timeout is not None:
             import threading
 

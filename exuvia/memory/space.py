@@ -127,6 +127,13 @@ class AddressSpace:
         found = self._memo.get(address << 4 | size) or self._find(address, size)
         found[1](address - found[2], size, value)
 
+    def device_at(self, address: int) -> tuple[Target, int] | None:
+        """What answers at `address`, and the offset that it sees; None for RAM and where nothing is."""
+        run = self._run_at(address)
+        if run is None or run.mapping.device is None:
+            return None
+        return run.mapping.device, address - run.mapping.start + run.mapping.offset
+
     def _run_at(self, address: int) -> _Run | None:
         index = bisect_right(self._starts, address) - 1
         return self._runs[index] if index >= 0 and address < self._runs[index].end else None

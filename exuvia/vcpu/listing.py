@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import ctypes
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
 from exuvia.codegen.layout import HEAD, SPECIAL
+from exuvia.dsl.architecture import Tables
 from exuvia.dsl.record import FIELDS, RECORD
 from exuvia.isa.x86.disassembler import disassemble
 from exuvia.isa.x86.state import mode_facts
@@ -18,29 +20,41 @@ LIMIT = 1 << 20  # blocks remembered as shown
 _shown: set[tuple[int, int]] = set()
 
 
-def fields(record: int) -> dict[str, int]:
+def fields(record: bytes) -> dict[str, int]:
     """An op record's fields by name."""
-    found = {}
-    for name, (offset, w, signed) in FIELDS.items():
-        found[name] = int.from_bytes(ctypes.string_at(record + offset, w // 8), "little", signed=signed)
-    return found
+    return {name: int.from_bytes(record[at : at + w // 8], "little", signed=signed) for name, (at, w, signed) in FIELDS.items()}
+
+
+class Listed(NamedTuple):
+    """A block to be shown: `page` and `linear` are guest addresses, `records` its `n` instructions and a guard before them."""
+
+    mode: int
+    page: int
+    linear: int
+    records: bytes
+    n: int
+
+
+def listed(tables: Tables, block: Listed, special: Sequence[int], base: int = 0) -> list[tuple[int, str]]:
+    """The block's instructions: linear address and text. `base` is the code segment's, `special` the engine's."""
+    first = int.from_bytes(block.records[:8], "little") == special[SPECIAL.index("guard")]
+    code = int(mode_facts(block.mode)["code"])
+    text = []
+    for at in range(2 * RECORD * first, RECORD * (block.n + 2 * first), RECORD):
+        f = fields(block.records[at : at + RECORD])
+        row, variant = tables.rows[f["slot"]]
+        linear = block.page + f["off"]
+        text.append((linear, disassemble(row, variant, f, code, linear - base)))
+    return text
 
 
 def lines(cpu: SoftwareVcpu, head: int) -> list[str]:
     """The block's instructions, a line each: linear address and text."""
     body = ctypes.c_uint64.from_address(head + HEAD["body"]).value
     count = ctypes.c_uint16.from_address(head + HEAD["n"]).value
-    if ctypes.c_uint64.from_address(body).value == cpu.engine.special[SPECIAL.index("guard")]:
-        body += 2 * RECORD
-    tables = cpu.engine.tables[cpu.mode]
-    code = int(mode_facts(cpu.mode)["code"])
-    text = []
-    for at in range(body, body + count * RECORD, RECORD):
-        f = fields(at)
-        row, variant = tables.rows[f["slot"]]
-        linear = cpu.page + f["off"]
-        text.append(f"{linear:#018x}: {disassemble(row, variant, f, code, cpu.offset(linear))}")
-    return text
+    block = Listed(cpu.mode, cpu.page, cpu.pc, ctypes.string_at(body, RECORD * (count + 2)), count)
+    found = listed(cpu.engine.tables[cpu.mode], block, list(cpu.engine.special), cpu.pc - cpu.offset(cpu.pc))
+    return [f"{linear:#018x}: {text}" for linear, text in found]
 
 
 def show_block(cpu: SoftwareVcpu) -> None:

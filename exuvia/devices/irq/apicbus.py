@@ -54,6 +54,11 @@ class ApicBank:
     def __init__(self, bus: ApicBus, current: Callable[[], int]) -> None:
         self._bus, self._current = bus, current
 
+    @property
+    def answering(self) -> "LocalApic":
+        """The local APIC of the processor that runs."""
+        return self._bus.processors[self._current()]
+
     def read(self, offset: int, size: int) -> int:
         """All ones where the accessing processor's APIC is globally disabled."""
         apic = self._bus.processors[self._current()]
