@@ -16,6 +16,7 @@ def target(level: int) -> Any:
     if not _ready:
         llvm.initialize_native_target()
         llvm.initialize_native_asmprinter()
+        llvm.initialize_native_asmparser()
         _ready.append(True)
     if level not in _targets:
         _targets[level] = llvm.Target.from_default_triple().create_target_machine(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from exuvia.codegen.division import define
 from exuvia.codegen.emit import PROFILE
+from exuvia.codegen.floats import declares as float_declares
 from exuvia.codegen.registers import NativeText
 from exuvia.codegen.runtime import blocks, control, limit, memory
 from exuvia.dsl.architecture import Architecture
@@ -14,7 +15,7 @@ def source(architecture: Architecture) -> str:
     layout = architecture.layout
     text = [memory.source(layout), blocks.source(layout, architecture.no_index), limit.source(layout)]
     text.append(control.source(layout, architecture.no_index))
-    declares: set[str] = set()
+    declares: set[str] = float_declares()
     e = NativeText(layout)
     decode = architecture.decode.trace
     text.append(e.text("decode_one", decode, [64] * 4, decode.__dict__["result"]))

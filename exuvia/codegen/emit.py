@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from exuvia.codegen.floats import EXTENDED, QUADS
+from exuvia.codegen.hostfloats import HostFloats, Instruction, floating
 from exuvia.codegen.instructions import host_instruction
 from exuvia.dsl.record import COUNTS
-from exuvia.dsl.trace import Function, Trace
+from exuvia.dsl.trace import Function
 from exuvia.dsl.values import Node, signed
 
 ARITHMETIC = dict(add="add", sub="sub", mul="mul", xor="xor", udiv="udiv", urem="urem", sdiv="sdiv", srem="srem") | {
@@ -35,7 +37,7 @@ def vector(n: Node) -> bool:
     """Is this value best kept in a vector register?"""
     if n.w != 128:
         return False
-    if n.op in ("lanes", "lanes1", "insert", "load", "concat", "shuffle"):
+    if n.op in ("lanes", "lanes1", "insert", "load", "concat", "shuffle", "host"):
         return True
     if n.op == "get":
         return True
@@ -48,16 +50,7 @@ def vector(n: Node) -> bool:
     return False
 
 
-class Instruction:
-    """What is known of one trace while it is emitted: the names of its values."""
-
-    def __init__(self, trace: Trace) -> None:
-        self.trace = trace
-        self.memo: dict[Any, Any] = {}
-        self.keep: list[Node] = []  # the memo goes by identity: what it names must live
-
-
-class Emitter:
+class Emitter(HostFloats):
     """Writes one function's body. A constant is an int, anything else an SSA name."""
 
     def __init__(self) -> None:
@@ -124,17 +117,33 @@ class Emitter:
     def value(self, n: Node, i: Instruction) -> Any:
         if n.op == "const":
             return n.attr
+        n = self.settled(n, i)
         if (v := i.memo.get(id(n))) is not None:
             return v
         i.keep.append(n)
         return self.remember(i.memo, id(n), self.compute(n, i))
 
+    def settled(self, n: Node, i: Instruction) -> Node:
+        """What a choice turned out to be, if that is known while the text is written."""
+        while (known := i.memo.get(("is", id(n)))) is not None:
+            n = known
+        return n
+
     def compute(self, n: Node, i: Instruction) -> Any:
         op, w = n.op, n.w
+        if n.op == "const":
+            return n.attr
+        if (t := floating(n)) is not None:
+            return self.let(f"bitcast {t} {i.memo['f', id(n)]} to i{w}")
         if vector(n):
             return self.let(f"bitcast <2 x i64> {self.vec(n, i)} to i128")
         if (method := getattr(self, "value_" + op, None)) is not None:
             return method(n, i)
+        if w == 1 and op in ("and", "xor") and isinstance(a := self.value(n.args[0], i), int):
+            if op == "and":
+                return self.value(n.args[1], i) if a else 0
+            if isinstance(b := self.value(n.args[1], i), int):
+                return a ^ b
         if op in ARITHMETIC:
             a, b = (self.value(x, i) for x in n.args)
             if op in ("udiv", "urem", "sdiv", "srem"):
@@ -320,6 +329,9 @@ class Emitter:
         return self.remember(i.memo, key, v)
 
     def scalar(self, x: Node, i: Instruction) -> Any:
+        x = self.settled(x, i)
+        if floating(x) is not None:
+            return i.memo["f", id(x)]
         if x.op == "float" or (x.op == "convert" and x.attr != "fptosi"):
             return self.float(x, i)
         t = FLOATS[x.w]
@@ -332,6 +344,7 @@ class Emitter:
     # -- vectors
     def vec(self, n: Node, i: Instruction) -> Any:
         """A 128-bit value as <2 x i64>."""
+        n = self.settled(n, i)
         key = "v", id(n)
         if (v := i.memo.get(key)) is not None:
             return v
@@ -344,8 +357,8 @@ class Emitter:
         if n.op == "get":
             return self.get(n, i)
         if n.op == "insert":
-            old, x = n.args
-            if x.op == "float" or x.op == "convert":
+            old, x = n.args[0], self.settled(n.args[1], i)
+            if x.op in ("float", "convert") or floating(x) is not None:
                 t, v = f"<{128 // x.w} x {FLOATS[x.w]}>", f"{FLOATS[x.w]} {self.scalar(x, i)}"
             else:
                 t, v = f"<{128 // x.w} x i{x.w}>", f"i{x.w} {self.value(x, i)}"
@@ -373,7 +386,7 @@ class Emitter:
         if n.op == "shuffle":
             t, r = self.choose_lanes(n, i)
             return r if t == "<2 x i64>" else self.let(f"bitcast {t} {r} to <2 x i64>")
-        if n.op in ("merge", "load"):
+        if n.op in ("merge", "load") and id(n) not in i.memo:
             raise NotImplementedError(f"{n.op}: a value outside of its branch?")
         return self.let(f"bitcast i128 {self.value(n, i)} to <2 x i64>")
 
@@ -427,18 +440,30 @@ class Emitter:
             getattr(self, "do_" + n.op)(n, i)
 
     def type(self, n: Node) -> str:
-        return "<2 x i64>" if vector(n) else f"i{n.w}"
+        return floating(n) or ("<2 x i64>" if vector(n) else f"i{n.w}")
 
     def any_value(self, n: Node, i: Instruction, like: Node) -> Any:
         """A value in the representation that `like` has."""
-        return self.vec(n, i) if vector(like) else self.value(n, i)
+        return self.typed(n, self.type(like), i)
+
+    def typed(self, n: Node, t: str, i: Instruction) -> Any:
+        """A value as LLVM's type t."""
+        if t == EXTENDED:
+            return self.extended(n, i)
+        if t[0] == "m":
+            return self.host_pointer(n.args[0], i)
+        if t in FLOATS.values():
+            return self.scalar(n, i)
+        return self.vec(n, i) if t == QUADS else self.value(n, i)
 
     def bind(self, n: Node, i: Instruction, v: Any) -> None:
-        self.remember(i.memo, ("v", id(n)) if vector(n) else id(n), v)
+        self.remember(i.memo, ("f", id(n)) if floating(n) else ("v", id(n)) if vector(n) else id(n), v)
 
     def do_when(self, n: Node, i: Instruction) -> None:
         body, merges, _ = n.attr
         c = self.value(n.args[0], i)
+        if isinstance(c, int) and not (c and self.leaves(body)):
+            return self.settle(n, i, bool(c))
         if self.leaves(body):
             on, off = self.fresh("L"), self.fresh("C")
             self.do(f"br i1 {c}, label %{off}, label %{on}{UNLIKELY}")
@@ -459,6 +484,15 @@ class Emitter:
         self.start(after)
         for m, a, b in zip(merges, inside, before, strict=True):
             self.bind(m, i, self.let(f"phi {self.type(m)} [ {a}, %{end} ], [ {b}, %{source} ]"))
+
+    def settle(self, n: Node, i: Instruction, taken: bool) -> None:
+        """A branch whose condition is known."""
+        body, merges, _ = n.attr
+        if taken:
+            self.effects(body, i)
+        for m in merges:
+            i.keep.append(m)
+            self.remember(i.memo, ("is", id(m)), m.args[1 if taken else 2])
 
     def rarely(self, n: Node, i: Instruction, c: Any, before: list[Any]) -> None:
         """A branch to the cold part, which comes back."""

@@ -39,7 +39,8 @@ INSTRUCTIONS: dict[str, HostInstruction] = {
 
 
 @cache
-def _host() -> tuple[str, frozenset[str]]:
+def host() -> tuple[str, frozenset[str]]:
+    """The host's triple and what its processor has."""
     import llvmlite.binding as llvm
 
     return llvm.get_default_triple(), frozenset(name for name, there in llvm.get_host_cpu_features().items() if there)
@@ -51,5 +52,5 @@ def host_instruction(name: str) -> HostInstruction | None:
     found = INSTRUCTIONS.get(name)
     if found is None:
         return None
-    triple, features = _host()
+    triple, features = host()
     return found if triple.startswith(found.triple) and found.feature in features else None

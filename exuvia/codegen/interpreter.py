@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from exuvia.codegen.emit import UNLIKELY, Instruction
+from exuvia.codegen.emit import UNLIKELY
+from exuvia.codegen.hostfloats import Instruction
 from exuvia.codegen.layout import (
     ACCESS_ALSO_READ,
     ACCESS_SYSTEM,

@@ -13,12 +13,14 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from exuvia.codegen.addresses import Access, Addresses, plan
-from exuvia.codegen.emit import LIKELY, UNLIKELY, Instruction
+from exuvia.codegen.conditions import Conditions, conjuncts, plainly
+from exuvia.codegen.emit import LIKELY, UNLIKELY
+from exuvia.codegen.hostfloats import Instruction
 from exuvia.codegen.interpreter import is_next
 from exuvia.codegen.layout import ADDEND, HEAD, READ, REGION_HEADS, TLB_ENTRIES, WRITE, runtime_at
 from exuvia.codegen.native import ARGS
 from exuvia.codegen.registers import InState
-from exuvia.codegen.shapes import COLD, HOT, Block, Record, Registers, Unit, connect, liveness
+from exuvia.codegen.shapes import COLD, HOT, Block, Record, Registers, Unit, connect, left_for, liveness
 from exuvia.dsl.record import FIELDS, LINK, RECORD
 from exuvia.dsl.state import PAGE_AT, Layout
 from exuvia.dsl.trace import FlagRules, Place, Trace, substitute
@@ -111,6 +113,7 @@ class Region(InState):
         self.pending, self.saved = (Arrived(k), False) if self.blocks[k].flags == COLD else (None, True)
         self.ic = f"%b{k}.ic"
         self.checked: list[tuple[Access, Any]] = []  # checks that have been done, and what they gave
+        self.conditions = Conditions(self, {})
         self.addresses = Addresses(self.registers, {})
 
     def fill(self, lines: list[str]) -> list[str]:
@@ -179,11 +182,12 @@ class Region(InState):
             else:
                 self.go(0)
         self.write_exits()
-        ic, checked, versions = self.ic, self.checked, self.addresses.versions
+        ic, checked, versions, facts = self.ic, self.checked, self.addresses.versions, self.conditions.known
         for child, label, env, dirty, pending, saved in after:
             self.start(label)
             self.env, self.dirty, self.pending, self.saved, self.ic = env, dirty, pending, saved, ic
             self.checked, self.addresses = list(checked), Addresses(self.registers, versions)
+            self.conditions = Conditions(self, dict(facts))
             self.tree(child, done)
 
     def write_exits(self) -> None:
@@ -459,6 +463,8 @@ class Region(InState):
             if shift:
                 wide = self.let(f"shl i{whole} {wide}, {shift}")
             v = self.let(f"or i{whole} {kept}, {wide}")
+        if u is not None and self.env.get(u) == v:
+            return
         if u is not None:
             self.env[u] = v
             self.dirty.pop(u, None)  # in the order of writing
@@ -479,15 +485,34 @@ class Region(InState):
 
     # -- effects
     def do_when(self, n: Node, i: Instruction) -> None:
-        if not self.leaves(n.attr[0]):
+        body, merges, _ = n.attr
+        if (known := self.conditions.certain(n.args[0])) is not None and not (known and self.leaves(body)):
+            return self.settle(n, i, known)
+        if not self.leaves(body) and not left_for(n):
             self.inside += 1
             super().do_when(n, i)
             self.inside -= 1
             return None
-        c = self.value(n.args[0], i)
-        on = self.fresh("L")
-        self.do(f"br i1 {c}, label %{self.leaving()}, label %{on}{UNLIKELY}")
-        return self.start(on)
+        condition, holds = plainly(n.args[0])
+        for part in [n.args[0]] if holds else conjuncts(condition):
+            if not holds and self.conditions.certain(part):
+                continue
+            c = self.value(part, i)
+            if isinstance(c, int) and not (c and self.leaves(body)):
+                if bool(c) != holds:
+                    continue
+                return self.settle(n, i, True)
+            on = self.fresh("L")
+            out, go = (self.leaving(), on) if holds else (on, self.leaving())
+            self.do(f"br i1 {c}, label %{out}, label %{go}{UNLIKELY if holds else LIKELY}")
+            self.start(on)
+            base, sense = plainly(part)
+            if not self.inside:
+                self.conditions.learn(base, sense != holds)
+        for m in merges:
+            i.keep.append(m)
+            self.remember(i.memo, ("is", id(m)), m.args[2])
+        return None
 
     def do_raise(self, n: Node, i: Instruction) -> None:
         self.do(f"br label %{self.leaving()}")

@@ -5,7 +5,9 @@ from __future__ import annotations
 import zlib
 from typing import Any
 
-from exuvia.codegen.emit import Emitter, Instruction
+from exuvia.codegen.emit import Emitter
+from exuvia.codegen.floats import EXTENDED, available
+from exuvia.codegen.hostfloats import Instruction, floating
 from exuvia.codegen.layout import runtime_at
 from exuvia.dsl.state import JUMPS, JUMPS_AT, PAGE_AT, Layout
 from exuvia.dsl.trace import FUNCTIONS, Function, Place, Trace, substitute
@@ -66,6 +68,7 @@ class InState(Emitter):
         self.layout = layout
         self.pointers: dict[Any, str] = {}
         self.used: set[str] = set()  # functions that the text calls
+        self.floats: dict[int, str] = {}  # where registers of 80 bits that were read stand, by the node
 
     def value_cc(self, n: Node, i: Instruction) -> Any:
         return Flags(self, i).want(n.attr)
@@ -145,12 +148,22 @@ class InState(Emitter):
 
     def do_peek(self, n: Node, i: Instruction) -> None:
         t = "<2 x i64>" if n.w == 128 else f"i{n.w}"
-        self.bind(n, i, self.let(f"load {t}, ptr {self.indexed(n.attr, n.args[0], i)}, align 1"))
+        p = self.indexed(n.attr, n.args[0], i)
+        self.bind(n, i, self.let(f"load {t}, ptr {p}, align 1"))
+        if n.w == 80 and available():
+            self.remember(self.floats, id(n), p)
+
+    def extended(self, n: Node, i: Instruction) -> Any:
+        """A register of 80 bits is read as a float where it is wanted as one, if nothing was written since."""
+        if (p := self.floats.get(id(self.settled(n, i)))) is not None:
+            return self.let(f"load {EXTENDED}, ptr {p}, align 1")
+        return super().extended(n, i)
 
     def do_poke(self, n: Node, i: Instruction) -> None:
-        v = n.args[1]
-        t = "<2 x i64>" if v.w == 128 else f"i{v.w}"
-        value = self.vec(v, i) if v.w == 128 else self.value(v, i)
+        self.floats.clear()
+        v = self.settled(n.args[1], i)
+        t = "<2 x i64>" if v.w == 128 else floating(v) or f"i{v.w}"
+        value = self.typed(v, t, i)
         self.do(f"store {t} {value}, ptr {self.indexed(n.attr, n.args[0], i)}, align 1")
 
     def indexed(self, name: str, index: Node, i: Instruction) -> str:

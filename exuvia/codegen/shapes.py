@@ -14,7 +14,8 @@ from exuvia.dsl.state import Layout
 from exuvia.dsl.trace import Place
 from exuvia.dsl.values import Node, signed
 
-ORDINARY = {"translate", "load", "store", "cas", "when", "rare", "raise", "retry", "loop", "peek", "poke"}  # effects that regions do
+ORDINARY = {"translate", "load", "store", "cas", "when", "rare", "raise", "retry", "loop", "peek", "poke",
+            "host", "host_control", "set_host_control", "set_host_stack"}  # fmt: skip  # effects that regions do
 NO, COLD, HOT = range(3)  # flags on entry: set before anything wants them; wanted only where the region is left; read by an instruction
 Unit = tuple[str, int]  # a register as SSA sees it: its file and the slot that it begins at
 
@@ -68,10 +69,25 @@ class Block:
 
 def ordinary(form: Form) -> bool:
     """Can a region do this instruction itself?"""
-    if any(n.op not in ORDINARY for n in walk_body(form.trace.body)) or ("mode", 0, 64) in form.trace.env:
+    if any(n.op not in ORDINARY for n in done_here(form.trace.body)) or ("mode", 0, 64) in form.trace.env:
         return False
     pc = form.trace.env.get(("pc", 0, 64))
     return pc is None and not form.ends or pc is not None and not again(pc)
+
+
+def left_for(n: Node) -> bool:
+    """Is it a branch that a region is left for, whatever stands in it?"""
+    return n.op == "when" and bool(n.attr[0]) and n.attr[0][0].op == "rare" and bool(n.attr[0][0].attr)
+
+
+def done_here(body: list[Node]) -> list[Node]:
+    """All effects, those in branches too, except in branches that a region is left for."""
+    found = []
+    for n in body:
+        found.append(n)
+        if n.op in ("when", "loop") and not left_for(n):
+            found += done_here(n.attr[0])
+    return found
 
 
 def again(pc: Node) -> bool:
@@ -97,7 +113,9 @@ def linked(form: Form) -> bool:
 
 def usual(n: Node) -> bool:
     """An effect that never leaves the instruction."""
-    return n.op in ("load", "store", "rare", "loop", "peek", "poke") or n.op == "when" and n.attr[0][-1].op not in ("raise", "retry")
+    if n.op in ("when", "rare"):
+        return n.attr[0][-1].op not in ("raise", "retry") if n.op == "when" else not n.attr
+    return n.op in ORDINARY and n.op not in ("translate", "cas", "raise", "retry")
 
 
 class Registers:

@@ -14,9 +14,16 @@ from exuvia.dsl.state import BOUNCE_BYTES, BOUNCES, MMIO_RESULTS
 from exuvia.dsl.trace import ENDS, Flags, Place, Trace
 from exuvia.dsl.values import Node
 
-STORES = {"store": "a store to memory", "poke": "a register file write", "io_in": "a port read", "io_out": "a port write"}
+STORES = {
+    "store": "a store to memory",
+    "poke": "a register file write",
+    "io_in": "a port read",
+    "io_out": "a port write",
+    "set_host_control": "a change of the host's control word",
+    "set_host_stack": "a change of the host's control word",
+}
 FAULTS = {"translate": "memory access that can fault", "raise": "fault"}
-RESULTS = frozenset(("load", "translate", "cas", "peek", "io_in", "copy", "fill", "merge", "phi"))
+RESULTS = frozenset(("load", "translate", "cas", "peek", "host", "host_control", "io_in", "copy", "fill", "merge", "phi"))
 KEPT = "a register file write that the fault keeps"
 """A branch that writes a register, then faults, means both: status bits that an exception sets."""
 ALWAYS = frozenset(("len", "off", "slot"))

@@ -14,7 +14,7 @@ ENGINE = """deadline budget_end request interrupt_pending icount pc op resume re
     io_port io_size io_data io_ready mmio_address mmio_size mmio_done mmio_next bounce_count bounce_used bounce_entry bounce_none
     walk_page walk_rights walk_error local_count global_count large_low large_high large_low2 large_high2 huge_pages
     journal journaled slot wanted_count stepping watching access_count tlb_base decoded invalidated hot hot_after first_look
-    tlb_misses""".split()
+    tlb_misses host_control""".split()
 ENGINE_AT = 256
 ISA_AT = 2048  # where the architecture's declarations start
 PAGE_AT = 136  # the linear address of the running block's page
@@ -62,6 +62,9 @@ class Layout:
         self.routines = ["fault", "access_fault"]
         # base and limit (the last byte's offset) of the code segment, where there are modes in which it can end: `Architecture.limited`
         self.code_limit: tuple[tuple[str, int], tuple[str, int]] | None = None
+        # the word that is laid out like x86's MXCSR, of an architecture whose floats some hosts compute alike (codegen/floats.py)
+        self.vector_control: str | None = None
+        self.stack_control: str | None = None  # and the x87's
         self.attention: dict[str, int] = {}  # bits of words: where an instruction that may change them leaves one set, Python looks
 
     def file(self, name: str, count: int, width: int, *, stride: int | None = None, at: int | None = None, reset: int = 0) -> File:

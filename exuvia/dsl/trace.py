@@ -193,9 +193,17 @@ class when:
 class rarely(when):
     """`with rarely(c): ...`: as `when`, but what is written inside costs nothing unless it happens, not even a call."""
 
+    seldom = False
+
     def __enter__(self) -> None:
         super().__enter__()
-        now().effect("rare", 0)
+        now().effect("rare", 0, attr=self.seldom)
+
+
+class seldom(rarely):
+    """`with seldom(c): ...`: as `rarely`, where that goes for whole programs: an engine may give the instruction to a slower one."""
+
+    seldom = True
 
 
 def branch_to(c: Value, n: Node, old: Value, pick: Callable[[Value, Value], Value]) -> Value:

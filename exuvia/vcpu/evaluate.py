@@ -305,6 +305,9 @@ class Evaluator:
 
     value_next_pc = value_target = value_this_pc
 
+    def value_host_floats(self, n: Node) -> int:
+        return 0
+
     def value_counter(self, n: Node) -> int:
         return self.machine.counter()
 
@@ -324,6 +327,14 @@ class Evaluator:
                 if n.w:
                     self.memo[id(n)] = result & MASK[n.w]
         return None
+
+    def do_host_control(self, n: Node) -> int:
+        return 0
+
+    def do_set_host_control(self, n: Node) -> int:
+        return 0
+
+    do_set_host_stack = do_set_host_control
 
     def do_when(self, n: Node) -> Ending | None:
         body, merges, commit = n.attr

@@ -8,7 +8,8 @@ from typing import Any
 
 import llvmlite.binding as llvm
 
-from exuvia.codegen.emit import PROFILE, Emitter, Instruction
+from exuvia.codegen.emit import PROFILE, Emitter
+from exuvia.codegen.hostfloats import Instruction
 from exuvia.dsl.trace import Function
 
 

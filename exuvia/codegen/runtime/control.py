@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from exuvia.codegen.floats import Surroundings
 from exuvia.codegen.layout import ACCESS_FETCH, HEAD, INDEXED_SHIFT, LINK_STUB, MODE, MODE_ENTRY, REASON, RUNTIME, SPECIAL, routine_at
 from exuvia.codegen.native import Native, V
 from exuvia.codegen.runtime.blocks import INDEX, OFF, SLOT, jump_entry, special, usual_head
@@ -22,7 +23,8 @@ def source(layout: Layout, no_index: int) -> str:
     at = words(layout)
     looks = attention(at, layout)
     return (
-        "".join(f(at) for f in (head, redecode, link, again, leaves, run))
+        "".join(f(at) for f in (head, redecode, link, again, leaves))
+        + run(at, layout)
         + lazy(at, no_index)
         + jump(at, looks)
         + out(at, looks)
@@ -248,9 +250,10 @@ def next_look(b: Native, at: dict[str, int], ic: V, end: V) -> V:
     return b.choose(soon < end, soon, end)
 
 
-def run(at: dict[str, int]) -> str:
+def run(at: dict[str, int], layout: Layout) -> str:
     """Enter native code: at the record `resume`, or at `pc`."""
     b = Native("define dso_local i64 @run(ptr %st) nounwind")
+    floats = Surroundings(b, layout)
     put_atomic(b, at["deadline"], next_look(b, at, b.get(at["icount"]), b.get(at["budget_end"])).name)
     b.do("fence seq_cst")
     resume = b.get(at["resume"])
@@ -263,11 +266,15 @@ def run(at: dict[str, int]) -> str:
         with b.if_((load_atomic(b, at["request"]) | load_atomic(b, at["interrupt_pending"])) != 0):
             put_atomic(b, at["deadline"], 0)  # once the instruction is done
         h = b.pointer(b.load(resume))
+        floats.enter()
         r = b.let(f"call preserve_nonecc i64 {h}(ptr %st, ptr {b.pointer(resume)}, ptr {tlb}, i64 {ic.name})")
+        floats.leave()
         b.end(f"ret i64 {r}")
     with b.if_(load_atomic(b, at["request"]) != 0):
         b.ret(REASON["request"])
+    floats.enter()
     r = b.let(f"call preserve_nonecc i64 @jump(ptr %st, ptr null, ptr {tlb}, i64 {ic.name})")
+    floats.leave()
     b.end(f"ret i64 {r}")
     text = b.text()
     # the addresses of everything that other code refers to

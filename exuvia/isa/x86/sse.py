@@ -6,6 +6,7 @@ from typing import Any
 
 from exuvia.dsl.trace import when
 from exuvia.dsl.values import Value, concat, lift
+from exuvia.isa.x86 import mxcsr
 from exuvia.isa.x86.cpu import Cpu, raise_
 from exuvia.isa.x86.forms import op, pure
 from exuvia.isa.x86.mmx import extended, move, pick_words
@@ -14,7 +15,6 @@ from exuvia.isa.x86.vector import interleaved
 
 SSE: dict[str, Any] = {"sse": True, "feature": "sse"}
 SSE2: dict[str, Any] = {"sse": True, "feature": "sse2"}
-MXCSR_MASK = 0xFFFF
 
 # fmt: off
 move("NP 0F 10 Vx,Wx | NP 0F 11 Wx,Vx", "movups", unaligned=True, **SSE)
@@ -133,11 +133,11 @@ pure("66 0F 73/7 Ux,Ib", by_bytes(True),  "pslldq", **SSE2)
 @op("NP 0F AE/2 Md", **SSE)
 def ldmxcsr(cpu: Cpu, a: Any) -> None:
     v = a.zext(64)
-    with when((v & ~MXCSR_MASK) != 0):
+    with when((v & ~mxcsr.MASK) != 0):
         raise_(GP, 0)
-    cpu.mxcsr = v
+    mxcsr.load(cpu, v)
 
 
 @op("NP 0F AE/3 Md", **SSE)
 def stmxcsr(cpu: Cpu, a: Any) -> None:
-    a.set(cpu.mxcsr.low(32))
+    a.set(mxcsr.current(cpu).low(32))

@@ -19,9 +19,11 @@ from exuvia.isa.x86.sse_float import (
     Tests,
     calm,
     converted,
+    direct,
     f,
     function_of,
     guarded,
+    kind,
     pairs,
     raised,
 )  # fmt: skip
@@ -110,15 +112,21 @@ def packed_conversion(rows: str, name: str, source: int, count: int, how: Conver
     """`count` lanes of `source` bits; what the results leave of an xmm register is zero."""
 
     def text(cpu: Cpu, a: Any, b: Any) -> None:
-        r = how(cpu, whole_lanes(b.read(), source, count))
-        a.set(r.zext(a.w))
+        x = b.read()
+        a.set(direct(cpu, name, 128, [x.zext(128)], lambda: how(cpu, whole_lanes(x, source, count)).zext(128)))
 
     op(rows, name, **{"sse": True, "feature": "sse2", **facts})(text)
 
 
 def scalar_conversion(rows: str, name: str, how: Callable[[Cpu, Value, int], Value], feature: str = "sse2") -> None:
     """One value, to the width of the destination."""
-    op(rows, name, sse=True, feature=feature)(lambda cpu, a, b: a.set(how(cpu, b.read(), a.w)))
+
+    def text(cpu: Cpu, a: Any, b: Any) -> None:
+        x = b.read()
+        instruction = name + (f".{x.w}" if "si2" in name else f".{a.w}" if "2si" in name else "")
+        a.set(direct(cpu, instruction, a.w, [x], lambda: how(cpu, x, a.w)))
+
+    op(rows, name, sse=True, feature=feature)(text)
 
 
 def mmx_conversion(rows: str, name: str, source: int, how: Conversion, feature: str) -> None:
@@ -128,11 +136,12 @@ def mmx_conversion(rows: str, name: str, source: int, how: Conversion, feature: 
         mmx = cpu.row.operands[0][0] == "P" or not cpu.mem
         if mmx:
             enter_mmx(cpu)
-        lanes = whole_lanes(b.read(), source, 2)
+        x = b.read()
         if mmx:
             for word in ("top", "ftw"):  # they stay also where #XM follows: so processors do
                 cpu.put_at(word, lift(0, 64), lift(0, 64))
-        a.set(how(cpu, lanes))
+        wide = name.replace("pi2", "dq2").replace("2pi", "2dq")
+        a.set(direct(cpu, wide, 128, [x.zext(128)], lambda: how(cpu, whole_lanes(x, source, 2)).zext(128)).low(a.w))
 
     op(rows, name, sse=True, feature=feature, keeps=True)(text)
 
@@ -183,22 +192,15 @@ def integral(x: Value, mode: Value) -> Value:
 def round_(cpu: Cpu, a: Any, b: Any, i: Any, w: int) -> None:
     """To an integral value, in the mode of the immediate or of MXCSR."""
     x, imm = b.read(), i.read()
-    if x.w == w:
+
+    def otherwise() -> Value:
         quiet = (imm.bit(3) != 0) | ((cpu.mxcsr & INEXACT_KNOWN) == INEXACT_KNOWN)
-        safe = quiet & (imm.bit(2) == 0) & below(x, 50) & ~Tests(w, w).denormal(x)
-        a.set(guarded(cpu, integral(x, imm.low(2)), safe, w, lambda control: [function_of(w, "round")(x, imm, control)]))
-        return
-    total = [function_of(w, "round")(p, imm, cpu.mxcsr.low(32)) for p, _ in pairs(x, x, w)]
-    collect(cpu, a, total, w)
+        fast, safe = x, lift(0, 1)
+        if x.w == w:
+            fast, safe = integral(x, imm.low(2)), quiet & (imm.bit(2) == 0) & below(x, 50) & ~Tests(w, w).denormal(x)
+        return guarded(cpu, fast, safe, w, lambda control: [function_of(w, "round")(p, imm, control) for p, _ in pairs(x, x, w)])
 
-
-def collect(cpu: Cpu, a: Any, lanes: Lanes, w: int) -> None:
-    """Results of the functions: exceptions first, then the destination."""
-    flags = lanes[0].bits(w + 5, w)
-    for x in lanes[1:]:
-        flags = flags | x.bits(w + 5, w)
-    raised(cpu, flags)
-    a.set(joined([x.low(w) for x in lanes]))
+    a.set(direct(cpu, "round" + kind(x.w, w), x.w, [x, imm], otherwise))
 
 
 for _w, _kind, _code in ((32, "x", "08"), (64, "x", "09"), (32, "s", "0A"), (64, "s", "0B")):

@@ -1,6 +1,7 @@
 """All arithmetic, comparison and conversion of floats from SSE to SSE4.1 (SDM vol. 1, 10.4, 11.4, 11.5, appendix E; vol. 2).
 
-What MXCSR, rounding, NaNs and denormals ask for is said once, by the functions of `dsl.ieee754`. In front of them stands the common case:
+What MXCSR, rounding, NaNs and denormals ask for is said once, by the functions of `dsl.ieee754`. Where the host computes as the guest does
+and everything is masked, its instruction is asked instead (`direct`). Elsewhere the common case stands in front of the functions:
 rounding to nearest, everything masked and PE already set, operands normal or zero and results normal, or exactly zero. There
 the host's operation gives the same value and no new flag, so one test of exponents decides for all lanes.
 """
@@ -11,10 +12,12 @@ from collections.abc import Callable
 from typing import Any
 
 from exuvia.dsl import ieee754
-from exuvia.dsl.trace import Var, function, rarely, when
+from exuvia.dsl.hostfloats import host_floats, on_host, set_vector_control, vector_control
+from exuvia.dsl.trace import Var, function, rarely, seldom, when
 from exuvia.dsl.values import Value, concat, lift, node
 from exuvia.isa.x86.cpu import Cpu, raise_
 from exuvia.isa.x86.forms import op
+from exuvia.isa.x86.mxcsr import MASKED
 from exuvia.isa.x86.state import CR4_OSXMMEXCPT, UD, XM
 from exuvia.isa.x86.vector import choose, even, every, odd, spread
 
@@ -59,11 +62,27 @@ def packed(lanes: Lanes, w: int) -> tuple[Value, Value]:
 def guarded(cpu: Cpu, fast: Value, safe: Value, w: int, slow: Callable[[Value], Lanes]) -> Value:
     """`fast` where it is safe; else what the functions say, lane by lane of w bits, with their exceptions."""
     r = Var(fast)
-    with rarely(~safe):
+    with rarely(~(~host_floats() & safe)):
         v, flags = packed(slow(cpu.mxcsr.low(32)), w)
         r.set(v)
         raised(cpu, flags)
     return r.read()
+
+
+def direct(cpu: Cpu, instruction: str, w: int, operands: list[Value], otherwise: Callable[[], Value]) -> Value:
+    """What the host's own instruction gives (w bits) where that is the guest's and everything is masked; else what the text says."""
+    r = Var(lift(0, w), w)
+    own = host_floats() & ((cpu.mxcsr & MASKED) == MASKED)
+    with seldom(~own):
+        r.set(otherwise())
+    with when(own):
+        r.set(on_host(instruction, w, *operands))
+    return r.read()
+
+
+def kind(total: int, w: int) -> str:
+    """The suffix of an instruction on a scalar or on all lanes."""
+    return SCALAR[w] if total == w else "p" + SCALAR[w][1]
 
 
 def calm(cpu: Cpu) -> Any:
@@ -137,11 +156,14 @@ def odd_results(t: Tests, operation: str, a: Value, b: Value | None, r: Value) -
 
 def computed(cpu: Cpu, operation: str, a: Value, b: Value, w: int, name: str) -> Value:
     """A two-operand operation on a scalar or on all lanes."""
-    t = Tests(w, a.w)
-    r = f(operation, a, b) if a.w == w else a.lanes(operation, b, w)
-    safe = calm(cpu) & t.none(odd_results(t, operation, a, b, r))
 
-    return guarded(cpu, r, safe, w, each(w, (name,), a, b))
+    def otherwise() -> Value:
+        t = Tests(w, a.w)
+        r = f(operation, a, b) if a.w == w else a.lanes(operation, b, w)
+        safe = calm(cpu) & t.none(odd_results(t, operation, a, b, r))
+        return guarded(cpu, r, safe, w, each(w, (name,), a, b))
+
+    return direct(cpu, name + kind(a.w, w), a.w, [a, b], otherwise)
 
 
 def each(w: int, names: tuple[str, ...], a: Value, b: Value) -> Callable[[Value], Lanes]:
@@ -183,10 +205,14 @@ four_forms("5E", "div", arithmetic("fdiv", "div"))
 
 def sqrt(cpu: Cpu, a: Any, b: Any, w: int) -> None:
     x = b.read()
-    t = Tests(w, x.w)
-    r = f("sqrt", x) if x.w == w else Value(node("lanes1", 128, x.n, attr=("sqrt", w)))
-    a.set(guarded(cpu, r, calm(cpu) & t.none(odd_results(t, "sqrt", x, None, r)), w,
-                  lambda control: [function_of(w, "sqrt")(y, control) for y, _ in pairs(x, x, w)]))  # fmt: skip
+
+    def otherwise() -> Value:
+        t = Tests(w, x.w)
+        r = f("sqrt", x) if x.w == w else Value(node("lanes1", 128, x.n, attr=("sqrt", w)))
+        safe = calm(cpu) & t.none(odd_results(t, "sqrt", x, None, r))
+        return guarded(cpu, r, safe, w, lambda control: [function_of(w, "sqrt")(y, control) for y, _ in pairs(x, x, w)])
+
+    a.set(direct(cpu, "sqrt" + kind(x.w, w), x.w, [x], otherwise))
 
 
 four_forms("51", "sqrt", sqrt)
@@ -197,14 +223,18 @@ def extreme(name: str) -> Callable[[Cpu, Any, Any, int], None]:
 
     def text(cpu: Cpu, a: Any, b: Any, w: int) -> None:
         x, y = a.read(), b.read()
-        t = Tests(w, x.w)
-        first, second = (x, y) if name == "min" else (y, x)
-        if x.w == w:
-            r = Value(node("fcmp", 1, first.n, second.n, attr="olt")).choose(x, y)
-        else:
-            r = choose(first.lanes("folt", second, w), x, y)
-        safe = t.none(t.denormal(x) | t.denormal(y) | t.special(x) | t.special(y))
-        a.set(guarded(cpu, r, safe, w, each(w, (name,), x, y)))
+
+        def otherwise() -> Value:
+            t = Tests(w, x.w)
+            first, second = (x, y) if name == "min" else (y, x)
+            if x.w == w:
+                r = Value(node("fcmp", 1, first.n, second.n, attr="olt")).choose(x, y)
+            else:
+                r = choose(first.lanes("folt", second, w), x, y)
+            safe = t.none(t.denormal(x) | t.denormal(y) | t.special(x) | t.special(y))
+            return guarded(cpu, r, safe, w, each(w, (name,), x, y))
+
+        a.set(direct(cpu, name + kind(x.w, w), x.w, [x, y], otherwise))
 
     return text
 
@@ -217,10 +247,14 @@ four_forms("5F", "max", extreme("max"))
 def alternating(cpu: Cpu, a: Any, b: Any, w: int) -> None:
     """Differences in even lanes, sums in odd ones."""
     x, y = a.read(), b.read()
-    t = Tests(w, 128)
-    r = x.lanes("fadd", y ^ every(1 << w - 1, 2 * w, 128), w)
-    safe = calm(cpu) & t.none(odd_results(t, "fadd", x, y, r))
-    a.set(guarded(cpu, r, safe, w, each(w, ("sub", "add"), x, y)))
+
+    def otherwise() -> Value:
+        t = Tests(w, 128)
+        r = x.lanes("fadd", y ^ every(1 << w - 1, 2 * w, 128), w)
+        safe = calm(cpu) & t.none(odd_results(t, "fadd", x, y, r))
+        return guarded(cpu, r, safe, w, each(w, ("sub", "add"), x, y))
+
+    a.set(direct(cpu, "addsub" + kind(128, w), 128, [x, y], otherwise))
 
 
 def horizontal(operation: str, name: str, w: int) -> Callable[[Cpu, Any, Any], None]:
@@ -272,14 +306,18 @@ COMPARED = {32: compared(32), 64: compared(64)}
 
 def cmp(cpu: Cpu, a: Any, b: Any, i: Any, w: int) -> None:
     x, y, imm = a.read(), b.read(), i.read()
-    t = Tests(w, x.w)
-    if x.w == w:
-        equal, less = (Value(node("fcmp", 1, x.n, y.n, attr=p)).sext(w) for p in ("oeq", "olt"))
-    else:
-        equal, less = x.lanes("foeq", y, w), x.lanes("folt", y, w)
-    safe = t.none(t.denormal(x) | t.denormal(y) | t.special(x) | t.special(y))
-    fast = predicate(imm, equal, less, lift(0, x.w))
-    a.set(guarded(cpu, fast, safe, w, lambda control: [COMPARED[w](p, q, imm, control) for p, q in pairs(x, y, w)]))
+
+    def otherwise() -> Value:
+        t = Tests(w, x.w)
+        if x.w == w:
+            equal, less = (Value(node("fcmp", 1, x.n, y.n, attr=p)).sext(w) for p in ("oeq", "olt"))
+        else:
+            equal, less = x.lanes("foeq", y, w), x.lanes("folt", y, w)
+        safe = t.none(t.denormal(x) | t.denormal(y) | t.special(x) | t.special(y))
+        fast = predicate(imm, equal, less, lift(0, x.w))
+        return guarded(cpu, fast, safe, w, lambda control: [COMPARED[w](p, q, imm, control) for p, q in pairs(x, y, w)])
+
+    a.set(direct(cpu, "cmp" + kind(x.w, w), x.w, [x, y, imm], otherwise))
 
 
 for _w in (32, 64):
@@ -295,16 +333,22 @@ def comis(w: int, name: str) -> Callable[[Cpu, Any, Any], None]:
 
     def text(cpu: Cpu, a: Any, b: Any) -> None:
         x, y, no = a.read(), b.read(), lift(0, 1)
-        t = Tests(w, w)
-        zf, cf = (Var(Value(node("fcmp", 1, x.n, y.n, attr=p))) for p in ("oeq", "olt"))
-        pf = Var(no)
-        with rarely(t.denormal(x) | t.denormal(y) | t.special(x) | t.special(y)):
-            relation, flags = packed([function_of(w, name)(x, y, cpu.mxcsr.low(32))], w)
-            zf.set(relation.bit(1))
-            cf.set(relation.bit(0))
-            pf.set(relation == 3)
-            raised(cpu, flags)
-        cpu.set_flags("six", cf, pf, no, zf, no, no)
+
+        def otherwise() -> Value:
+            t = Tests(w, w)
+            zf, cf = (Value(node("fcmp", 1, x.n, y.n, attr=p)) for p in ("oeq", "olt"))
+            fast = (cf.zext(w) << 2) | zf.zext(w)
+            safe = ~(t.denormal(x) | t.denormal(y) | t.special(x) | t.special(y))
+
+            def slow(control: Value) -> Lanes:
+                r = function_of(w, name)(x, y, control)
+                zcp = r.bit(1).zext(2 * w) | ((r.low(2) == 3).zext(2 * w) << 1) | (r.bit(0).zext(2 * w) << 2)
+                return [(r & ~3) | zcp]
+
+            return guarded(cpu, fast, safe, w, slow).low(8)
+
+        zpc = direct(cpu, ("ucomi" if name == "compare_quiet" else "comi") + SCALAR[w], 8, [x, y], otherwise)
+        cpu.set_flags("six", zpc.bit(2), zpc.bit(1), no, zpc.bit(0), no, no)
 
     return text
 
@@ -315,6 +359,19 @@ op("NP 0F 2F Vss,Wss", "comiss", sse=True, feature="sse")(comis(32, "compare"))
 op("66 0F 2F Vsd,Wsd", "comisd", sse=True, feature="sse2")(comis(64, "compare"))
 
 
+def undisturbed(host: Callable[[], Value], otherwise: Callable[[], Value]) -> Value:
+    """32 bits, computed as a processor begins; MXCSR and the host's flags stay as they are."""
+    r = Var(lift(0, 32), 32)
+    with when(host_floats()):
+        kept = vector_control()
+        set_vector_control(lift(MASKED, 32))
+        r.set(host())
+        set_vector_control(kept)
+    with when(~host_floats()):
+        r.set(otherwise())
+    return r.read()
+
+
 # -- approximations: MXCSR neither changes nor is changed; denormals count and come as zeros (SDM vol. 2, RCPPS, RSQRTPS)
 def approximate(root: bool) -> Callable[[Cpu, Any, Any, int], None]:
     t = Tests(32, 32)
@@ -322,7 +379,8 @@ def approximate(root: bool) -> Callable[[Cpu, Any, Any, int], None]:
     def one_lane(x: Value) -> Value:
         sign = x & 0x8000_0000
         flat = (x & exponent(32)) == 0
-        r = f("fdiv", lift(ONE[32], 32), f("sqrt", x) if root else x)
+        r = undisturbed(lambda: on_host("divss", 32, lift(ONE[32], 32), on_host("sqrtss", 32, x) if root else x),
+                        lambda: f("fdiv", lift(ONE[32], 32), f("sqrt", x) if root else x))  # fmt: skip
         nan = t.special(x) & ((x & 0x7F_FFFF) != 0)
         r = ((r & exponent(32)) == 0).choose(sign, r)
         r = (root & (x.top != 0) if root else lift(0, 1)).choose(lift(INDEFINITE[32], 32), r)

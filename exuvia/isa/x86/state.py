@@ -57,6 +57,7 @@ for _i, _name in enumerate("seg_selector seg_base seg_limit seg_attributes seg_l
 layout.size = _BASE + 8 * 64
 layout.code_limit = ("seg_base", CS), ("seg_limit", CS)
 layout.file("x", 16, 128)
+layout.vector_control, layout.stack_control = "mxcsr", "fcw"
 layout.file("st", 8, 80, stride=16, at=-(-layout.size // 16) * 16)  # physical registers; ST(i) is physical (top + i) & 7
 layout.size = layout.offset("st") + 128
 layout.file("mm", 8, 64, stride=16, at=layout.offset("st"))

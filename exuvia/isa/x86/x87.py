@@ -5,38 +5,96 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from exuvia.dsl.floating import IE
-from exuvia.dsl.trace import Function
+from exuvia.dsl.floating import IE, PE
+from exuvia.dsl.hostfloats import on_host, status
+from exuvia.dsl.trace import Function, Var, rarely
 from exuvia.dsl.values import Value, lift
 from exuvia.isa.x86 import extended
 from exuvia.isa.x86.cpu import Cpu
 from exuvia.isa.x86.extended import BCD_INDEFINITE, C0, C1, C2, C3, FIRST_DENORMAL, INDEFINITE, SECOND_DENORMAL
 from exuvia.isa.x86.forms import condition
-from exuvia.isa.x86.x87_stack import CODES, UNDERFLOW, pop, push, put, read, settle, store, unless_empty, x87
+from exuvia.isa.x86.x87_stack import (
+    CODES,
+    MASKS,
+    UNDERFLOW,
+    drop,
+    full,
+    grow,
+    note,
+    pop,
+    push,
+    put,
+    read,
+    replace,
+    settle,
+    store,
+    unless_empty,
+    usually,
+    x87,
+)  # fmt: skip
 
 
 # --- loads and constants
 @x87("D9/0 Md | DD/0 Mq", "fld")
 def load(cpu: Cpu, m: Any) -> None:
-    f = extended.f32_to_f80 if m.w == 32 else extended.f64_to_f80
-    r = f(m.read(), cpu.fcw)
-    push(cpu, r.low(80), r.bits(95, 80), unless=IE)
+    x = m.read()
+
+    def usual() -> None:
+        value = on_host(f"fld.{x.w}", 80, x)
+        grow(cpu, value)
+        note(cpu, status(value))
+
+    def otherwise() -> None:
+        r = (extended.f32_to_f80 if x.w == 32 else extended.f64_to_f80)(x, cpu.fcw)
+        push(cpu, r.low(80), r.bits(95, 80), unless=IE)
+
+    usually(cpu, (full(cpu),), usual, otherwise)
+
+
+def pushed(cpu: Cpu, value: Value) -> None:
+    """Push what raises no exceptions."""
+
+    def usual() -> None:
+        grow(cpu, value)
+        note(cpu)
+
+    def otherwise() -> None:
+        push(cpu, value)
+
+    usually(cpu, (full(cpu),), usual, otherwise, computes=False)
 
 
 @x87("DB/5 Mt", "fld")
 def load_extended(cpu: Cpu, m: Any) -> None:
-    push(cpu, m.read())
+    pushed(cpu, m.read())
 
 
 @x87("D9 =C0+i ST", "fld")
 def load_register(cpu: Cpu, i: Any) -> None:
     value, empty = read(cpu, i)
-    push(cpu, empty.choose(lift(INDEFINITE, 80), value), empty.choose(lift(UNDERFLOW, 16), 0), empty)
+
+    def usual() -> None:
+        grow(cpu, value)
+        note(cpu)
+
+    def otherwise() -> None:
+        push(cpu, empty.choose(lift(INDEFINITE, 80), value), empty.choose(lift(UNDERFLOW, 16), 0), empty)
+
+    usually(cpu, (empty, full(cpu)), usual, otherwise, computes=False)
 
 
 @x87("DF/0 Mw | DB/0 Md | DF/5 Mq", "fild")
 def load_integer(cpu: Cpu, m: Any) -> None:
-    push(cpu, extended.i64_to_f80(m.read().sext(64)).low(80))
+    x = m.read()
+
+    def usual() -> None:
+        grow(cpu, on_host(f"fild.{x.w}", 80, x))
+        note(cpu)
+
+    def otherwise() -> None:
+        push(cpu, extended.i64_to_f80(x.sext(64)).low(80))
+
+    usually(cpu, (full(cpu),), usual, otherwise)
 
 
 @x87("DF/4 Mt")
@@ -62,7 +120,7 @@ def constant(name: str, encoding: str, value: int, upward: int, down: int) -> No
     def text(cpu: Cpu) -> None:
         rounding = cpu.fcw.bits(11, 10)
         adjust = (rounding == 2).choose(lift(upward, 80), (rounding == 0).choose(lift(0, 80), down))
-        push(cpu, lift(value, 80) + adjust)
+        pushed(cpu, lift(value, 80) + adjust)
 
     x87(encoding, name)(text)
 
@@ -72,20 +130,54 @@ for _name, _row in CONSTANTS.items():
 
 
 # --- stores
+def shortened(a: Value, w: int) -> tuple[Value, Value]:
+    """ST(0) as a number of w bits, by the host, and the status word: processors take long to say that of a store."""
+    value = on_host(f"fst.{w}.quick", w, a)
+    left = 64 - FRACTION[w] - 1  # bits that do not fit
+    significand = a.low(64)
+    inexact, up = (significand & (1 << left) - 1) != 0, value.bit(0) ^ significand.bit(left)
+    word = Var(inexact.choose(lift(PE, 16), 0) | (up.zext(16) << 9), 16)
+    most = (1 << w - 1 - FRACTION[w]) - 1
+    exponent = value.bits(w - 2, FRACTION[w])
+    with rarely((exponent - 2).u >= most - 3):  # what is at an edge may have been beyond it before it was rounded
+        word.set(status(on_host(f"fst.{w}", w, a)))
+    return value, word.read()
+
+
 def storing(rows: str, name: str, function: dict[int, Function], pops: bool, indefinite: dict[int, int]) -> None:
     """Convert ST(0) and store it; nothing is stored at an unmasked invalid operation, overflow or underflow."""
 
     def text(cpu: Cpu, m: Any) -> None:
         a, empty = read(cpu, 0)
-        value, flags = unless_empty(empty, function[m.w](a, cpu.fcw), indefinite[m.w], m.w)
-        done = settle(cpu, flags) & ((flags.zext(64) & ~cpu.fcw & 0x18) == 0)
-        store(cpu, m, value, done)
-        if pops:
-            pop(cpu, done)
+
+        def usual() -> None:
+            to = m.at(0).writable()
+            if name in ("fst", "fstp"):
+                value, word = shortened(a, m.w)
+            else:
+                value = on_host(f"{name[:5].rstrip('p')}.{m.w}", m.w, a)
+                word = status(value)
+            to.set(value)
+            note(cpu, word)
+            if pops:
+                drop(cpu)
+
+        def otherwise() -> None:
+            value, flags = unless_empty(empty, function[m.w](a, cpu.fcw), indefinite[m.w], m.w)
+            done = settle(cpu, flags) & ((flags.zext(64) & ~cpu.fcw & 0x18) == 0)
+            store(cpu, m, value, done)
+            if pops:
+                pop(cpu, done)
+
+        if name == "fbstp":
+            otherwise()
+        else:
+            usually(cpu, (empty, slow(a)), usual, otherwise)
 
     x87(rows, name)(text)
 
 
+FRACTION = {32: 23, 64: 52}
 FLOATS = {32: 0xFFC0_0000, 64: 0xFFF8 << 48}
 INTEGERS = {w: 1 << (w - 1) for w in (16, 32, 64)}
 storing("D9/2 Md | DD/2 Mq", "fst",  {32: extended.f80_to_f32, 64: extended.f80_to_f64}, False, FLOATS)
@@ -99,18 +191,37 @@ storing("DF/6 Mt", "fbstp", {80: extended.f80_to_bcd}, True, {80: BCD_INDEFINITE
 @x87("DB/7 Mt", "fstp")
 def store_extended(cpu: Cpu, m: Any) -> None:
     a, empty = read(cpu, 0)
-    done = settle(cpu, empty.choose(lift(UNDERFLOW, 16), 0))
-    store(cpu, m, empty.choose(lift(INDEFINITE, 80), a), done)
-    pop(cpu, done)
+
+    def usual() -> None:
+        m.at(0).set(a)
+        drop(cpu)
+        note(cpu)
+
+    def otherwise() -> None:
+        done = settle(cpu, empty.choose(lift(UNDERFLOW, 16), 0))
+        store(cpu, m, empty.choose(lift(INDEFINITE, 80), a), done)
+        pop(cpu, done)
+
+    usually(cpu, (empty,), usual, otherwise, computes=False)
 
 
 def store_register(pops: bool) -> Callable[..., None]:
     def text(cpu: Cpu, i: Any) -> None:
         a, empty = read(cpu, 0)
-        done = settle(cpu, empty.choose(lift(UNDERFLOW, 16), 0))
-        put(cpu, i, empty.choose(lift(INDEFINITE, 80), a), done)
-        if pops:
-            pop(cpu, done)
+
+        def usual() -> None:
+            put(cpu, i, a, lift(1, 1))
+            note(cpu)
+            if pops:
+                drop(cpu)
+
+        def otherwise() -> None:
+            done = settle(cpu, empty.choose(lift(UNDERFLOW, 16), 0))
+            put(cpu, i, empty.choose(lift(INDEFINITE, 80), a), done)
+            if pops:
+                pop(cpu, done)
+
+        usually(cpu, (empty,), usual, otherwise, computes=False)
 
     return text
 
@@ -131,9 +242,18 @@ def store_unchecked(cpu: Cpu, i: Any) -> None:
 @x87("D9 =C8+i ST | DD =C8+i ST | DF =C8+i ST")
 def fxch(cpu: Cpu, i: Any) -> None:
     (a, a_empty), (b, b_empty) = read(cpu, 0), read(cpu, i)
-    done = settle(cpu, (a_empty | b_empty).choose(lift(UNDERFLOW, 16), 0))
-    put(cpu, 0, b_empty.choose(lift(INDEFINITE, 80), b), done)
-    put(cpu, i, a_empty.choose(lift(INDEFINITE, 80), a), done)
+
+    def usual() -> None:
+        replace(cpu, 0, b)
+        replace(cpu, i, a)
+        note(cpu)
+
+    def otherwise() -> None:
+        done = settle(cpu, (a_empty | b_empty).choose(lift(UNDERFLOW, 16), 0))
+        put(cpu, 0, b_empty.choose(lift(INDEFINITE, 80), b), done)
+        put(cpu, i, a_empty.choose(lift(INDEFINITE, 80), a), done)
+
+    usually(cpu, (a_empty, b_empty), usual, otherwise, computes=False)
 
 
 def conditional_move(row: str, name: str, suffix: str) -> None:
@@ -154,6 +274,11 @@ for _n, _suffix in enumerate(("b", "z", "be", "p")):
 
 
 # --- arithmetic
+def slow(a: Value) -> Value:
+    """A denormal, an infinity or a NaN: processors take hundreds of cycles, the functions do not."""
+    return (((a.bits(79, 64) + 1) & 0x7FFE) == 0) & (a.low(64) != 0)
+
+
 def memory_operand(cpu: Cpu, m: Any, integer: bool, mark: int = SECOND_DENORMAL) -> tuple[Value, Value]:
     """The operand in 80 bits, and the control word, marked where it was a denormal."""
     if integer:
@@ -167,21 +292,43 @@ def arithmetic(number: int, name: str, f: Function, swap: bool) -> None:
 
     def with_memory(integer: bool) -> Callable[..., None]:
         def text(cpu: Cpu, m: Any) -> None:
-            b, control = memory_operand(cpu, m, integer, FIRST_DENORMAL if swap else SECOND_DENORMAL)
+            x = m.read()
             a, empty = read(cpu, 0)
-            value, flags = unless_empty(empty, f(b, a, control) if swap else f(a, b, control))
-            put(cpu, 0, value, settle(cpu, flags))
+
+            def usual() -> None:
+                value = on_host(f"{name.replace('f', 'fi', integer)}.{x.w}", 80, a, x)
+                replace(cpu, 0, value)
+                note(cpu, status(value))
+
+            def otherwise() -> None:
+                b, control = memory_operand(cpu, m, integer, FIRST_DENORMAL if swap else SECOND_DENORMAL)
+                value, flags = unless_empty(empty, f(b, a, control) if swap else f(a, b, control))
+                put(cpu, 0, value, settle(cpu, flags))
+
+            usually(cpu, (empty, slow(a)), usual, otherwise)
 
         return text
 
     def with_register(to_st0: bool, pops: bool) -> Callable[..., None]:
         def text(cpu: Cpu, i: Any) -> None:
             (a, a_empty), (b, b_empty) = read(cpu, 0), read(cpu, i)
-            value, flags = unless_empty(a_empty | b_empty, f(b, a, cpu.fcw) if swap else f(a, b, cpu.fcw))
-            done = settle(cpu, flags)
-            put(cpu, 0 if to_st0 else i, value, done)
-            if pops:
-                pop(cpu, done)
+            first, second = (b, a) if swap else (a, b)
+
+            def usual() -> None:
+                value = on_host(name.removesuffix("r"), 80, first, second)
+                replace(cpu, 0 if to_st0 else i, value)
+                note(cpu, status(value))
+                if pops:
+                    drop(cpu)
+
+            def otherwise() -> None:
+                value, flags = unless_empty(a_empty | b_empty, f(first, second, cpu.fcw))
+                done = settle(cpu, flags)
+                put(cpu, 0 if to_st0 else i, value, done)
+                if pops:
+                    pop(cpu, done)
+
+            usually(cpu, (a_empty, b_empty, slow(a), slow(b)), usual, otherwise)
 
         return text
 
@@ -203,19 +350,45 @@ arithmetic(7, "fdivr", extended.f80_div, True)
 
 
 # --- comparison
-def comparison(f: Function, pops: int, empty: Value, a: Value, b: Value, control: Value, cpu: Cpu) -> None:
-    """Set C3, C2, C0; then pop once or twice."""
-    r = f(a, b, control)
-    done = settle(cpu, empty.choose(lift(UNDERFLOW | CODES, 16), r.low(16)), clears=CODES | C1)
-    for _ in range(pops):
-        pop(cpu, done)
+def any_of(conditions: tuple[Value, ...]) -> Value:
+    """Does one hold?"""
+    r = conditions[0]
+    for c in conditions[1:]:
+        r = r | c
+    return r
+
+
+def comparison(cpu: Cpu, pops: int, empty: tuple[Value, ...], instruction: str, operands: list[Value], result: Callable[[], Value]) -> None:
+    """Set C3, C2, C0; then pop once or twice. The result is what the host's instruction says of the operands, or the function's."""
+
+    def usual() -> None:
+        note(cpu, on_host(instruction, 16, *operands), clears=CODES | C1)
+        for _ in range(pops):
+            drop(cpu)
+
+    def otherwise() -> None:
+        done = settle(cpu, any_of(empty).choose(lift(UNDERFLOW | CODES, 16), result().low(16)), clears=CODES | C1)
+        for _ in range(pops):
+            pop(cpu, done)
+
+    usually(cpu, empty, usual, otherwise)
+
+
+def compares(f: Function) -> str:
+    """The host's instruction for a function."""
+    return "fucom" if f is extended.f80_compare_quiet else "fcom"
 
 
 def compare_memory(f: Function, pops: int, integer: bool) -> Callable[..., None]:
     def text(cpu: Cpu, m: Any) -> None:
-        b, control = memory_operand(cpu, m, integer)
+        x = m.read()
         a, empty = read(cpu, 0)
-        comparison(f, pops, empty, a, b, control, cpu)
+
+        def result() -> Value:
+            b, control = memory_operand(cpu, m, integer)
+            return f(a, b, control)
+
+        comparison(cpu, pops, (empty,), f"{'ficom' if integer else 'fcom'}.{x.w}", [a, x], result)
 
     return text
 
@@ -223,7 +396,7 @@ def compare_memory(f: Function, pops: int, integer: bool) -> Callable[..., None]
 def compare_register(f: Function, pops: int) -> Callable[..., None]:
     def text(cpu: Cpu, i: Any = 1) -> None:
         (a, a_empty), (b, b_empty) = read(cpu, 0), read(cpu, i)
-        comparison(f, pops, a_empty | b_empty, a, b, cpu.fcw, cpu)
+        comparison(cpu, pops, (a_empty, b_empty), compares(f), [a, b], lambda: f(a, b, cpu.fcw))
 
     return text
 
@@ -243,14 +416,24 @@ x87("DA =E9", "fucompp")(compare_register(extended.f80_compare_quiet, 2))
 def compare_to_eflags(f: Function, pops: bool) -> Callable[..., None]:
     def text(cpu: Cpu, i: Any) -> None:
         (a, a_empty), (b, b_empty) = read(cpu, 0), read(cpu, i)
-        empty = a_empty | b_empty
-        codes = empty.choose(lift(UNDERFLOW | CODES, 16), f(a, b, cpu.fcw).low(16))
-        done = settle(cpu, codes & 0x47, clears=0)
-        cpu.fsw = cpu.fsw & ~(empty.zext(64) << 9)  # as FCMOVcc; Intel's manual has it cleared always
+        empty, codes = a_empty | b_empty, Var(lift(0, 16), 16)
+
+        def usual() -> None:
+            codes.set(on_host(compares(f), 16, a, b))
+            note(cpu, codes & MASKS, clears=0)
+            if pops:
+                drop(cpu)
+
+        def otherwise() -> None:
+            codes.set(empty.choose(lift(UNDERFLOW | CODES, 16), f(a, b, cpu.fcw).low(16)))
+            done = settle(cpu, codes & 0x47, clears=0)
+            cpu.fsw = cpu.fsw & ~(empty.zext(64) << 9)  # as FCMOVcc; Intel's manual has it cleared always
+            if pops:
+                pop(cpu, done)
+
+        usually(cpu, (a_empty, b_empty), usual, otherwise)
         no = lift(0, 1)
         cpu.set_flags("six", codes.bit(8), codes.bit(10), no, codes.bit(14), no, no)
-        if pops:
-            pop(cpu, done)
 
     return text
 
@@ -264,7 +447,7 @@ x87("DF =E8+i ST", "fucomip")(compare_to_eflags(extended.f80_compare_quiet, True
 @x87("D9 =E4")
 def ftst(cpu: Cpu) -> None:
     a, empty = read(cpu, 0)
-    comparison(extended.f80_compare, 0, empty, a, lift(0, 80), cpu.fcw, cpu)
+    comparison(cpu, 0, (empty,), "ftst", [a], lambda: extended.f80_compare(a, lift(0, 80), cpu.fcw))
 
 
 @x87("D9 =E5")

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from typing import Any
 
+from exuvia.dsl.hostfloats import set_stack_control
 from exuvia.dsl.trace import when
 from exuvia.dsl.values import Value, lift
+from exuvia.isa.x86 import mxcsr
 from exuvia.isa.x86.cpu import Cpu, Memory, protected, raise_
 from exuvia.isa.x86.extended import C1
 from exuvia.isa.x86.forms import op
 from exuvia.isa.x86.operands import device_not_available
 from exuvia.isa.x86.state import CR0_TS, CR4_OSXSAVE, GP, NM, UD
-from exuvia.isa.x86.x87_stack import ES, STATUS, B, waiting
+from exuvia.isa.x86.x87_stack import ES, MASKS, STATUS, B, waiting
 
 CONTROL, CONTROL_ONE = 0x1F7F, 0x40
 """The control word's bits; bit 6 reads as one."""
-MXCSR_MASK = 0xFFFF
 RESET_CONTROL = 0x37F
 
 
@@ -32,6 +33,7 @@ def set_status(cpu: Cpu, word: Value, control: Value) -> None:
     cpu.fsw = (w & STATUS) | pending.choose(lift(ES | B, 64), 0)
     cpu.ignne = pending.choose(cpu.ignne, 0)
     cpu.top = (w.u >> 11) & 7
+    tell_host(cpu)
 
 
 def set_control(cpu: Cpu, word: Value) -> None:
@@ -39,10 +41,16 @@ def set_control(cpu: Cpu, word: Value) -> None:
     cpu.fcw = (word.zext(64) & CONTROL) | CONTROL_ONE
 
 
+def tell_host(cpu: Cpu) -> None:
+    """Control or exceptions are others now."""
+    set_stack_control(cpu.fcw.low(16) | MASKS)
+
+
 def initialize(cpu: Cpu) -> None:
     """The state after FNINIT (SDM vol. 2, FINIT): registers keep their contents and are empty."""
     cpu.fcw, cpu.fsw, cpu.ftw, cpu.top, cpu.ignne = RESET_CONTROL, 0, 0xFF, 0, 0
     cpu.fip, cpu.fdp, cpu.fcs, cpu.fds, cpu.fop = 0, 0, 0, 0, 0
+    tell_host(cpu)
 
 
 # --- control instructions
@@ -54,6 +62,7 @@ def fninit(cpu: Cpu) -> None:
 @op("DB =E2", x87=True)
 def fnclex(cpu: Cpu) -> None:
     cpu.fsw, cpu.ignne = cpu.fsw & ~(B | 0xFF), 0
+    tell_host(cpu)
 
 
 @op("DB =E0 | DB =E1 | DB =E4", "fnop", x87=True)
@@ -291,13 +300,13 @@ class Area:
 
     def sse(self) -> list[tuple[Memory, Value]]:
         """MXCSR, the mask of its bits and the vector registers."""
-        control: Value = (self.cpu.mxcsr & 0xFFFF_FFFF) | MXCSR_MASK << 32
+        control: Value = (mxcsr.current(self.cpu) & 0xFFFF_FFFF) | mxcsr.MASK << 32
         return [(self.mxcsr, control), *((p, self.cpu.get(("x", i, 128))) for i, p in enumerate(self.xmm))]
 
     def load_mxcsr(self) -> Value:
         """MXCSR; #GP(0) for a bit that does not exist."""
         v = self.mxcsr.read() & 0xFFFF_FFFF
-        with when((v & ~MXCSR_MASK) != 0):
+        with when((v & ~mxcsr.MASK) != 0):
             raise_(GP, 0)
         return v
 
@@ -317,10 +326,10 @@ def fxrstor(cpu: Cpu, m: Any) -> None:
     device_not_available(cpu)
     aligned(cpu, m, 16)
     area = Area(cpu, m)
-    mxcsr = area.load_mxcsr()
+    loaded = area.load_mxcsr()
     head, st, xmm = ([p.read() for p in parts] for parts in (area.head, area.st, area.xmm))
     load_head(cpu, *head)
-    cpu.mxcsr = mxcsr
+    mxcsr.load(cpu, loaded)
     top = cpu.top
     for i, v in enumerate(st):
         cpu.put_at("st", (top + i) & 7, v.low(80))
@@ -362,8 +371,8 @@ def save(code: str, name: str, skips: bool) -> None:
         writable([*area.every(), header])
         stored = wanted & used if skips else wanted
         values = [(p, stored.bit(0).choose(v, p.read())) for p, v in area.x87()]
-        (mxcsr, control), *xmm = area.sse()
-        values.append((mxcsr, wanted.bit(1).choose(control, mxcsr.read())))
+        (word, control), *xmm = area.sse()
+        values.append((word, wanted.bit(1).choose(control, word.read())))
         values += [(p, stored.bit(1).choose(v, p.read())) for p, v in xmm]
         values.append((header, header.read() & ~wanted | wanted & used))
         for p, v in values:
@@ -383,7 +392,7 @@ def xrstor(cpu: Cpu, m: Any) -> None:
     with when(((present & ~cpu.xcr0) | compacted | reserved) != 0):
         raise_(GP, 0)
     loaded = area.mxcsr.read() & 0xFFFF_FFFF
-    with when(wanted.bit(1) & ((loaded & ~MXCSR_MASK) != 0)):
+    with when(wanted.bit(1) & ((loaded & ~mxcsr.MASK) != 0)):
         raise_(GP, 0)
     head, st, xmm = ([p.read() for p in parts] for parts in (area.head, area.st, area.xmm))
     with when(wanted.bit(0)):
@@ -394,7 +403,7 @@ def xrstor(cpu: Cpu, m: Any) -> None:
         for i, v in enumerate(st):
             cpu.put_at("st", (top + i) & 7, present.bit(0).choose(v.low(80), 0))
     with when(wanted.bit(1)):
-        cpu.mxcsr = loaded
+        mxcsr.load(cpu, loaded)
         for i, v in enumerate(xmm):
             cpu.put(("x", i, 128), present.bit(1).choose(v, 0))
 

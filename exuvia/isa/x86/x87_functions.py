@@ -4,12 +4,27 @@ from __future__ import annotations
 
 from typing import Any
 
+from exuvia.dsl.hostfloats import on_host, status
 from exuvia.dsl.trace import Function, when
 from exuvia.dsl.values import Value, lift
 from exuvia.isa.x86 import extended, transcendental
 from exuvia.isa.x86.cpu import Cpu
 from exuvia.isa.x86.extended import C1, C2, INDEFINITE
-from exuvia.isa.x86.x87_stack import CODES, OVERFLOW, UNDERFLOW, physical, pop, put, read, settle, unless_empty, x87
+from exuvia.isa.x86.x87_stack import (
+    CODES,
+    OVERFLOW,
+    UNDERFLOW,
+    note,
+    physical,
+    pop,
+    put,
+    read,
+    replace,
+    settle,
+    unless_empty,
+    usually,
+    x87,
+)  # fmt: skip
 
 
 def sign_changed(row: str, name: str, f: Any) -> None:
@@ -17,8 +32,16 @@ def sign_changed(row: str, name: str, f: Any) -> None:
 
     def text(cpu: Cpu) -> None:
         a, empty = read(cpu, 0)
-        done = settle(cpu, empty.choose(lift(UNDERFLOW, 16), 0))
-        put(cpu, 0, empty.choose(lift(INDEFINITE, 80), f(a)), done)
+
+        def usual() -> None:
+            replace(cpu, 0, f(a))
+            note(cpu)
+
+        def otherwise() -> None:
+            done = settle(cpu, empty.choose(lift(UNDERFLOW, 16), 0))
+            put(cpu, 0, empty.choose(lift(INDEFINITE, 80), f(a)), done)
+
+        usually(cpu, (empty,), usual, otherwise, computes=False)
 
     x87(row, name)(text)
 
@@ -38,6 +61,26 @@ def of_one(row: str, name: str, f: Function, clears: int = C1) -> None:
     x87(row, name)(text)
 
 
+def rounds_one(row: str, name: str, f: Function) -> None:
+    """ST(0) = f(ST(0)), which a standard prescribes to the last bit."""
+
+    def text(cpu: Cpu) -> None:
+        a, empty = read(cpu, 0)
+
+        def usual() -> None:
+            value = on_host(name, 80, a)
+            replace(cpu, 0, value)
+            note(cpu, status(value))
+
+        def otherwise() -> None:
+            value, flags = unless_empty(empty, f(a, cpu.fcw))
+            put(cpu, 0, value, settle(cpu, flags))
+
+        usually(cpu, (empty,), usual, otherwise)
+
+    x87(row, name)(text)
+
+
 def of_two(row: str, name: str, f: Function, pops: bool = False, clears: int = C1) -> None:
     """ST(0) = f(ST(0), ST(1)); or ST(1), and then a pop."""
 
@@ -52,8 +95,8 @@ def of_two(row: str, name: str, f: Function, pops: bool = False, clears: int = C
     x87(row, name)(text)
 
 
-of_one("D9 =FA", "fsqrt",   extended.f80_sqrt)
-of_one("D9 =FC", "frndint", extended.f80_round)
+rounds_one("D9 =FA", "fsqrt",   extended.f80_sqrt)
+rounds_one("D9 =FC", "frndint", extended.f80_round)
 of_two("D9 =FD", "fscale",  extended.f80_scale)
 
 

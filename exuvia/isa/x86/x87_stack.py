@@ -11,7 +11,8 @@ from collections.abc import Callable
 from typing import Any
 
 from exuvia.dsl.floating import DE, IE, ZE
-from exuvia.dsl.trace import when
+from exuvia.dsl.hostfloats import host_floats
+from exuvia.dsl.trace import seldom, when
 from exuvia.dsl.values import Value, lift
 from exuvia.isa.x86.cpu import Cpu, Memory
 from exuvia.isa.x86.extended import C0, C1, C2, C3, INDEFINITE
@@ -19,6 +20,8 @@ from exuvia.isa.x86.forms import numeric_error, op
 from exuvia.isa.x86.state import CS, DS
 
 ES, B = 1 << 7, 1 << 15
+MASKS = 0x3F
+"""Of all exceptions, in the control word; where they stand in the status word."""
 UNDERFLOW, OVERFLOW = 0x41, 0x241
 """Stack faults: IE and SF, and C1 where the stack was full."""
 CODES = C0 | C2 | C3
@@ -28,7 +31,7 @@ STATUS = 0x477F
 
 def pending(cpu: Cpu) -> None:
     """An unmasked exception of an earlier instruction is reported."""
-    with when((cpu.fsw & ES) != 0):
+    with seldom((cpu.fsw & ES) != 0):
         numeric_error(cpu)
 
 
@@ -90,6 +93,46 @@ def settle(cpu: Cpu, flags: Value, clears: int = C1, keeps: int = CODES | 0x47, 
     reported = ((f & ~cpu.fcw & 0x3F) != 0).choose(lift(ES | B, 64), 0)
     cpu.fsw = (cpu.fsw & ~clears) | f | reported
     return ~early
+
+
+def usually(cpu: Cpu, odd: tuple[Value, ...], usual: Callable[[], None], otherwise: Callable[[], None], computes: bool = True) -> None:
+    """Two ways to say the same: `usual` unless something is odd. One that `computes` has the host do so: if it can, with all masked."""
+    own = host_floats() & ((cpu.fcw & MASKS) == MASKS) if computes else lift(1, 1)
+    for condition in odd:
+        own = own & ~condition
+    with seldom(~own):
+        otherwise()
+    with when(own):
+        usual()
+
+
+def note(cpu: Cpu, word: Value | int = 0, clears: int = C1) -> None:
+    """Record the host's status word: all of its exceptions are masked, and those of before are known already."""
+    cpu.fsw = (cpu.fsw & ~clears) | (lift(word, 16).zext(64) & (clears | MASKS))
+
+
+def replace(cpu: Cpu, i: Any, value: Value) -> None:
+    """Write ST(i), which is in use."""
+    cpu.put_at("st", physical(cpu, i), value)
+
+
+def full(cpu: Cpu) -> Value:
+    """Has a push no room?"""
+    return lift((cpu.ftw.u >> physical(cpu, -1)).low(1) == 0)
+
+
+def grow(cpu: Cpu, value: Value) -> None:
+    """Push where there is room."""
+    p = physical(cpu, -1)
+    cpu.put_at("st", p, value)
+    cpu.ftw = cpu.ftw & ~(lift(1, 64) << p)
+    cpu.top = p
+
+
+def drop(cpu: Cpu) -> None:
+    """Pop what there is."""
+    cpu.ftw = cpu.ftw | (lift(1, 64) << (cpu.top & 7))
+    cpu.top = (cpu.top + 1) & 7
 
 
 def put(cpu: Cpu, i: Any, value: Value, done: Value) -> None:

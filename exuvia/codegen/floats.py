@@ -1,0 +1,161 @@
+"""The host's own instructions for floats, where they are the guest's: x86 with AVX under the guest's MXCSR and x87 control word.
+
+While guest code runs, the host's control words round as the guest's do, with everything masked, and its sticky flags are what the guest's
+have not taken over yet (`entering`, `leaving`: codegen/runtime/control.py). So one instruction gives the guest's result and its exceptions.
+LLVM takes floats for free of effects, would drop and move them and swap operands; as assembly they stay what and where they are.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from exuvia.codegen.instructions import host
+from exuvia.codegen.native import Native, V
+from exuvia.dsl.state import Layout
+
+QUADS, EXTENDED = "<2 x i64>", "x86_fp80"
+TYPES = {"ss": "float", "sd": "double", "ps": QUADS, "pd": QUADS}
+
+
+class Assembly(NamedTuple):
+    """One instruction: LLVM's template and constraints, types of results and arguments (mN: N bits of memory).
+
+    `choices`: of an immediate, the last argument; `stores`: bits of a result that it writes to memory.
+    """
+
+    text: str
+    constraints: str
+    results: tuple[str, ...]
+    types: tuple[str, ...]
+    choices: int = 0
+    stores: int = 0
+
+
+FLOATS: dict[str, Assembly] = {}
+
+
+def two(name: str, t: str) -> None:
+    FLOATS[name] = Assembly(f"v{name} $2, $1, $0", "=x,x,x", (t,), (t, t))
+
+
+def one(name: str, result: str, t: str, text: str = "$1, $0", constraints: str = "=x,x") -> None:
+    FLOATS[name] = Assembly(f"v{name.partition('.')[0]} {text}", constraints, (result,), (t,))
+
+
+for _kind, _type in TYPES.items():
+    for _name in ("add", "sub", "mul", "div", "min", "max"):
+        two(_name + _kind, _type)
+    _scalar = _kind[0] == "s"
+    one("sqrt" + _kind, _type, _type, "$1, $1, $0" if _scalar else "$1, $0")
+    FLOATS["cmp" + _kind] = Assembly(f"vcmp{_kind} $$#, $2, $1, $0", "=x,x,x", (_type,), (_type, _type), 8)
+    FLOATS["round" + _kind] = Assembly(f"vround{_kind} $$#, $1, {'$1, ' if _scalar else ''}$0", "=x,x", (_type,), (_type,), 16)
+    if _scalar:
+        for _name in ("comi", "ucomi"):
+            _text = f"v{_name}{_kind} $4, $3\\0Asete $0\\0Asetp $1\\0Asetb $2"
+            FLOATS[_name + _kind] = Assembly(_text, "=r,=r,=r,x,x,~{flags}", ("i8",) * 3, (_type,) * 2)
+        for _w, _letter in ((32, "l"), (64, "q")):
+            # the upper part is nobody's: zero, so that nothing waits for it
+            _text = f"vxorps $0, $0, $0\\0Avcvtsi2{_kind}{_letter} $1, $0, $0"
+            FLOATS[f"cvtsi2{_kind}.{_w}"] = Assembly(_text, "=&x,r", (_type,), (f"i{_w}",))
+            for _name in ("cvt", "cvtt"):
+                one(f"{_name}{_kind}2si.{_w}", f"i{_w}", _type, constraints="=r,x")
+    else:
+        for _name in ("addsub", "hadd", "hsub"):
+            two(_name + _kind, _type)
+one("cvtss2sd", "double", "float", "$1, $1, $0")
+one("cvtsd2ss", "float", "double", "$1, $1, $0")
+for _name in "cvtps2pd cvtpd2ps cvtdq2ps cvtps2dq cvttps2dq cvtdq2pd cvtpd2dq cvttpd2dq".split():
+    one(_name, QUADS, QUADS)
+
+
+# -- x87: arguments and results on top of a stack that is empty otherwise, and the status word
+STATUS = "\\0Afnstsw %ax"
+SIZES = {16: "s", 32: "l", 64: "ll"}  # letters of integers in memory
+# the forms that pop, as bytes: assemblers do not agree on which of FSUB and FSUBR is meant
+for _name, _byte in (("fadd", 0xC1), ("fsub", 0xE9), ("fmul", 0xC9), ("fdiv", 0xF9)):
+    _constraints = "={st},={ax},{st(1)},0,~{st(1)}"
+    FLOATS[_name] = Assembly(f".byte 0xDE, {_byte:#x}{STATUS}", _constraints, (EXTENDED, "i16"), (EXTENDED, EXTENDED))
+    for _r in ("", "r") if _name in ("fsub", "fdiv") else ("",):
+        for _w, _letter in ((32, "s"), (64, "l")):
+            _text = f"{_name}{_r}{_letter} $3{STATUS}"
+            FLOATS[f"{_name}{_r}.{_w}"] = Assembly(_text, "={st},={ax},0,*m", (EXTENDED, "i16"), (EXTENDED, f"m{_w}"))
+        for _w in (16, 32):
+            _text = f"fi{_name[1:]}{_r}{SIZES[_w]} $3{STATUS}"
+            FLOATS[f"fi{_name[1:]}{_r}.{_w}"] = Assembly(_text, "={st},={ax},0,*m", (EXTENDED, "i16"), (EXTENDED, f"m{_w}"))
+for _w, _letter in ((32, "s"), (64, "l")):
+    FLOATS[f"fld.{_w}"] = Assembly(f"fld{_letter} $2{STATUS}", "={st},={ax},*m", (EXTENDED, "i16"), (f"m{_w}",))
+    FLOATS[f"fst.{_w}"] = Assembly(f"fstp{_letter} $1{STATUS}", "={ax},=*m,{st},~{st},~{memory}", ("i16",), (EXTENDED,), stores=_w)
+    FLOATS[f"fst.{_w}.quick"] = Assembly(f"fstp{_letter} $0", "=*m,{st},~{st},~{memory}", (), (EXTENDED,), stores=_w)
+    FLOATS[f"fcom.{_w}"] = Assembly(f"fcom{_letter} $2{STATUS}", "={ax},{st},*m", ("i16",), (EXTENDED, f"m{_w}"))
+for _w, _letter in SIZES.items():
+    FLOATS[f"fild.{_w}"] = Assembly(f"fild{_letter} $1", "={st},*m", (EXTENDED,), (f"m{_w}",))
+    for _name in ("fist", "fistt"):
+        _text = f"{_name}p{_letter} $1{STATUS}"
+        FLOATS[f"{_name}.{_w}"] = Assembly(_text, "={ax},=*m,{st},~{st},~{memory}", ("i16",), (EXTENDED,), stores=_w)
+    if _w < 64:
+        FLOATS[f"ficom.{_w}"] = Assembly(f"ficom{_letter} $2{STATUS}", "={ax},{st},*m", ("i16",), (EXTENDED, f"m{_w}"))
+for _name in ("fcom", "fucom"):
+    FLOATS[_name] = Assembly(f"{_name} %st(1){STATUS}", "={ax},{st},{st(1)}", ("i16",), (EXTENDED, EXTENDED))
+FLOATS["ftst"] = Assembly(f"ftst{STATUS}", "={ax},{st}", ("i16",), (EXTENDED,))
+for _name in ("fsqrt", "frndint"):
+    FLOATS[_name] = Assembly(_name + STATUS, "={st},={ax},0", (EXTENDED, "i16"), (EXTENDED,))
+
+
+def available() -> bool:
+    """Has this host these instructions?"""
+    triple, features = host()
+    return triple.startswith("x86_64") and "avx" in features
+
+
+CONTROL, FLAGS, MASKED = 0xE040, 0x3F, 0x1F80
+"""MXCSR: rounding, FTZ and DAZ; exceptions; their masks."""
+STACK_MASKED = 0x3F
+"""The x87's."""
+
+
+class Surroundings:
+    """Of a run of guest code: the host's control words become the guest's, and are brought back."""
+
+    def __init__(self, b: Native, layout: Layout) -> None:
+        self.b, self.layout, self.there = b, layout, available() and layout.vector_control is not None
+        self.scratch = layout.offset("host_control")
+
+    def enter(self) -> None:
+        """Before guest code runs."""
+        if not self.there:
+            return
+        b = self.b
+        self.kept = self.vector_word()
+        self.guest = self.layout.offset(str(self.layout.vector_control))
+        self.load((b.get(self.guest) & CONTROL) | MASKED)
+        self.stack_word("fnstcw", "=")
+        self.kept_stack = b.get(self.scratch, 16)
+        b.put(self.scratch, b.get(self.layout.offset(str(self.layout.stack_control))) | STACK_MASKED, 16)
+        self.stack_word("fnclex\\0Afldcw")
+
+    def leave(self) -> None:
+        """When it has run: exceptions that happened are the guest's."""
+        if not self.there:
+            return
+        b = self.b
+        b.put(self.guest, b.get(self.guest) | (self.vector_word() & FLAGS))
+        self.load(self.kept)
+        b.put(self.scratch, self.kept_stack, 16)
+        self.stack_word("fnclex\\0Afldcw")
+
+    def stack_word(self, text: str, direction: str = "") -> None:
+        pointer = f"ptr elementtype(i16) {self.b.field(self.scratch)}"
+        self.b.do(f'call void asm sideeffect "{text} $0", "{direction}*m,~{{memory}}"({pointer})')
+
+    def vector_word(self) -> V:
+        self.b.do(f"call void @llvm.x86.sse.stmxcsr(ptr {self.b.field(self.scratch)})")
+        return self.b.get(self.scratch, 32)
+
+    def load(self, word: V) -> None:
+        self.b.put(self.scratch, word, 32)
+        self.b.do(f"call void @llvm.x86.sse.ldmxcsr(ptr {self.b.field(self.scratch)})")
+
+
+def declares() -> set[str]:
+    """What `Surroundings` calls."""
+    return {f"declare void @llvm.x86.sse.{name}(ptr)" for name in ("stmxcsr", "ldmxcsr")} if available() else set()

@@ -1,0 +1,43 @@
+"""Floats that the host's processor computes exactly as the guest's would, exceptions included: a guest's text may ask for them by name.
+
+Where `host_floats()` is false nothing here is ever run: the text says what happens then, and that remains the definition. Where it is true
+the host's control words are the guest's with all exceptions masked (so ask only where the guest masks them), and its sticky flags are
+exceptions that the guest has not taken over yet.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from exuvia.dsl.trace import now
+from exuvia.dsl.values import Node, Value
+
+
+def host_floats() -> Value:
+    """Does the host compute floats as the guest does?"""
+    return Value(Node("host_floats", 1))
+
+
+def on_host(instruction: str, w: int, *args: Any) -> Value:
+    """What the instruction gives (w bits): one of those that engines know by the guest's name."""
+    return now().effect("host", w, *args, attr=instruction)
+
+
+def vector_control() -> Value:
+    """The host's word for vector floats (32 bits): control and sticky flags."""
+    return now().effect("host_control", 32)
+
+
+def set_vector_control(word: Value) -> None:
+    """Replace it."""
+    now().effect("set_host_control", 0, word)
+
+
+def status(result: Value) -> Value:
+    """The x87's status word after what gave the result (16 bits); of exceptions, all since `set_stack_control`."""
+    return Value(Node("host_status", 16, (result.n,)))
+
+
+def set_stack_control(word: Value) -> None:
+    """Replace the x87's control word (16 bits), and forget exceptions."""
+    now().effect("set_host_stack", 0, word)
