@@ -301,17 +301,40 @@ class Maker:
         r = self.random
         m = self.memory()
         self.emit(b"\xd9", r.choice((0xE8, 0xEE, 0xEB)))
-        if r.random() < 0.5:
-            self.operand(b"\xdc", r.choice((0, 1, 4)), m, 0)
-        self.operand(b"\xdd", 3, self.memory(), 0)
+        depth = 1
+        for _ in range(r.randrange(5)):
+            kind = r.randrange(6)
+            if kind < 2:
+                self.operand(r.choice((b"\xdc", b"\xd8", b"\xda")), r.choice((0, 1, 4, 5, 6)), m, 0)
+            elif kind == 2 and depth < 4:
+                self.operand(r.choice((b"\xd9", b"\xdd", b"\xdb")), 0, m, 0) if r.random() < 0.6 else self.emit(0xD9, 0xC0)
+                depth += 1
+            elif depth > 1:
+                pops = r.choice((0xC1, 0xC9, 0xE1, 0xE9, 0xF1, 0xF9))
+                self.emit(*r.choice(((0xDE, pops), (0xD9, 0xC9), (0xD8, pops & ~1 | 1), (0xDF, 0xF1))))
+                depth -= self.code[-2] in (0xDE, 0xDF)
+        for _ in range(depth):
+            code, digit = r.choice(((b"\xdd", 3), (b"\xd9", 3), (b"\xdb", 3), (b"\xdf", 7), (b"\xdb", 7)))
+            self.operand(code, digit, self.memory(), 0)
 
     def control_word(self) -> None:
-        """LDMXCSR with another rounding."""
+        """LDMXCSR and FLDCW with another rounding; words that tell exceptions; FNCLEX, FNINIT."""
         if self.mode == 16:
             return
-        m = Memory(RSP, -64)
-        self.operand(b"\xc7", 0, m, 32, struct.pack("<I", 0x1F80 | self.random.randrange(4) << 13))
-        self.operand(b"\x0f\xae", 2, m, 0)
+        r, m = self.random, Memory(RSP, -64)
+        kind = r.randrange(6)
+        if kind < 2:
+            self.operand(b"\xc7", 0, m, 32, struct.pack("<I", 0x1F80 | r.randrange(4) << 13 | r.choice((0, 0x20, 0x8040))))
+            self.operand(b"\x0f\xae", 2, m, 0)
+        elif kind == 2:
+            self.operand(b"\x0f\xae", 3, self.memory(), 0)
+        elif kind == 3:
+            self.operand(b"\xc7", 0, m, 32, struct.pack("<I", 0x7F | r.randrange(4) << 10 | r.choice((0, 2, 3)) << 8))
+            self.operand(b"\xd9", 5, m, 0)
+        elif kind == 4:
+            self.emit(r.choice((b"\xdb\xe2", b"\xdf\xe0", b"\xdb\xe3")))  # FNCLEX, FNSTSW AX, FNINIT
+        else:
+            self.operand(b"\xdd", 7, self.memory(), 0)
 
     def string(self) -> None:
         """A string instruction between PUSHes and POPs of what it needs, so that loops go on."""
@@ -341,7 +364,7 @@ class Maker:
 
     MENU: tuple[tuple[str, int], ...] = (
         ("alu", 24), ("test", 4), ("move", 18), ("load_address", 3), ("one", 8), ("shift", 7), ("condition", 7), ("carry", 3), ("stack", 4),
-        ("multiply", 3), ("divide", 1), ("exchange", 4), ("bits", 4), ("move_base", 5), ("vector", 8), ("float", 1), ("control_word", 1),
+        ("multiply", 3), ("divide", 1), ("exchange", 4), ("bits", 4), ("move_base", 5), ("vector", 9), ("float", 2), ("control_word", 2),
         ("string", 2), ("rewrite", 3),
     )  # fmt: skip
 
