@@ -24,7 +24,7 @@ from benchmarks.chart import bars
 from benchmarks.measure import Failure, emulators, to_end
 
 SOURCES = Path(__file__).parent / "loops"
-LOOPS = "alu memory call flags indirect sse_scalar sse_packed rep_movs random_loads x87".split()
+LOOPS = "alu memory call flags indirect sse_scalar sse_packed rep_movs random_loads x87 x87_denormals".split()
 PASS = 0x10 << 1 | 1
 TIMEOUT = 300.0
 
