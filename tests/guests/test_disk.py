@@ -1,4 +1,4 @@
-"""Alpine from its disk: to a login over virtio-blk, a lot written, powered off; QEMU finds the image whole and boots it too."""
+"""Alpine from its disk: to a login over virtio-blk, a lot written, powered off, or killed; QEMU finds the image whole and boots it too."""
 
 from __future__ import annotations
 
@@ -107,9 +107,18 @@ def test_alpine_from_its_disk(tmp_path: Path) -> None:
         ours.end()
     checked = subprocess.run(["qemu-img", "check", str(disk)], capture_output=True, text=True, check=False)
     assert checked.returncode == 0 and "No errors were found" in checked.stdout, checked.stdout + checked.stderr
+    with Guest([sys.executable, "-c", PROGRAM], disk) as killed:
+        killed.log_in()
+        killed.type("echo flushed > kept; sync; echo end$?; while echo more; do :; done >> lost")
+        killed.expect(r"(?m)^end0")
+        time.sleep(1)
+        killed.process.kill()
+    checked = subprocess.run(["qemu-img", "check", str(disk)], capture_output=True, text=True, check=False)
+    assert checked.returncode in (0, 3), checked.stdout + checked.stderr  # 3: room was lost, no data
     with Guest(["qemu-system-x86_64", "-accel", "tcg"], disk) as theirs:
         theirs.log_in()
-        theirs.type("sha256sum big; dmesg | grep -ci ext4.*error")
+        theirs.type("cat kept; sha256sum big; dmesg | grep -ci ext4.*error")
+        theirs.expect(r"(?m)^flushed\r?$")
         assert theirs.expect(r"(?m)^([0-9a-f]{64})  big")[1].decode() == expected.hexdigest()
         theirs.expect(r"(?m)^0\r?$")
         theirs.end()
