@@ -132,7 +132,7 @@ from exuvia.machines.config import ChardevConfig, MachineConfig
 
 class Machine:
     vcpus = []
-    def __init__(self, config, chardevs):
+    def __init__(self, config, chardevs, drives):
         self.event, self.status = threading.Event(), None
         self.serial = chardevs["console"]
     def post(self, work): work()
