@@ -80,3 +80,9 @@ def test_a_guest_that_dies(execute: Run) -> None:
 def test_what_cannot_be(words: list[str], message: str) -> None:
     with pytest.raises(UserError, match=f"^{message}$"):
         run.run(parsed(*words))
+
+
+def test_disks_become_drives_and_devices() -> None:
+    made = run._config(parsed("--kernel", "k", "--disk", "a,b.qcow2", "--disk", "c"), None, {"kernel": "k"}, "")
+    assert [(drive.id, drive.image) for drive in made.drives] == [("virtio0", "a,b.qcow2"), ("virtio1", "c")]
+    assert [(device.name, device.get("drive")) for device in made.devices] == [("virtio-blk-pci", "virtio0"), ("virtio-blk-pci", "virtio1")]
