@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -145,10 +146,12 @@ def test_names(tmp_path: Path) -> None:
         load(tmp_path / "none")
 
 
-def test_host_code() -> None:
+def test_host_code(monkeypatch: pytest.MonkeyPatch) -> None:
     found = disassemble(bytes.fromhex("48 01 C8 C3 90 06"))
     assert found is not None  # the extra is part of `dev`
     assert [(line.at, line.size, line.text) for line in found] == [(0, 3, "add rax, rcx"), (3, 1, "ret"), (4, 1, "nop")]
+    monkeypatch.setitem(sys.modules, "capstone", None)  # not installed
+    assert disassemble(b"\x90") is None
 
 
 def test_other_machines_are_refused() -> None:
