@@ -4,6 +4,7 @@ import random
 import shutil
 import subprocess
 import time
+import time
 import tracemalloc
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -24,10 +25,11 @@ needs_qemu = pytest.mark.skipif(shutil.which("qemu-img") is None, reason="qemu-i
 
 def qemu(tool: str, *arguments: object, status: Iterable[int] = (0,)) -> str:
     """Run `qemu-img` or `qemu-io`; what it printed. Another exit status fails the test."""
-    for _ in range(5):
+    for _ in range(40):
         done = subprocess.run([tool, *map(str, arguments)], capture_output=True, text=True, timeout=120)
-        if "accurate CPU usage" not in done.stderr:  # which LUKS wants of a busy machine
+        if "accurate CPU usage" not in done.stderr:  # by which LUKS counts its iterations, and often cannot
             break
+        time.sleep(0.05)
     assert done.returncode in status, f"{tool} {arguments}: {done.stdout}{done.stderr}"
     return done.stdout
 
