@@ -4,7 +4,6 @@ import random
 import shutil
 import subprocess
 import time
-import time
 import tracemalloc
 from collections.abc import Callable, Iterable
 from pathlib import Path
