@@ -60,13 +60,13 @@ def main() -> int:
     parser.add_argument("--loop", nargs="+", default=LOOPS, choices=LOOPS)
     parser.add_argument("--bits", nargs="+", type=int, default=[64], choices=[64, 32])
     parser.add_argument("--scale", type=int, default=10, help="how long the loops are")
-    parser.add_argument("--only", choices=sorted(emulators()), help="just one of the emulators")
+    parser.add_argument("--only", nargs="+", choices=sorted(emulators()), help="some of the emulators")
     parser.add_argument("--output", type=Path, default=Path("."))
     args = parser.parse_args()
     if missing := [tool for tool in ("as", "ld", "objcopy") if shutil.which(tool) is None]:
         print(f"loops: {', '.join(missing)} not found; install binutils", file=sys.stderr)
         return 1
-    chosen = {n: c for n, c in emulators().items() if args.only in (None, n)}
+    chosen = {n: c for n, c in emulators().items() if n in (args.only or emulators())}
     speeds: dict[str, dict[str, list[float]]] = {}
     status = 0
     with tempfile.TemporaryDirectory() as scratch:

@@ -4,83 +4,56 @@ A region has a handler's signature and stands in the first word of its entries' 
 before the region can be left; flags stay a rule and its arguments until somebody wants them. Whatever is not usual (a TLB miss, a fault, an
 instruction with effects of its own) goes to the record of that instruction: the interpreter does it, with an exact state.
 
-Passes, in order: `connect` (where blocks lead), `liveness` (which registers and flags a block wants), then the text.
+Passes, in order: `connect` (where blocks lead), `liveness` (which registers and flags a block wants), `carry` (which registers reach it
+without being in the state), then the text.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from collections.abc import Callable, Collection
+from functools import partial
+from typing import Any
 
 from exuvia.codegen.addresses import Access, Addresses, plan
 from exuvia.codegen.conditions import Conditions, conjuncts, plainly
 from exuvia.codegen.emit import LIKELY, UNLIKELY
+from exuvia.codegen.flags import Arrived, Pending, later, small
 from exuvia.codegen.hostfloats import Instruction
 from exuvia.codegen.interpreter import is_next
+from exuvia.codegen.joins import Joins, Way
 from exuvia.codegen.layout import ADDEND, HEAD, READ, REGION_HEADS, TLB_ENTRIES, WRITE, runtime_at
 from exuvia.codegen.native import ARGS
-from exuvia.codegen.registers import InState
-from exuvia.codegen.shapes import COLD, HOT, Block, Record, Registers, Unit, connect, left_for, liveness
+from exuvia.codegen.shapes import Block, Record, Registers, Unit, carry, connect, left_for, liveness
 from exuvia.dsl.record import FIELDS, LINK, RECORD
 from exuvia.dsl.state import PAGE_AT, Layout
-from exuvia.dsl.trace import FlagRules, Place, Trace, substitute
-from exuvia.dsl.values import Node, signed
+from exuvia.dsl.trace import Place, Trace
+from exuvia.dsl.values import Node, node, signed
+
+SMALL = 80  # instructions
 
 
-class Way(NamedTuple):
-    """A way into a block that begins with phis: from where, with which registers and flags."""
-
-    label: str
-    values: dict[Unit, Any]
-    ic: Any
-    kind: tuple[str, tuple[int, ...]] | None = None
-    args: tuple[Any, ...] = ()
-
-
-class Pending:
-    """Flags that an instruction set: a rule, and the values of its arguments as SSA names."""
-
-    def __init__(self, rules: FlagRules, rule: str, args: tuple[Node, ...]) -> None:
-        self.rules, self.rule, self.args = rules, rule, args
-        self.widths = tuple(a.w for a in args)
-        self.nodes: dict[str, Node] = {}
-
-    def want(self, name: str) -> Node:
-        """The condition, as an expression over SSA names."""
-        if name not in self.nodes:
-            self.nodes[name] = substitute(self.rules.meaning(self.rule, self.widths, name), self.args)
-        return self.nodes[name]
-
-
-class Arrived:
-    """Flags as they were when a block was reached, which may be set by different rules on different ways."""
-
-    def __init__(self, block: int) -> None:
-        self.block = block
-
-    def want(self, name: str) -> Node:
-        """Never: blocks that read such flags have them in the state."""
-        raise NotImplementedError(f"{name} is read where only leaving the region was foreseen")
-
-
-class Region(InState):
+class Region(Joins):
     """Writes one region."""
 
     def __init__(self, layout: Layout, no_index: int, mask: int, blocks: list[Block], name: str) -> None:
-        super().__init__(layout)
-        self.mask, self.blocks, self.name = mask, blocks, name
+        super().__init__(layout, blocks)
+        self.mask, self.name = mask, name
         self.registers = Registers(layout, no_index)
+        self.fields: dict[str, int] = {}  # of the present instruction's record
+        self.moving: frozenset[str] = frozenset()
         self.env: dict[Any, Any] = {}  # units to SSA names
         self.dirty: dict[Unit, Any] = {}  # those that the state does not have yet
         self.inside = 0  # branches that the text is in
         self.pending: Pending | Arrived | None = None
         self.saved = True  # the state's flags are right
-        self.incoming: dict[int, list[Way]] = {}
 
     def text(self) -> str:
         """LLVM text of the region."""
         connect(self.blocks)
         liveness(self.blocks, self.registers)
+        self.sinks = tight(self.blocks)
+        if self.sinks:
+            carry(self.blocks, self.registers)
         self.do(f"%tab = load ptr, ptr {self.at(HEAD['region'], '%op')}")
         self.do(f"%page = load i64, ptr {self.at(PAGE_AT)}")
         self.on_time("%ic", lambda: self.tail_head("%op", "%ic"))
@@ -110,63 +83,18 @@ class Region(InState):
         self.start(f"B{k}")
         self.out.append(f"PHIS {k}")
         self.env = {u: f"%b{k}.{u[0]}.{u[1]}" for u in sorted(self.blocks[k].wants)}
-        self.pending, self.saved = (Arrived(k), False) if self.blocks[k].flags == COLD else (None, True)
+        self.dirty = {u: self.env[u] for u in sorted(self.blocks[k].carried)}
+        self.pending, self.saved = Arrived(k, self.blocks[k].conditions), False
         self.ic = f"%b{k}.ic"
         self.checked: list[tuple[Access, Any]] = []  # checks that have been done, and what they gave
         self.conditions = Conditions(self, {})
         self.addresses = Addresses(self.registers, {})
 
-    def fill(self, lines: list[str]) -> list[str]:
-        """Phis and stores of flags in the place of their marks, now that all ways in are known."""
-        self.out = []
-        for line in lines:
-            if line.startswith("PHIS "):
-                self.phis(int(line[5:]))
-            elif line.startswith("FLAGS "):
-                block, after = line[6:].split()
-                self.save_arrived(int(block), after)
-            else:
-                self.out.append(line)
-        return self.out
-
-    def phis(self, k: int) -> None:
-        """Registers, the instruction counter, and flags: which rule set them, and its arguments."""
-        ways = self.incoming[k]
-        for u in sorted(self.blocks[k].wants):
-            values = ", ".join(f"[ {w.values[u]}, %{w.label} ]" for w in ways)
-            self.do(f"%b{k}.{u[0]}.{u[1]} = phi {self.unit_type(u)} {values}")
-        self.do(f"%b{k}.ic = phi i64 {', '.join(f'[ {w.ic}, %{w.label} ]' for w in ways)}")
-        if kinds := self.kinds(k):
-            numbers = ", ".join(f"[ {kinds.index(w.kind) + 1 if w.kind else 0}, %{w.label} ]" for w in ways)
-            self.do(f"%b{k}.kind = phi i8 {numbers}")
-            for n, (_, widths) in enumerate(kinds):
-                for j, width in enumerate(widths):
-                    values = ", ".join(f"[ {w.args[j] if w.kind == kinds[n] else 'poison'}, %{w.label} ]" for w in ways)
-                    self.do(f"%b{k}.f{n}.{j} = phi i{width} {values}")
-
-    def kinds(self, k: int) -> list[tuple[str, tuple[int, ...]]]:
-        """Under which rules, with what widths, flags reach a block without being in the state."""
-        return list(dict.fromkeys(w.kind for w in self.incoming[k] if w.kind)) if self.blocks[k].flags == COLD else []
-
-    def save_arrived(self, k: int, after: str) -> None:
-        """The flags with which a block was reached, into the state."""
-        kinds = self.kinds(k)
-        if not kinds:
-            return self.do(f"br label %{after}")
-        labels = [self.fresh("S") for _ in kinds]
-        cases = " ".join(f"i8 {n + 1}, label %{label}" for n, label in enumerate(labels))
-        self.do(f"switch i8 %b{k}.kind, label %{after} [ {cases} ]")
-        for n, ((rule, widths), label) in enumerate(zip(kinds, labels, strict=True)):
-            self.start(label)
-            assert self.rules is not None
-            self.save_flags(Pending(self.rules, rule, tuple(Node("ssa", w, (), f"%b{k}.f{n}.{j}") for j, w in enumerate(widths))))
-            self.do(f"br label %{after}")
-
     def tree(self, k: int, done: set[int]) -> None:
         """The block and those that only it leads to."""
         done.add(k)
         self.b, self.k = self.blocks[k], k
-        self.exits: dict[int, tuple[Pending | Arrived | None, bool, list[tuple[str, int]]]] = {}
+        self.exits: dict[Any, tuple[Pending | Arrived | None, bool, dict[Unit, Any], list[tuple[str, int]]]] = {}
         self.ic = self.let(f"add i64 {self.ic}, {self.b.whole}")
         self.accesses = plan(self.addresses, self.b.records)
         after: list[tuple[int, str, dict[Any, Any], dict[Unit, Any], Any, bool]] = []
@@ -194,17 +122,18 @@ class Region(InState):
         """The cold ends of the block: flags into the state where they are not there yet, then the record's own handler."""
         ways: list[tuple[str, str]] = []
         k, ic = self.k, self.ic
-        for n, (pending, saved, edges) in enumerate(self.exits.values()):
-            label = f"X{k}.{n}"
+        for n, way in enumerate(self.exits.values()):
 
-            def cold(pending: Pending | Arrived | None = pending, saved: bool = saved, edges: Any = edges, label: str = label) -> None:
+            def cold(way: tuple[Pending | Arrived | None, bool, dict[Unit, Any], list[tuple[str, int]]] = way) -> None:
+                pending, saved, dirty, edges = way
                 at = self.let("phi i64 " + ", ".join(f"[ {index * RECORD}, %{source} ]" for source, index in edges))
+                self.write(dirty)
                 if pending is not None and not saved:
                     self.save_flags(pending)
                 ways.append((at, self.label))
                 self.do(f"br label %Y{k}")
 
-            self.aside(label, cold)
+            self.aside(f"X{k}.{n}", cold)
         if not ways:
             return
 
@@ -218,13 +147,14 @@ class Region(InState):
         self.aside(f"Y{k}", last)
 
     def leaving(self) -> str:
-        """The label to go to from here for the interpreter to do the present instruction; registers are written before."""
-        self.write_registers()
-        key = id(self.pending) if not self.saved else 0
+        """The label to go to from here for the interpreter to do the present instruction; registers are written before, or there."""
+        if not self.sinks:
+            self.write_registers()
+        key = id(self.pending) if not self.saved else 0, tuple(self.dirty.items())
         if key not in self.exits:
-            self.exits[key] = self.pending, self.saved, []
+            self.exits[key] = self.pending, self.saved, dict(self.dirty), []
         label = f"X{self.k}.{list(self.exits).index(key)}"
-        self.exits[key][2].append((self.label, self.index))
+        self.exits[key][3].append((self.label, self.index))
         return label
 
     def head(self, k: int) -> str:
@@ -247,48 +177,58 @@ class Region(InState):
         self.aside(off, late)
         self.start(on)
 
-    def write_registers(self) -> None:
-        """What was produced since the last possible exit, into the state: of two writes only the later."""
-        for u, v in self.dirty.items():
+    def write(self, dirty: dict[Unit, Any]) -> None:
+        """Registers into the state."""
+        for u, v in dirty.items():
             t = self.unit_type(u)
             self.do(f"store {t} {v}, ptr {self.at(self.layout.offset(*u))}, align {alignment(t)}")
+
+    def write_registers(self, but: Collection[Unit] = ()) -> None:
+        """What was produced since the last possible exit, into the state: of two writes only the later."""
+        self.write({u: v for u, v in self.dirty.items() if u not in but})
         if not self.inside:
-            self.dirty = {}
+            self.dirty = {u: v for u, v in self.dirty.items() if u in but}
 
     # -- going from block to block
     def arrive(self, k: int, ic: Any) -> None:
         """To a block that begins with phis, from here."""
         values = {u: self.unit_value(u) for u in sorted(self.blocks[k].wants)}
-        way = Way(self.label, values, ic)
-        if isinstance(self.pending, Pending) and not self.saved and self.blocks[k].flags == COLD:
-            way = way._replace(kind=(self.pending.rule, self.pending.widths), args=tuple(a.attr for a in self.pending.args))
+        conditions = {name: self.condition(name, w) for name, w in sorted(self.blocks[k].conditions)}
+        way = Way(self.label, values, ic, conditions=conditions)
+        if self.blocks[k].flags and not self.saved:
+            if isinstance(self.pending, Pending):
+                kind, leaves = self.pending.leaves()
+                way = way._replace(kind=kind, args=leaves)
+            elif self.pending is not None:
+                way = way._replace(arrived=self.pending.block)
         self.incoming.setdefault(k, []).append(way)
         self.do(f"br label %B{k}")
 
     def go(self, link: int) -> None:
         """Along a link of the block."""
-        w = self.b.ways[link]
-        if w is None or self.joins(w):
-            self.write_registers()
-        if w is None and not 0 <= self.b.links[link] < 4096:
-            self.keep_flags()
+        if (w := self.b.ways[link]) is not None:
+            return self.enter(w)
+        self.write_registers()
+        self.keep_flags()
+        if not 0 <= self.b.links[link] < 4096:
             return self.jump_to(self.let(f"and i64 {self.let(f'add i64 %page, {self.b.links[link]}')}, {signed(self.mask, 64)}"))
-        if w is None:
-            self.keep_flags()
-            links = RECORD * (self.b.whole + self.b.falls) + LINK * link
-            body = self.load("ptr", self.at(HEAD["body"], self.head(self.k)))
-            return self.tail_to(self.load("ptr", self.at(links, body)), self.ic)
+        links = RECORD * (self.b.whole + self.b.falls) + LINK * link
+        body = self.load("ptr", self.at(HEAD["body"], self.head(self.k)))
+        return self.tail_to(self.load("ptr", self.at(links, body)), self.ic)
+
+    def enter(self, w: int) -> None:
+        """To a block of the region."""
         if not self.joins(w):
             label = f"B{w}"
             self.after.append((w, label, dict(self.env), dict(self.dirty), self.pending, self.saved))
             return self.do(f"br label %{label}")
         target = self.blocks[w]
-        if target.flags == HOT or target.flags == COLD and isinstance(self.pending, Arrived):
-            self.keep_flags()
+        self.write_registers(but=target.carried)
         if target.offset <= self.b.offset:
-            pending, saved, ic = self.pending, self.saved, self.ic
+            pending, saved, dirty, ic = self.pending, self.saved, dict(self.dirty), self.ic
 
             def late() -> None:
+                self.write(dirty)
                 if pending is not None and not saved:
                     self.save_flags(pending)
                 self.tail_head(self.head(w), ic)
@@ -300,17 +240,30 @@ class Region(InState):
         """To an address that has been computed."""
         self.tail_to(self.found(pc, self.ic), self.ic)
 
+    def jump(self, pc: Any) -> None:
+        """Likewise, at a block's end: behind a call of the region, if it is a return from one."""
+        for w in self.b.returns:
+            here = self.let(f"add i64 %page, {self.blocks[w].offset}")
+            self.leave_if(self.let(f"icmp eq i64 {pc}, {here}"), partial(self.enter, w))
+        self.keep_flags()
+        self.write_registers()
+        self.jump_to(pc)
+
     def both(self, c: Any, first: int, second: int) -> None:
         """A conditional branch along two links."""
+        self.leave_if(c, partial(self.go, first))
+        self.go(second)
+
+    def leave_if(self, c: Any, go: Callable[[], None]) -> None:
+        """Go elsewhere where the condition holds; the text goes on with where it does not."""
         yes, no = self.fresh("L"), self.fresh("L")
         self.do(f"br i1 {c}, label %{yes}, label %{no}")
         env, saved, dirty, mark = dict(self.env), self.saved, dict(self.dirty), len(self.log)
         self.start(yes)
-        self.go(first)
+        go()
         self.leave_scope(mark)
         self.env, self.saved, self.dirty = env, saved, dirty
         self.start(no)
-        self.go(second)
 
     # -- instructions
     def instruction(self, r: Record, last: bool) -> bool:
@@ -328,9 +281,7 @@ class Region(InState):
         target = None if first is not None else self.value(pc, i)
         self.write_back(i, trace)
         if first is None:
-            self.keep_flags()
-            self.write_registers()
-            self.jump_to(target)
+            self.jump(target)
         elif second is None:
             self.go(first)
         else:
@@ -358,27 +309,30 @@ class Region(InState):
                 writes.append((place, self.vec(n, i) if place[2] == 128 else self.value(n, i)))
         pending = self.pending
         if trace.flags is not None:
-            assert trace.rules is not None
-            self.rules = trace.rules
-            args = tuple(named(a.w, self.value(a, i)) for a in trace.flags.args)
-            pending = Pending(trace.rules, trace.flags.rule, args)
+            pending = Pending(self.rules, trace.flags.rule, tuple(self.argument(a, i) for a in trace.flags.args))
         for place, v in writes:
             self.put(self.registers.concrete(place, self.fields), v)
         if pending is not self.pending:
             self.pending, self.saved = pending, False
 
-    rules: FlagRules | None = None
+    def argument(self, n: Node, i: Instruction) -> Node:
+        """An argument of a rule of flags: what has been computed, and around it what can wait."""
+        found = self.unfinished(n, i)
+        return found if small(found) else named(n.w, self.value(n, i))
 
-    def save_flags(self, pending: Pending | Arrived) -> None:
-        """Flag words into the state."""
-        if isinstance(pending, Arrived):
-            after = self.fresh("Z")
-            self.out.append(f"FLAGS {pending.block} {after}")
-            return self.start(after)
-        i = Instruction(Trace())
-        values = [(place, self.value(pending.want(name), i)) for name, place in pending.rules.words.items()]
-        for place, v in values:
-            self.do(f"store i{place[2]} {v}, ptr {self.at(self.layout.offset(place[0]))}")
+    def unfinished(self, n: Node, i: Instruction) -> Node:
+        n = self.settled(n, i)
+        if n.op == "cc" and self.pending is not None:
+            return self.pending.want(n.attr)
+        if n.op == "const" or id(n) in i.memo or not later(n):
+            return named(n.w, self.value(n, i))
+        return node(n.op, n.w, *(self.unfinished(a, i) for a in n.args), attr=n.attr)
+
+    def condition(self, name: str, w: int) -> Any:
+        """What the flags say here."""
+        trace = Trace()
+        trace.rules = self.rules
+        return self.value(Node("cc", w, (), name), Instruction(trace))
 
     def keep_flags(self) -> None:
         if self.pending is not None and not self.saved:
@@ -421,10 +375,6 @@ class Region(InState):
         return self.let(f"add i64 {self.value_next_pc(n, i)}, {self.fields['imm']}")
 
     # -- registers
-    def unit_type(self, u: Unit) -> str:
-        w = self.layout.files[u[0]].width
-        return "<2 x i64>" if w == 128 else f"i{w}"
-
     def unit_value(self, u: Unit) -> Any:
         if (v := self.env.get(u)) is None:
             t = self.unit_type(u)
@@ -560,6 +510,13 @@ class Region(InState):
         self.do(f"br i1 {self.let(f'icmp eq i64 {tag}, {page}')}, label %{on}, label %{self.leaving()}{LIKELY}")
         self.start(on)
         return self.load("i64", self.at(ADDEND, entry))
+
+
+def tight(blocks: list[Block]) -> bool:
+    """Is it a small loop? There registers are written to the state where the region is left, not on the way: that takes more code."""
+    return sum(len(b.records) for b in blocks) <= SMALL and any(
+        w is not None and blocks[w].offset <= b.offset for b in blocks for w in b.ways
+    )
 
 
 def alignment(t: str) -> int:

@@ -16,8 +16,9 @@ from exuvia.dsl.values import Node, signed
 
 ORDINARY = {"translate", "load", "store", "cas", "when", "rare", "raise", "retry", "loop", "peek", "poke",
             "host", "host_control", "set_host_control", "set_host_stack"}  # fmt: skip  # effects that regions do
-NO, COLD, HOT = range(3)  # flags on entry: set before anything wants them; wanted only where the region is left; read by an instruction
+MOST_RETURNS = 4  # places that a return looks for before it looks in the jump cache
 Unit = tuple[str, int]  # a register as SSA sees it: its file and the slot that it begins at
+Condition = tuple[str, int]  # what an instruction reads of the flags: its name and its width
 
 
 class Record(NamedTuple):
@@ -62,9 +63,16 @@ class Block:
     whole: int = 0  # records of the interpreter's block: where its links stand
     falls: bool = False
     ways: list[int | None] = field(default_factory=list)
+    returns: list[int] = field(default_factory=list)  # blocks behind calls that its computed jump may go to, if it is a return
     before: list[int] = field(default_factory=list)
     wants: set[Unit] = field(default_factory=set)  # registers that it or what follows reads before writing
-    flags: int = COLD
+    flags: bool = True  # may the region be left while the flags are those with which the block was reached?
+    conditions: set[Condition] = field(default_factory=set)  # that it or what follows reads of those
+    carried: set[Unit] = field(default_factory=set)  # of those, the ones that the state need not have when the block is reached
+
+    def onwards(self) -> list[int]:
+        """The blocks of the region that it leads to."""
+        return [w for w in self.ways if w is not None] + self.returns
 
 
 def ordinary(form: Form) -> bool:
@@ -155,11 +163,21 @@ def alone(layout: Layout) -> set[str]:
     return set(layout.declared).difference(*(names for names in owners.values() if len(names) > 1))
 
 
-_uses: dict[int, tuple[Form, tuple[set[Place], set[Place], bool, bool, bool]]] = {}
+class Uses(NamedTuple):
+    """Places read, places written whole, conditions read, whether flags are set, whether the interpreter may have to do it."""
+
+    got: set[Place]
+    put: set[Place]
+    conditions: set[Condition]
+    sets_flags: bool
+    may_leave: bool
 
 
-def uses(form: Form) -> tuple[set[Place], set[Place], bool, bool, bool]:
-    """(places read, places written whole, reads flags, sets flags, may leave to the interpreter)."""
+_uses: dict[int, tuple[Form, Uses]] = {}
+
+
+def uses(form: Form) -> Uses:
+    """What an instruction reads and writes."""
     if (known := _uses.get(id(form.trace))) is not None:
         return known[1]
     trace = form.trace
@@ -173,17 +191,17 @@ def uses(form: Form) -> tuple[set[Place], set[Place], bool, bool, bool]:
     if trace.flags is not None:
         roots += trace.flags.args
     got: set[Place] = set()
-    flags = False
+    conditions: set[Condition] = set()
     for n in every(roots):
         if n.op == "get":
             got.add(n.attr)
         elif n.op == "cc":
-            flags = True
+            conditions.add((n.attr, n.w))
     put: set[Place] = set()
     for place in trace.env:
         (put if place[2] >= 64 else got).add(place)
     may_leave = not ordinary(form) or any(not usual(n) for n in body)
-    found = got, put, flags, trace.flags is not None, may_leave
+    found = Uses(got, put, conditions, trace.flags is not None, may_leave)
     _uses[id(trace)] = form, found
     return found
 
@@ -201,53 +219,103 @@ def every(roots: Iterable[Node]) -> list[Node]:
     return list(seen.values())
 
 
+def calls(form: Form) -> bool:
+    """Does the instruction jump and keep, anywhere, where the next one stands?"""
+    trace = form.trace
+    if ("pc", 0, 64) not in trace.env:
+        return False
+    roots = [a for n in done_here(trace.body) for a in n.args] + [v for place, v in trace.env.items() if place[0] != "pc"]
+    return any(n.op == "next_pc" for n in every(roots))
+
+
 def connect(blocks: list[Block]) -> None:
     """Where each block leads, inside and outside."""
     at = {b.offset: k for k, b in enumerate(blocks)}
-    for b in blocks:
-        b.ways = [None] * len(b.links)
-        if len(b.records) == b.whole and linked(b.records[-1].form):
-            b.ways = [at.get(offset) for offset in b.links]
+    behind: dict[int, int] = {}  # a block that calls -> the block behind it
     for k, b in enumerate(blocks):
-        for w in b.ways:
-            if w is not None:
-                blocks[w].before.append(k)
+        b.ways = [None] * len(b.links)
+        if len(b.records) < b.whole:
+            continue
+        last = b.records[-1]
+        if linked(last.form):
+            b.ways = [at.get(offset) for offset in b.links]
+        if calls(last.form) and (w := at.get(last.fields["off"] + last.fields["len"])) is not None:
+            behind[k] = w
+    for k, w in behind.items():
+        blocks[w].entry = True
+        for r in returning(blocks, behind, blocks[k].ways):
+            if len(blocks[r].returns) < MOST_RETURNS and w not in blocks[r].returns:
+                blocks[r].returns.append(w)
+    for k, b in enumerate(blocks):
+        for v in b.onwards():
+            blocks[v].before.append(k)
     for b in blocks:
         b.entry = b.entry or not b.before or any(blocks[p].offset >= b.offset for p in b.before)
 
 
+def returning(blocks: list[Block], behind: dict[int, int], starts: list[int | None]) -> list[int]:
+    """The blocks with computed jumps that are reached from there, calls counted as done."""
+    todo, seen, found = [w for w in starts if w is not None], set(starts), []
+    while todo:
+        k = todo.pop()
+        b = blocks[k]
+        if k in behind:
+            onwards = [behind[k]]
+        elif len(b.records) == b.whole and not linked(b.records[-1].form):
+            found.append(k)
+            continue
+        else:
+            onwards = [w for w in b.ways if w is not None]
+        todo += [w for w in onwards if w not in seen]
+        seen.update(onwards)
+    return found
+
+
 def liveness(blocks: list[Block], registers: Registers) -> None:
-    """Backwards until nothing changes: wanted registers; and whether flags are wanted, which leaving the region does."""
+    """Backwards until nothing changes: wanted registers and conditions; and whether all flags are wanted, which leaving the region does."""
     facts = []
     for b in blocks:
         reads: set[Unit] = set()
         writes: set[Unit] = set()
-        flags, killed = NO, False
+        conditions: set[Condition] = set()
+        flags, killed = False, False
         for r in b.records:
-            got, put, wants_flags, sets_flags, may_leave = uses(r.form)
-            for place in got:
+            use = uses(r.form)
+            for place in use.got:
                 if (u := registers.unit(registers.concrete(place, r.fields))) is not None and u not in writes:
                     reads.add(u)
-            for place in put:
+            for place in use.put:
                 if (u := registers.unit(registers.concrete(place, r.fields))) is not None:
                     writes.add(u)
             if not killed:
-                flags = max(flags, HOT if wants_flags else COLD if may_leave else NO)
-            killed |= sets_flags
-        facts.append((reads, writes, flags, killed))
-        b.wants, b.flags = set(reads), flags
+                flags |= use.may_leave
+                conditions |= use.conditions
+            killed |= use.sets_flags
+        facts.append((reads, writes, flags, conditions, killed))
+        b.wants, b.flags, b.conditions = set(reads), flags, conditions
     changed = True
     while changed:
         changed = False
-        for b, (reads, writes, flags, killed) in zip(reversed(blocks), reversed(facts), strict=True):
-            after: set[Unit] = set()
-            onwards = COLD if len(b.records) < b.whole or not b.ways else NO
-            for w in b.ways:
-                if w is None:
-                    onwards = max(onwards, COLD)
-                else:
-                    after |= blocks[w].wants
-                    onwards = max(onwards, blocks[w].flags)
-            wants, flags = reads | after - writes, flags if killed else max(flags, onwards)
-            if wants != b.wants or flags != b.flags:
-                b.wants, b.flags, changed = wants, flags, True
+        for b, (reads, writes, flags, conditions, killed) in zip(reversed(blocks), reversed(facts), strict=True):
+            onwards = [blocks[w] for w in b.onwards()]
+            wants = reads | {u for o in onwards for u in o.wants} - writes
+            if not killed:
+                flags |= len(b.records) < b.whole or not b.ways or None in b.ways or any(o.flags for o in onwards)
+                conditions = conditions.union(*(o.conditions for o in onwards))
+            if (wants, flags, conditions) != (b.wants, b.flags, b.conditions):
+                b.wants, b.flags, b.conditions, changed = wants, flags, conditions, True
+
+
+def carry(blocks: list[Block], registers: Registers) -> None:
+    """Forwards until nothing changes: what was written on some way to a block, and is wanted there."""
+    written = []
+    for b in blocks:
+        places = {registers.concrete(place, r.fields) for r in b.records for place in r.form.trace.env if place[0] not in ("var", "pc")}
+        written.append({u for place in places if (u := registers.unit(place)) is not None})
+    changed = True
+    while changed:
+        changed = False
+        for b in blocks:
+            found = {u for p in b.before for u in (written[p] | blocks[p].carried) if u in b.wants}
+            if found != b.carried:
+                b.carried, changed = found, True

@@ -16,6 +16,11 @@ Known = dict[str, Any]
 
 
 def added(a: Value, b: Value, r: Value) -> Known:
+    return dict(carries=(a & b) | ((a | b) & ~r), result=r, CF=lambda: r.u < a)
+
+
+def carried(a: Value, b: Value, r: Value) -> Known:
+    """ADC: the carries of an addition, without its shortcut."""
     return dict(carries=(a & b) | ((a | b) & ~r), result=r)
 
 
@@ -66,7 +71,9 @@ def six(cf: Value, pf: Value, af: Value, zf: Value, sf: Value, of: Value) -> Kno
                 aux=lambda: aux, result=result)  # fmt: skip
 
 
-RULES: dict[str, Callable[..., Known]] = {f.__name__: f for f in (added, subtracted, borrowed, logic, parts, words, with_carry, six)}
+RULES: dict[str, Callable[..., Known]] = {
+    f.__name__: f for f in (added, carried, subtracted, borrowed, logic, parts, words, with_carry, six)
+}
 COMPOSED: dict[str, Callable[[Callable[[str], Value]], Value]] = dict(
     BE=lambda f: f("CF") | f("ZF"),
     L=lambda f: f("SF") ^ f("OF"),

@@ -8,7 +8,7 @@ from typing import Any
 from exuvia.dsl.trace import Var, rarely, when
 from exuvia.dsl.values import Value, lift
 from exuvia.isa.x86.cpu import Cpu, raise_
-from exuvia.isa.x86.flags import AF, CF, OF, PF, SF, ZF, added, borrowed, logic, subtracted
+from exuvia.isa.x86.flags import AF, CF, OF, PF, SF, ZF, added, borrowed, carried, logic, subtracted
 from exuvia.isa.x86.forms import by_condition, form, op, pure
 from exuvia.isa.x86.state import DE, SS
 
@@ -20,7 +20,7 @@ EXTRA: tuple[tuple[Any, dict[str, Any]], ...] = ((alu, {}), (alu32, {"only": 32}
 for make, extra in EXTRA:
     make(0, "add", lambda a, b: a + b, flags=added, **LOCKED, **extra)
     make(1, "or", lambda a, b: a | b, flags=logic, **LOCKED, **extra)
-    make(2, "adc", lambda a, b: a + b + CF, flags=added, **LOCKED, **extra)
+    make(2, "adc", lambda a, b: a + b + CF, flags=carried, **LOCKED, **extra)
     make(3, "sbb", lambda a, b: a - b - CF, flags=borrowed, **LOCKED, **extra)
     make(4, "and", lambda a, b: a & b, flags=logic, **LOCKED, **extra)
     make(5, "sub", lambda a, b: a - b, flags=subtracted, **LOCKED, **extra)
