@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
+from exuvia.codegen.area import Area, Code
 from exuvia.codegen.hot import Hot
 from exuvia.codegen.interpreter import Interpreter
 from exuvia.codegen.layout import (
@@ -29,11 +30,10 @@ from exuvia.codegen.layout import (
     routine_at,
 )  # fmt: skip
 from exuvia.codegen.registers import NativeText, function_number
-from exuvia.codegen.store import ALIGNMENT, Store
+from exuvia.codegen.store import Store
 from exuvia.dsl.architecture import Architecture, Form, Tables
 from exuvia.dsl.state import STATE_SIZE
 from exuvia.dsl.trace import FUNCTIONS, Function
-from exuvia.support.errors import UserError
 
 CODE_SIZE = 128 << 20
 LOADED = 64 << 20  # of it, what stored code may take; all handlers of all modes of one processor model are 40 MiB
@@ -43,47 +43,6 @@ BATCH = 48  # handlers in a module
 WANTED = 1024
 Progress = Callable[[int, int], None]  # instruction forms compiled, of how many
 Word = ctypes.c_uint64
-
-
-class Area:
-    """Zeroed memory that native code sees; only touched pages cost anything."""
-
-    def __init__(self, size: int) -> None:
-        self.size = size
-        self.map = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-        self._first = ctypes.c_char.from_buffer(self.map)
-        self.address = ctypes.addressof(self._first)
-
-    def clear(self) -> None:
-        """All zeros again, the memory given back."""
-        self.map.madvise(mmap.MADV_DONTNEED)
-
-
-class Code:
-    """Executable memory: one memfd, mapped writable here and executable there."""
-
-    def __init__(self, size: int) -> None:
-        fd = os.memfd_create("exuvia-code", os.MFD_CLOEXEC)
-        os.ftruncate(fd, size)
-        self.map = mmap.mmap(fd, size)
-        libc = ctypes.CDLL(None, use_errno=True)
-        libc.mmap.restype = ctypes.c_void_p
-        libc.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_long]
-        address = libc.mmap(None, size, mmap.PROT_READ | mmap.PROT_EXEC, mmap.MAP_SHARED, fd, 0)
-        if address in (None, ctypes.c_void_p(-1).value):
-            raise OSError(ctypes.get_errno(), "no executable memory")
-        self.address: int = address
-        self.used, self.size = 0, size
-        os.close(fd)
-
-    def place(self, code: bytes) -> int:
-        """Put code; its address. Raises UserError where there is no room: no guest has so many instruction forms."""
-        at = -(-self.used // ALIGNMENT) * ALIGNMENT
-        if at + len(code) > self.size:
-            raise UserError(f"the {self.size >> 20} MiB for generated code are full")
-        self.map[at : at + len(code)] = code
-        self.used = at + len(code)
-        return self.address + at
 
 
 def build_identity(architecture: Architecture) -> str:

@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import takewhile
 from typing import TYPE_CHECKING, NamedTuple
 
-from exuvia.codegen.layout import CACHE, HEAD, HEAD_SIZE, NO_ENTRY, PAGE_ENTRY, REGION_HEADS, SPECIAL
+from exuvia.codegen.area import Area
+from exuvia.codegen.layout import CACHE, HEAD, HEAD_SIZE, KNOWN_BITS, NO_ENTRY, PAGE_ENTRY, REGION_HEADS, SPECIAL, known_spot
 from exuvia.codegen.region import Region
 from exuvia.codegen.shapes import Block, Record, fields_of, moving, ordinary, ways
 from exuvia.dsl.architecture import Architecture, Form
@@ -179,6 +180,8 @@ class Hot:
         self.ask: Callable[[Wanted], None] = self.make_now
         self.made = self.installed = self.late = self.failed = self.found = self.missed = 0  # what `info jit` shows
         self.seconds = 0.0  # that regions took to be made
+        self.spots = Area((1 << KNOWN_BITS) // 8)  # a bit for each block of known regions, which the decoder asks (`known_spot`)
+        engine.cache[CACHE["known"] // 8] = self.spots.address
         self.linear: dict[int, int] = {}  # where a page of code, by its host address, was seen last
         self.standing: dict[int, tuple[int, ...]] = {}  # the heads into which a region's code was put last
         self.noticed = 0  # how many dropped regions the log was told of
@@ -264,7 +267,7 @@ class Hot:
 
     # -- what happens
     def sampled(self, state: State, address: int, pc: int, enough: int) -> None:
-        """A block runs often: look whether a region with it is known; have one made if it was seen `enough` times."""
+        """A block may have a known region, or runs often: look whether there is one; have one made if it was seen `enough` times."""
         head = self.head(address)
         if head.region or not head.body or address in self.asked:
             return
@@ -370,8 +373,11 @@ class Hot:
     def remember(self, made: Made, code: int) -> None:
         """Know a region by its blocks."""
         self.engine.compile_functions(set(made.functions))
-        for offset, text, _ in made.blocks:
+        for offset, text, gaps in made.blocks:
             self.known.setdefault((made.meaning, offset, text[:1]), []).append((made._replace(code=b""), code))
+            if not any(at == 1 for at, _ in gaps):
+                spot = known_spot(offset, text[0], text[1] if len(text) > 1 else 0)
+                self.spots.map[spot >> 3] |= 1 << (spot & 7)
 
     def install(self, heads: list[int] | tuple[int, ...], code: int, made: Made) -> bool:
         """Put code into the heads of the entries; where code has a limit, their own handler finds it (codegen/runtime/limit.py).
@@ -429,6 +435,7 @@ class Hot:
         """Give the room of all regions to new ones. All blocks have been dropped, and nothing runs."""
         log.hot("hot: all regions dropped, the room for their code was full")
         self.known.clear()
+        self.spots.clear()
         self.standing.clear()
         self.engine.region_code.used = 0
         self.full = False

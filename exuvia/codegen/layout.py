@@ -7,6 +7,8 @@ changed.
 
 from __future__ import annotations
 
+from typing import Any
+
 from exuvia.dsl.state import ROUTINES_AT, RUNTIME_AT, Layout
 
 HEAD = dict(handler=0, body=8, samples=16, n=20, off=22, region=24, key=32, next=40, sibling=48, mask=56, entry=60, mode=62)
@@ -27,8 +29,10 @@ TLB_AREA = LOCAL_LIST + 4 * LIST_ENTRIES
 JOURNAL = 4096  # host pages in a processor's journal of what was written (vcpu/sidebyside.py)
 
 # the block cache, shared by the processors of a machine: words
-CACHE = {name: 8 * i for i, name in enumerate("ram ram_size pages hash arena arena_end special tlb wanted processors dropped".split())}
+WORDS = "ram ram_size pages hash arena arena_end special tlb wanted processors dropped known".split()
+CACHE = {name: 8 * i for i, name in enumerate(WORDS)}
 BUCKETS = 1 << 16
+KNOWN_BITS = 20  # of the number under which the decoder looks whether a region is known that has a block (`known_spot`)
 PAGE_ENTRY = 16  # per page of RAM: mask of 128-byte lines that hold code, then the list of heads
 
 MODE_ENTRY = 64  # per mode: handlers of records without an index register, careful handlers, decode table, handlers with an index
@@ -46,7 +50,12 @@ PENDING_FAULT, PENDING_MMIO = 1, 2
 RUNTIME = (
     "miss jump fresh leave leave_out fault finish access careful_leave again io_in flush flush_page h_head".split()
 )  # entry points for code compiled apart
-SPECIAL = "head redecode link far fall lazy guard careful_lazy limited".split()  # handlers that no instruction has
+SPECIAL = "head redecode link far fall lazy guard careful_lazy limited known".split()  # handlers that no instruction has
+
+
+def known_spot(offset: Any, first: Any, second: Any) -> Any:
+    """That number: of a block's place in the page and its first two bytes, 0 for a second that it does not have."""
+    return (offset ^ (first << 12) ^ (second << 4)) & ((1 << KNOWN_BITS) - 1)
 
 
 def runtime_at(name: str) -> int:

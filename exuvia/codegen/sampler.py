@@ -15,8 +15,8 @@ import threading
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from exuvia.codegen.area import Area, Code
 from exuvia.codegen.build import compile_text
-from exuvia.codegen.engine import Area, Code
 from exuvia.dsl.state import Layout
 from exuvia.support.errors import UserError
 

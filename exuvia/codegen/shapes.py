@@ -234,7 +234,10 @@ def connect(blocks: list[Block]) -> None:
     behind: dict[int, int] = {}  # a block that calls -> the block behind it
     for k, b in enumerate(blocks):
         b.ways = [None] * len(b.links)
-        if len(b.records) < b.whole:
+        if len(b.records) < b.whole:  # the interpreter does the rest, and comes back where it can
+            for offset in b.links:
+                if (w := at.get(offset)) is not None:
+                    blocks[w].entry = True
             continue
         last = b.records[-1]
         if linked(last.form):

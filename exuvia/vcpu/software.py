@@ -62,7 +62,7 @@ class SoftwareVcpu(Processor):
         d["_eflags"], d["_traps"] = a["eflags"], a["pending_db"]
         d["exits"] = [0] * len(REASONS)
         self.budget_end = FOREVER
-        self.hot_after, self.first_look = HOT_AFTER, int(bool(engine.hot.known))
+        self.hot_after, self.first_look = HOT_AFTER, 1
 
     native: Any
     engine: Engine

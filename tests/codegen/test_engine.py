@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from exuvia.codegen import engine as module
-from exuvia.codegen.engine import Code, changed_since_start, sources
+from exuvia.codegen.area import Code
+from exuvia.codegen.engine import changed_since_start, sources
 from exuvia.codegen.layout import CACHE
 from exuvia.codegen.store import Store
 from exuvia.isa.x86.architecture import architecture

@@ -27,6 +27,7 @@ from exuvia.codegen.layout import (
     TLB_ENTRY,
     TLBS,
     WRITE,
+    known_spot,
 )  # fmt: skip
 from exuvia.codegen.native import Native, V
 from exuvia.codegen.runtime.memory import PAGE, address_mask, function, handler, words
@@ -369,6 +370,12 @@ def decode(at: dict[str, int], no_index: int) -> str:
         b.store(entry + 8, head)
     b.put(at["decoded"], b.get(at["decoded"]) + n.v)
     b.store(head, usual_head(b, at))
+    unseen = (b.get(at["first_look"]) != 0) & (b.load(head + HEAD["samples"], 32) == 0)
+    with b.if_(unseen & ~stepping & (stop.v != 1)):
+        begins = b.load(key, 16)
+        spot = known_spot(start, begins & 0xFF, b.choose(off.v - start > 1, begins >> 8, 0))
+        with b.if_(((b.load(b.load(cache + CACHE["known"]) + (spot >> 3), 8) >> (spot & 7)) & 1) != 0):
+            b.store(head, special(b, at, "known"))
     b.ret(0)
     return b.text()
 

@@ -23,7 +23,7 @@ def source(layout: Layout, no_index: int) -> str:
     at = words(layout)
     looks = attention(at, layout)
     return (
-        "".join(f(at) for f in (head, redecode, link, again, leaves))
+        "".join(f(at) for f in (head, known, redecode, link, again, leaves))
         + run(at, layout)
         + lazy(at, no_index)
         + jump(at, looks)
@@ -60,6 +60,20 @@ def head(at: dict[str, int]) -> str:
         b.tail("@out")
     b.put(at["current"], op)
     b.go(b.load(op + HEAD["body"]), ic + b.load(op + HEAD["n"], 16))
+    return b.text()
+
+
+def known(at: dict[str, int]) -> str:
+    """A region may be known that has this block: Python looks, once, before the block runs."""
+    b = handler("h_known")
+    op = b.arg("op", True)
+    b.store(op, usual_head(b, at))
+    b.store(op + HEAD["samples"], 1, 32)
+    b.put(at["pc"], b.get(at["page"]) + b.load(op + HEAD["off"], 16))
+    b.put(at["hot"], op)
+    b.put(at["resume"], 0)
+    b.put(at["icount"], b.arg("ic"))
+    b.ret(REASON["hot"])
     return b.text()
 
 
@@ -237,7 +251,7 @@ def out(at: dict[str, int], looks: Callable[[Native], V]) -> str:
     with b.if_(b.load(found) == usual_head(b, at)):
         seen = b.load(found + HEAD["samples"], 32) + 1
         b.store(found + HEAD["samples"], seen, 32)
-        with b.if_((seen == b.get(at["first_look"])) | ((seen & (b.get(at["hot_after"]) - 1)) == 0)):
+        with b.if_((seen & (b.get(at["hot_after"]) - 1)) == 0):
             b.put(at["hot"], found)
             b.ret(REASON["hot"])
     b.tail("@jump")
