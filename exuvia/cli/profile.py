@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from exuvia.vcpu.symbols import Symbols
 
 GUEST_WIDTH = 64
-PAGE = 4096
 REGISTERS = 12  # lines of the table of devices
 
 
@@ -184,15 +183,15 @@ def side_by_side(profile: "Profile", spent: "Spent", guest: list[Row]) -> list[R
     if lines is None:  # not known which belongs to which
         pairs = zip_longest(guest, rows, fillvalue=Row(0, ""))
         return [Row(right.samples, left.guest, right.host) for left, right in pairs]
-    belongs: dict[int, list[Row]] = {}
+    belongs: dict[int | None, list[Row]] = {}
     for line, row in zip(lines, rows, strict=True):
-        if line and (line <= PAGE or row.samples):
-            belongs.setdefault((line - 1) % PAGE, []).append(row)
+        if line and (not line.cold or row.samples):
+            belongs.setdefault(line.place, []).append(row)
         elif row.samples:
-            belongs.setdefault(-1, []).append(row)
-    whole = [Row(row.samples, "(entering and leaving)", row.host) for row in belongs.get(-1, [])]
+            belongs.setdefault(None, []).append(row)
+    whole = [Row(row.samples, "(entering and leaving)", row.host) for row in belongs.get(None, [])]
     for left in guest:
-        place = int(left.guest.partition(":")[0], 16) % PAGE
+        place = int(left.guest.partition(":")[0], 16) - spent.page
         first, *more = belongs.get(place, [Row(0, "")])
         whole += [Row(first.samples, left.guest, first.host), *more]
     return whole

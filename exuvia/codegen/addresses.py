@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from exuvia.codegen.shapes import Record, Registers, Unit
+from exuvia.codegen.shapes import Block, Record, Registers, Unit
 from exuvia.dsl.trace import Place
 from exuvia.dsl.values import Node, signed
 
 SPAN = 256  # bytes that one check may cover: the more, the likelier they lie in two pages
 TERMS = 3
+START = object()  # stands for where the region counts from
 LOW = object()  # marks a sum's low bits, a term (LOW, bits, terms)
 Terms = tuple[tuple[object, int], ...]  # what is added up: (a register's value, its factor)
 
@@ -37,6 +38,7 @@ class Addresses:
     def __init__(self, registers: Registers, versions: dict[Unit, Sum]) -> None:
         self.registers, self.versions = registers, versions
         self.moving: frozenset[str] = frozenset()
+        self.page = 0  # where the block's begins, counted as the region's places are
 
     def of(self, n: Node, fields: dict[str, int]) -> Sum | None:
         """The value as a sum of at most three terms."""
@@ -48,6 +50,8 @@ class Addresses:
             place = self.registers.concrete(n.attr, fields)
             if self.registers.zero(place):
                 return Sum((), 0)
+            if self.registers.page(place):
+                return Sum(((START, 1),), self.page)
             u = self.registers.unit(place)
             if u is None or place[2] != 64 or place[1] != u[1]:
                 return None
@@ -111,11 +115,12 @@ def added(a: Sum, b: Sum) -> Sum | None:
     return Sum(ordered(terms), a.constant + b.constant)
 
 
-def plan(addresses: Addresses, records: list[Record]) -> dict[tuple[int, int], Access]:
+def plan(addresses: Addresses, block: Block) -> dict[tuple[int, int], Access]:
     """For accesses that are done in any case, by record and node: what their check covers. `addresses` is moved to the block's end."""
     found: dict[tuple[int, int], Access] = {}
     groups: dict[Terms, list[tuple[int, int]]] = {}
-    for index, r in enumerate(records):
+    addresses.page = block.page
+    for index, r in enumerate(block.records):
         addresses.moving = r.moving
         for n in r.form.trace.body:
             if n.op != "translate" or n.attr[2] == "system":

@@ -1,4 +1,4 @@
-"""From hot blocks to regions: which blocks of a page go together, what is known of them already, and how finished code takes its place."""
+"""From hot blocks to regions: which blocks go together, what is known of them already, and how finished code takes its place."""
 
 from __future__ import annotations
 
@@ -12,9 +12,21 @@ from itertools import takewhile
 from typing import TYPE_CHECKING, NamedTuple
 
 from exuvia.codegen.area import Area
-from exuvia.codegen.layout import CACHE, HEAD, HEAD_SIZE, KNOWN_BITS, NO_ENTRY, PAGE_ENTRY, REGION_HEADS, SPECIAL, known_spot
+from exuvia.codegen.layout import (
+    ACCESS_FETCH,
+    CACHE,
+    HEAD,
+    HEAD_SIZE,
+    KNOWN_BITS,
+    NO_ENTRY,
+    PAGE_ENTRY,
+    REGION_CODE,
+    REGION_HEADS,
+    SPECIAL,
+    known_spot,
+)  # fmt: skip
 from exuvia.codegen.region import Region
-from exuvia.codegen.shapes import Block, Record, fields_of, moving, ordinary, ways
+from exuvia.codegen.shapes import PAGE, Block, Record, fields_of, moving, ordinary, ways, witnesses
 from exuvia.dsl.architecture import Architecture, Form
 from exuvia.dsl.record import FIELDS, LINK, RECORD
 from exuvia.support import log
@@ -24,11 +36,15 @@ if TYPE_CHECKING:
     from exuvia.codegen.engine import Engine, State
 
 HEAD_WORDS = struct.Struct("<QQIHHQQQQIHBx")  # in the order of layout.HEAD
-MOST_BLOCKS, MOST_INSTRUCTIONS = 48, 400  # of a region
+MOST_BLOCKS, MOST_INSTRUCTIONS, MOST_PAGES = 48, 400, 8  # of a region
 KEPT = 32 << 20  # bytes of regions that a build's store may hold: half of what there is room for
+OFTEN = 4  # samples of a block that shall be an entry when its region is made again
+GUARD = 2  # records before those of an instruction over two pages
 PATIENCE = 8  # how often the samples that a page needs are doubled where its regions are dropped again and again
 OFF, LEN = FIELDS["off"][0], FIELDS["len"][0]
 SYMBOL = "region "
+Near = Callable[[int], int]  # how far a page lies from one -> where the host has it, or 0
+Part = tuple[int, bytes, tuple[tuple[int, int], ...]]  # a block of a region that was made: its place, its bytes, its gaps
 
 
 class Head(NamedTuple):
@@ -50,7 +66,10 @@ class Head(NamedTuple):
 
 
 class Found(NamedTuple):
-    """A block of guest code: its place in the page, its bytes, its records without their handlers, and where its links lead."""
+    """A block of guest code: its place, its bytes, its records without their handlers, and where its links lead.
+
+    Places are counted from the start of a page: the block's own, or the one from which a region counts.
+    """
 
     offset: int
     code: bytes
@@ -58,16 +77,34 @@ class Found(NamedTuple):
     links: tuple[int, ...]
     falls: bool
 
+    @property
+    def crosses(self) -> bool:
+        """Does it stand over two pages? Such a block is one instruction."""
+        return crosses(self.offset, self.code)
+
+    def moved(self, by: int) -> Found:
+        """The same, counted from another page."""
+        return self._replace(offset=self.offset + by, links=tuple(to + by for to in self.links)) if by else self
+
+
+def crosses(offset: int, code: bytes) -> bool:
+    """Does the code stand over two pages?"""
+    return offset % PAGE + len(code) > PAGE
+
 
 class Wanted(NamedTuple):
-    """A region to be made: `meaning` says what the records' slots are. `heads` are where the blocks' heads lie, in `flood`."""
+    """A region to be made: `meaning` says what the records' slots are, `entries` where it has to be entered.
+
+    `heads` are where the blocks' heads lie, in `flood`; they have no region, or the one that this is to replace.
+    """
 
     mode: int
     meaning: str
     blocks: tuple[Found, ...]
-    seed: int
+    entries: tuple[int, ...]
     heads: tuple[int, ...]
     flood: int
+    replaces: int = 0
 
 
 class Made(NamedTuple):
@@ -77,7 +114,7 @@ class Made(NamedTuple):
     """
 
     meaning: str
-    blocks: tuple[tuple[int, bytes, tuple[tuple[int, int], ...]], ...]
+    blocks: tuple[Part, ...]
     decoded: str
     entries: tuple[int, ...]
     code: bytes
@@ -103,7 +140,7 @@ def dissect(b: Found, mode: int, form: Callable[[int, int], Form]) -> Iterator[t
     """The block's instructions, each with its place in the code and its constants that look like addresses."""
     for k in range(0, len(b.records), RECORD):
         fields = fields_of(b.records[k : k + RECORD])
-        f, at = form(mode, fields["slot"]), fields["off"] - b.offset
+        f, at = form(mode, fields["slot"]), fields["off"] - b.offset % PAGE
         found = moving(f, fields, b.code[at : at + fields["len"]])
         yield Record(f, fields, frozenset(found)), at, found
 
@@ -114,7 +151,7 @@ def region(w: Wanted, form: Callable[[int, int], Form], a: Architecture, kind: t
     for b in w.blocks:
         records = [r for r, _, _ in dissect(b, w.mode, form)]
         done = list(takewhile(lambda r: ordinary(r.form), records))
-        blocks.append(Block(b.offset, done, list(b.links), b.offset == w.seed, len(records), b.falls))
+        blocks.append(Block(b.offset, done, list(b.links), b.offset in w.entries, len(records), b.falls, GUARD if b.crosses else 0))
     return kind(a.layout, a.no_index, a.address_mask(w.mode), blocks, "region")
 
 
@@ -165,14 +202,57 @@ def blank(code: bytes, gaps: Iterable[tuple[int, int]]) -> bytes:
     return code
 
 
+class Known(NamedTuple):
+    """A region that has a block: what it is, where its code stands, and which of its blocks that is."""
+
+    made: Made
+    code: int
+    number: int
+
+
+class Around:
+    """Blocks that a region could have, by their place; read page by page as they are asked for."""
+
+    def __init__(self, hot: Hot, seed: Head, near: Near | None) -> None:
+        self.hot, self.mode, self.near = hot, seed.mode, near
+        self.pages = {0: self.free(seed.key - seed.offset)}
+
+    def free(self, page: int) -> dict[int, Head]:
+        """Those of a page that are in no region."""
+        found: dict[int, Head] = {}
+        for h in self.hot.heads(page, self.mode):
+            if not h.region and h.address not in self.hot.asked:
+                found.setdefault(h.offset, h)
+        return found
+
+    def head(self, offset: int) -> Head | None:
+        """The block at a place."""
+        page = offset & -PAGE
+        if page not in self.pages:
+            if self.near is None or len(self.pages) == MOST_PAGES:
+                return None
+            host = self.near(page)
+            self.pages[page] = self.free(host) if host else {}
+        found = self.pages[page].get(offset % PAGE)
+        return None if found is None or self.near is None and self.hot.block(found).crosses else found
+
+    def warm(self, offset: int, seen: set[int]) -> bool:
+        """Was the block at a place sampled, or does it lead to one that was, or that the region has?"""
+        if (h := self.head(offset)) is None:
+            return False
+        ways = leads(self.hot.block(h).moved(offset - h.offset))
+        return bool(h.samples) or any(w in seen or (o := self.head(w)) is not None and bool(o.samples) for w in ways)
+
+
 class Hot:
     """The regions of one machine."""
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
         self.arena = engine.arena
-        self.known: dict[tuple[str, int, bytes], list[tuple[Made, int]]] = {}  # by meaning, and place and first byte of a block
-        self.blocks: dict[int, Found | None] = {}  # what was read, by the address of its records
+        self.known: dict[tuple[str, int, bytes], list[Known]] = {}  # by meaning, and place in its page and first byte of a block
+        self.placed: dict[int, Made] = {}  # what was made, by where its code stands
+        self.blocks: dict[int, Found] = {}  # what was read, by the address of its records
         self.asked: set[int] = set()  # heads in regions that are being made, or could not be
         self.stood: dict[int, int] = {}  # heads that had a region, and which
         self.dropped: dict[int, set[int]] = {}  # regions that were dropped, by page: the guest writes there
@@ -201,78 +281,92 @@ class Hot:
 
     def page(self, head: Head) -> Iterator[Head]:
         """Decoded blocks of a head's page and mode."""
+        return self.heads(head.key - head.offset, head.mode)
+
+    def heads(self, page: int, mode: int) -> Iterator[Head]:
+        """Decoded blocks in a mode, by the host address of their page."""
         e = self.engine
-        entry = ((head.key - e.cache[CACHE["ram"] // 8]) >> 12) * PAGE_ENTRY
-        (at,) = struct.unpack_from("<Q", e.pages.map, entry + 8)
+        (at,) = struct.unpack_from("<Q", e.pages.map, ((page - e.cache[CACHE["ram"] // 8]) >> 12) * PAGE_ENTRY + 8)
         while at:
             found = self.head(at)
-            if found.mode == head.mode and found.body and found.n:
+            if found.mode == mode and found.body and found.n:
                 yield found
             at = found.sibling
 
-    def block(self, head: Head) -> Found | None:
-        """The head's block; None where it has a part on the next page."""
+    def block(self, head: Head) -> Found:
+        """The head's block, counted from its page."""
         if head.body not in self.blocks:
             self.blocks[head.body] = self.read(head)
         return self.blocks[head.body]
 
-    def read(self, head: Head) -> Found | None:
+    def read(self, head: Head) -> Found:
         """The head's block, from its records."""
         e, at = self.engine, head.body - self.arena.address
-        raw = self.arena.map[at : at + RECORD * (head.n + 1) + 2 * LINK]
-        (first,) = struct.unpack_from("<Q", raw)
-        if first == e.special[SPECIAL.index("guard")]:
-            return None
+        raw = self.arena.map[at : at + RECORD * (head.n + 1 + GUARD) + 2 * LINK]
+        second = b""  # the bytes on the next page, as the guard has them
+        if int.from_bytes(raw[:8], "little") == e.special[SPECIAL.index("guard")]:
+            second, raw = raw[RECORD : RECORD + 16], raw[GUARD * RECORD :]
         (behind,) = struct.unpack_from("<Q", raw, RECORD * head.n)
         falls = behind == e.special[SPECIAL.index("fall")]
         last = fields_of(raw[RECORD * (head.n - 1) : RECORD * head.n])
         count = 1 if falls else ways(e.form(head.mode, last["slot"]))
         links = tuple(struct.unpack_from("<q", raw, RECORD * (head.n + falls) + LINK * k + 16)[0] for k in range(count))
         records = b"".join(bytes(8) + raw[RECORD * k + 8 : RECORD * (k + 1)] for k in range(head.n))
-        return Found(head.offset, ctypes.string_at(head.key, last["off"] + last["len"] - head.offset), records, links, falls)
+        size = last["off"] + last["len"] - head.offset
+        own = ctypes.string_at(head.key, min(size, PAGE - head.offset))
+        return Found(head.offset, own + second[: size - len(own)], records, links, falls)
 
     # -- choosing
-    def grow(self, address: int) -> Wanted | None:
-        """The region around a hot head: sampled blocks of the page, and what lies between them."""
+    def grow(self, address: int, near: Near | None = None) -> Wanted | None:
+        """The region around a hot head: sampled blocks of its page, and of others that `near` finds, and what lies between them."""
         seed = self.head(address)
         if not seed.body or not seed.n:
             return None
-        heads: dict[int, Head] = {}
-        found: dict[int, Found] = {}
-        for h in self.page(seed):
-            if not h.region and h.offset not in heads and h.address not in self.asked and (b := self.block(h)) is not None:
-                heads[h.offset], found[h.offset] = h, b
-        if seed.offset not in found:
-            return None
-        warm = {offset for offset, h in heads.items() if h.samples}
-        chosen: list[int] = []
+        around = Around(self, seed, near)
+        chosen: dict[int, Found] = {}
         todo, seen, instructions = [seed.offset], {seed.offset}, 0
         while todo and len(chosen) < MOST_BLOCKS and instructions < MOST_INSTRUCTIONS:
             offset = todo.pop(0)
-            chosen.append(offset)
-            instructions += heads[offset].n
-            for way in leads(found[offset]):
-                if way in found and way not in seen and (way in warm or any(w in warm or w in seen for w in leads(found[way]))):
+            head = around.head(offset)
+            if head is None:
+                continue
+            chosen[offset] = b = self.block(head).moved(offset - head.offset)
+            instructions += head.n
+            for way in leads(b):
+                if way not in seen and around.warm(way, seen):
                     seen.add(way)
                     todo.append(way)
-        chosen.sort()
-        return Wanted(
-            seed.mode,
-            self.engine.prefixes[seed.mode],
-            tuple(found[o] for o in chosen),
-            seed.offset,
-            tuple(heads[o].address for o in chosen),
-            self.flood,
-        )
+        for offset in [o for o, b in chosen.items() if b.crosses and not any(witnesses(o, other) for other in chosen)]:
+            del chosen[offset]
+        if seed.offset not in chosen:
+            return None
+        order = sorted(chosen)
+        heads = tuple(head.address for o in order if (head := around.head(o)))
+        return Wanted(seed.mode, self.engine.prefixes[seed.mode], tuple(chosen[o] for o in order), (seed.offset,), heads, self.flood)
+
+    def again(self, head: Head) -> Wanted | None:
+        """The region that a head is in, to be made with it, and others that are met often, as entries."""
+        (code,) = struct.unpack_from("<Q", self.arena.map, head.region - self.arena.address + REGION_CODE)
+        made, heads = self.placed.get(code), [self.head(a) for a in self.standing.get(code, ())]
+        if made is None or any(h.region != head.region or not h.body for h in heads):
+            return None
+        blocks = tuple(self.block(h).moved(offset - h.offset) for h, (offset, _, _) in zip(heads, made.blocks, strict=True))
+        met = {k for k, h in enumerate(heads) if h.entry == NO_ENTRY and h.samples >= OFTEN} | set(made.entries)
+        entries = tuple(made.blocks[k][0] for k in sorted(met))
+        return Wanted(head.mode, made.meaning, blocks, entries, tuple(h.address for h in heads), self.flood, head.region)
 
     # -- what happens
     def sampled(self, state: State, address: int, pc: int, enough: int) -> None:
         """A block may have a known region, or runs often: look whether there is one; have one made if it was seen `enough` times."""
         head = self.head(address)
-        if head.region or not head.body or address in self.asked:
+        if not head.body or address in self.asked:
             return
-        page = head.key & -4096
-        self.linear[page] = pc & -4096
+        if head.region:
+            if head.entry == NO_ENTRY and head.samples % enough == 0:
+                self.want(self.again(head))
+            return
+        page = head.key & -PAGE
+        self.linear[page] = pc & -PAGE
         if log.hot.on:
             self.tell_dropped()
         if address in self.stood:
@@ -283,31 +377,70 @@ class Hot:
         enough <<= min(PATIENCE, len(self.dropped.get(page, ())))
         if head.samples % enough:
             return
-        if (wanted := self.grow(address)) is None:
-            if log.hot.on:
-                log.hot.once((pc, self.flood), f"hot: no region at {pc:#x} ({head.samples} samples): it has a part on the next page")
-            return
-        self.missed += 1
-        self.asked.update(wanted.heads)
-        self.ask(wanted)
+        if (wanted := self.grow(address, self.near(state, head, pc))) is None and log.hot.on:
+            log.hot.once((pc, self.flood), f"hot: no region at {pc:#x} ({head.samples} samples): it has a part on the next page")
+        self.want(wanted)
+
+    def want(self, wanted: Wanted | None) -> None:
+        """Ask for it."""
+        if wanted is not None:
+            self.missed += 1
+            self.asked.update(wanted.heads)
+            self.ask(wanted)
+
+    def near(self, state: State, head: Head, pc: int) -> Near | None:
+        """Finds pages by how far they lie from that of a head at `pc`. None where code has a limit: there a region keeps to its page."""
+        a = self.engine.architecture
+        if a.limited(head.mode):
+            return None
+
+        def page(by: int) -> int:
+            host = self.engine.translate(state.address, (pc & -PAGE) + by & a.address_mask(head.mode), ACCESS_FETCH | 1 << 8)
+            return host & -PAGE if host > 1 else 0
+
+        return page
 
     def remembered(self, state: State, head: Head, pc: int) -> bool:
-        """Install a known region that has this block, if all of it is what the page holds."""
-        meaning = self.engine.prefixes[head.mode]
-        page = head.key - head.offset
-        for made, code in self.known.get((meaning, head.offset, ctypes.string_at(head.key, 1)), ()):
-            if all(blank(ctypes.string_at(page + o, len(b)), gaps) == b for o, b, gaps in made.blocks):
-                words, at = state.words, state.index
-                heads = []
-                for offset, _, _ in made.blocks:
-                    words[at["pc"]] = pc - head.offset + offset
-                    heads.append(self.engine.block(state.address))
-                words[at["pc"]] = pc
+        """Install a known region that has this block, if all of it is what the pages hold."""
+        meaning, near = self.engine.prefixes[head.mode], self.near(state, head, pc)
+        for made, code, k in self.known.get((meaning, head.offset, ctypes.string_at(head.key, 1)), ()):
+            base = made.blocks[k][0] - head.offset
+            pages = {base: head.key - head.offset}
+            if not self.holds(made.blocks[k : k + 1], pages) and not crosses(*made.blocks[k][:2]):
+                continue
+            for offset in {o & -PAGE for o, _, _ in made.blocks} - pages.keys():
+                pages[offset] = near(offset - base) if near else 0
+            if all(pages.values()) and self.holds(made.blocks, pages):
+                heads = self.decoded(state, head.mode, [pc - head.offset - base + o for o, _, _ in made.blocks], pc)
                 if all(heads) and self.fits(made, heads) and self.same(made, heads):
                     done = self.install(heads, code, made)
                     self.tell("found" if done else "found, and the block cache is full", heads)
                     return True
         return False
+
+    def holds(self, blocks: Sequence[Part], pages: dict[int, int]) -> bool:
+        """Is this code there? `pages` says where the host has the region's."""
+        for offset, text, gaps in blocks:
+            own, rest = text[: PAGE - offset % PAGE], text[PAGE - offset % PAGE :]
+            second = pages.get((offset & -PAGE) + PAGE)
+            if rest and not second:
+                return False
+            there = ctypes.string_at(pages[offset & -PAGE] + offset % PAGE, len(own)) + (
+                ctypes.string_at(second, len(rest)) if rest and second else b""
+            )
+            if blank(there, gaps) != text:
+                return False
+        return True
+
+    def decoded(self, state: State, mode: int, places: list[int], pc: int) -> list[int]:
+        """The heads of blocks at linear addresses; 0 for what is none."""
+        words, at, mask = state.words, state.index, self.engine.architecture.address_mask(mode)
+        heads = []
+        for linear in places:
+            words[at["pc"]] = linear & mask
+            heads.append(self.engine.block(state.address))
+        words[at["pc"]] = pc
+        return heads
 
     def fits(self, made: Made, heads: list[int]) -> bool:
         """Are the blocks as long as they were? Where one ends depends on what stands behind it at the page's end."""
@@ -315,9 +448,9 @@ class Hot:
             h = self.head(address)
             if h.region or not h.body:
                 return False
-            last = h.body + RECORD * (h.n - 1) - self.arena.address
+            last = h.body + RECORD * (h.n - 1 + (GUARD if crosses(offset, text) else 0)) - self.arena.address
             (off,) = struct.unpack_from("<H", self.arena.map, last + OFF)
-            if off + self.arena.map[last + LEN] != offset + len(text):
+            if off + self.arena.map[last + LEN] != offset % PAGE + len(text):
                 return False
         return True
 
@@ -325,11 +458,9 @@ class Hot:
         """Are constants that differ the only difference? Where the region has none, equal bytes mean equal records."""
         if not any(gaps for _, _, gaps in made.blocks):
             return True
-        found = [self.block(self.head(a)) for a in heads]
-        if any(b is None for b in found):
-            return False
+        found = [self.block(h).moved(offset - h.offset) for h, (offset, _, _) in zip(map(self.head, heads), made.blocks, strict=True)]
         mode = self.head(heads[0]).mode
-        return meanings([sight(b, mode, self.engine.form) for b in found if b is not None]) == made.decoded
+        return meanings([sight(b, mode, self.engine.form) for b in found]) == made.decoded
 
     def make_now(self, wanted: Wanted) -> None:
         """Compile here and now."""
@@ -360,9 +491,9 @@ class Hot:
             self.tell("made for blocks that have been forgotten", (), cost)
             return
         heads = [self.head(a) for a in wanted.heads]
-        if all(
-            h.body and not h.region and h.n * RECORD == len(b.records) and ctypes.string_at(h.key, len(b.code)) == b.code
-            for h, b in zip(heads, wanted.blocks, strict=True)
+        pages = {b.offset & -PAGE: h.key - h.offset for h, b in zip(heads, wanted.blocks, strict=True)}
+        if self.holds([(b.offset, b.code, ()) for b in wanted.blocks], pages) and all(
+            h.body and h.region == wanted.replaces and h.n * RECORD == len(b.records) for h, b in zip(heads, wanted.blocks, strict=True)
         ):
             done = self.install(wanted.heads, code, made)
             self.tell("made" if done else "made, and the block cache is full", wanted.heads, cost)
@@ -373,10 +504,13 @@ class Hot:
     def remember(self, made: Made, code: int) -> None:
         """Know a region by its blocks."""
         self.engine.compile_functions(set(made.functions))
-        for offset, text, gaps in made.blocks:
-            self.known.setdefault((made.meaning, offset, text[:1]), []).append((made._replace(code=b""), code))
+        self.placed[code] = made = made._replace(code=b"")
+        for k, (offset, text, gaps) in enumerate(made.blocks):
+            known = self.known.setdefault((made.meaning, offset % PAGE, text[:1]), [])
+            known.append(Known(made, code, k))
+            known.sort(key=lambda x: -len(x.made.entries))  # what was made again, because it has to be entered elsewhere too, comes first
             if not any(at == 1 for at, _ in gaps):
-                spot = known_spot(offset, text[0], text[1] if len(text) > 1 else 0)
+                spot = known_spot(offset % PAGE, text[0], text[1] if len(text) > 1 else 0)
                 self.spots.map[spot >> 3] |= 1 << (spot & 7)
 
     def install(self, heads: list[int] | tuple[int, ...], code: int, made: Made) -> bool:
@@ -386,10 +520,12 @@ class Hot:
         """
         limited = self.engine.architecture.limited(self.head(heads[0]).mode)
         end = max(offset + len(text) for offset, text, _ in made.blocks)
-        if not (table := self.engine.allot(REGION_HEADS + 8 * len(heads))):
+        if not (table := self.engine.allot(REGION_HEADS + 16 * len(heads))):
             return False
         self.standing[code] = tuple(heads)
-        struct.pack_into(f"<{3 + len(heads)}Q", self.arena.map, table - self.arena.address, len(heads), code, end, *heads)
+        pages = [offset & -PAGE for offset, _, _ in made.blocks]
+        place = table - self.arena.address
+        struct.pack_into(f"<{3 + len(heads)}Q{len(pages)}q", self.arena.map, place, len(heads), code, end, *heads, *pages)
         for k, head in enumerate(heads):
             at = head - self.arena.address
             struct.pack_into("<Q", self.arena.map, at + HEAD["region"], table)
@@ -435,6 +571,7 @@ class Hot:
         """Give the room of all regions to new ones. All blocks have been dropped, and nothing runs."""
         log.hot("hot: all regions dropped, the room for their code was full")
         self.known.clear()
+        self.placed.clear()
         self.spots.clear()
         self.standing.clear()
         self.engine.region_code.used = 0

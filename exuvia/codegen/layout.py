@@ -13,7 +13,8 @@ from exuvia.dsl.state import ROUTINES_AT, RUNTIME_AT, Layout
 
 HEAD = dict(handler=0, body=8, samples=16, n=20, off=22, region=24, key=32, next=40, sibling=48, mask=56, entry=60, mode=62)
 HEAD_SIZE = 64
-REGION_CODE, REGION_END, REGION_HEADS = 8, 16, 24  # a region in memory: how many heads, its code, where in the page it ends, the heads
+REGION_CODE, REGION_END, REGION_HEADS = 8, 16, 24  # a region in memory: how many heads, its code, where it ends, the heads, and how far
+# the page of each block lies behind the one that the region counts from
 NO_ENTRY = 0xFFFF  # in a head's `entry`: its block is in a region, and cannot be entered there
 LINK_STUB = 8  # in a link of 24 bytes: the target, then a stub record {handler, delta}
 

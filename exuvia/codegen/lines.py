@@ -1,14 +1,15 @@
 """Which guest instruction each host instruction of a region was made for: the region once more, with line numbers, compared with the first.
 
 LLVM carries a line number beside each instruction of its text (LLVM Language Reference, DILocation) and says in its assembly which line
-every host instruction came from. Lines here are places in the guest's page. Debug information changes no code; that is checked.
+every host instruction came from. Lines here number the guest's instructions. Debug information changes no code; that is checked.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
-from typing import Any
+from functools import cached_property
+from typing import Any, NamedTuple
 
 import llvmlite.binding as llvm
 
@@ -20,7 +21,6 @@ from exuvia.codegen.region import Region
 from exuvia.codegen.shapes import Record
 from exuvia.dsl.architecture import Architecture, Form
 
-PAGE = 4096
 MARK = "; line "
 UNIT, FLAGS, FILE, SCOPE, FIRST = range(100000, 100005)  # numbers of metadata that nobody else has
 HEADER = f"""
@@ -33,14 +33,27 @@ HEADER = f"""
 """
 
 
+class Line(NamedTuple):
+    """What host code is for: the place of a guest instruction, counted as the region's blocks are; and whether it is seldom reached."""
+
+    place: int
+    cold: bool
+
+
 class Marked(Region):
-    """A region whose text says for which instruction its lines are: 1 and the place in the page, and a page more where cold."""
+    """A region whose text says for which instruction its lines are: numbers from 2 on, even ones, and odd ones where cold."""
 
     line = 0
 
+    @cached_property
+    def places(self) -> list[int]:
+        """Of the instructions, in the order of the text."""
+        return []
+
     def instruction(self, r: Record, last: bool) -> bool:
         """One instruction, with a mark before it."""
-        self.line = 1 + int(r.fields["off"])
+        self.places.append(self.b.page + r.fields["off"])
+        self.line = 2 * len(self.places)
         self.out.append(f"{MARK}{self.line}")
         return super().instruction(r, last)
 
@@ -48,7 +61,7 @@ class Marked(Region):
         """Into the cold part, where the mark has to be said again."""
 
         def marked() -> None:
-            self.out.append(f"{MARK}{PAGE + self.line if self.line else 0}")
+            self.out.append(f"{MARK}{self.line + 1 if self.line else 0}")
             f()
 
         super().aside(label, marked)
@@ -86,8 +99,8 @@ def lines_of(assembly: str) -> list[tuple[str, int]]:
 
 def guest_lines(
     w: Wanted, entries: Iterable[int], form: Callable[[int, int], Form], a: Architecture, code: bytes, host: list[str]
-) -> list[int] | None:
-    """For each of the host's instructions in `code` (mnemonics) its line: see `Marked`, 0 for none.
+) -> list[Line | None] | None:
+    """For each of the host's instructions in `code` (mnemonics) what it is for.
 
     `entries` are the numbers of the blocks that can be entered. None where the region does not come out again as it was.
     """
@@ -102,8 +115,9 @@ def guest_lines(
     if symbols[r.name] or not code.startswith(again):
         return None
     found = [line for name, line in lines_of(machine.emit_assembly(llvm.parse_assembly(source))) if not name.startswith("nop")]
-    lines: list[int] = []
+    lines: list[Line | None] = []
     for name in host:
         padding = name.startswith(("nop", "data16", "int3"))
-        lines.append(0 if padding or not found else found.pop(0))
+        line = 0 if padding or not found else found.pop(0)
+        lines.append(Line(r.places[line // 2 - 1], bool(line % 2)) if line else None)
     return None if found else lines

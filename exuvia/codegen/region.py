@@ -1,11 +1,11 @@
-"""Compiled regions: hot blocks of one page as one native function, guest registers in SSA values.
+"""Compiled regions: hot blocks of a page, or of a few, as one native function, guest registers in SSA values.
 
 A region has a handler's signature and stands in the first word of its entries' heads. Registers are SSA values, written to the state
 before the region can be left; flags stay a rule and its arguments until somebody wants them. Whatever is not usual (a TLB miss, a fault, an
 instruction with effects of its own) goes to the record of that instruction: the interpreter does it, with an exact state.
 
 Passes, in order: `connect` (where blocks lead), `liveness` (which registers and flags a block wants), `carry` (which registers reach it
-without being in the state), then the text.
+without being in the state), `verify` (which pages are known to be still where they were), then the text.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from exuvia.codegen.interpreter import is_next
 from exuvia.codegen.joins import Joins, Way
 from exuvia.codegen.layout import ADDEND, HEAD, READ, REGION_HEADS, TLB_ENTRIES, WRITE, runtime_at
 from exuvia.codegen.native import ARGS
-from exuvia.codegen.shapes import Block, Record, Registers, Unit, carry, connect, left_for, liveness
+from exuvia.codegen.shapes import PAGE, Block, Record, Registers, Unit, asked, carry, connect, left_for, liveness, verify
 from exuvia.dsl.record import FIELDS, LINK, RECORD
 from exuvia.dsl.state import PAGE_AT, Layout
 from exuvia.dsl.trace import Place, Trace
@@ -55,9 +55,16 @@ class Region(Joins):
         if self.sinks:
             carry(self.blocks, self.registers)
         self.do(f"%tab = load ptr, ptr {self.at(HEAD['region'], '%op')}")
-        self.do(f"%page = load i64, ptr {self.at(PAGE_AT)}")
+        verify(self.blocks)
+        self.several = any(b.page for b in self.blocks)
+        own = "%own" if self.several else "%page"
+        self.do(f"{own} = load i64, ptr {self.at(PAGE_AT)}")
         self.on_time("%ic", lambda: self.tail_head("%op", "%ic"))
         which = self.load("i16", self.at(HEAD["entry"], "%op"))
+        if self.several:  # the state's page is the region's, and put right where it is left
+            far = self.let(f"getelementptr i64, ptr {self.at(REGION_HEADS + 8 * len(self.blocks), '%tab')}, i16 {which}")
+            self.do(f"%page = sub i64 {own}, {self.load('i64', far)}")
+            self.do(f"store i64 %page, ptr {self.at(PAGE_AT)}")
         entries = [k for k, b in enumerate(self.blocks) if b.entry]
         cases = " ".join(f"i16 {k}, label %E{k}" for k in entries)
         self.do(f"switch i16 {which}, label %E{entries[0]} [ {cases} ]")
@@ -96,7 +103,12 @@ class Region(Joins):
         self.b, self.k = self.blocks[k], k
         self.exits: dict[Any, tuple[Pending | Arrived | None, bool, dict[Unit, Any], list[tuple[str, int]]]] = {}
         self.ic = self.let(f"add i64 {self.ic}, {self.b.whole}")
-        self.accesses = plan(self.addresses, self.b.records)
+        self.accesses = plan(self.addresses, self.b)
+        self.index = 0
+        if self.b.guard:
+            on = self.fresh("L")
+            self.do(f"br i1 {self.there(self.b.witness)}, label %{on}, label %{self.leaving()}{LIKELY}")
+            self.start(on)
         after: list[tuple[int, str, dict[Any, Any], dict[Unit, Any], Any, bool]] = []
         self.after = after
         ended = False
@@ -126,7 +138,8 @@ class Region(Joins):
 
             def cold(way: tuple[Pending | Arrived | None, bool, dict[Unit, Any], list[tuple[str, int]]] = way) -> None:
                 pending, saved, dirty, edges = way
-                at = self.let("phi i64 " + ", ".join(f"[ {index * RECORD}, %{source} ]" for source, index in edges))
+                places = (f"[ {0 if self.b.guard else index * RECORD}, %{source} ]" for source, index in edges)
+                at = self.let("phi i64 " + ", ".join(places))
                 self.write(dirty)
                 if pending is not None and not saved:
                     self.save_flags(pending)
@@ -140,6 +153,7 @@ class Region(Joins):
         def last() -> None:
             at = self.let("phi i64 " + ", ".join(f"[ {at}, %{label} ]" for at, label in ways))
             head = self.head(k)
+            self.turn(self.b)
             self.do(f"store ptr {head}, ptr {self.word('current')}")
             op = self.let(f"getelementptr i8, ptr {self.load('ptr', self.at(HEAD['body'], head))}, i64 {at}")
             self.tail_to(op, ic)
@@ -210,14 +224,28 @@ class Region(Joins):
             return self.enter(w)
         self.write_registers()
         self.keep_flags()
-        if not 0 <= self.b.links[link] < 4096:
-            return self.jump_to(self.let(f"and i64 {self.let(f'add i64 %page, {self.b.links[link]}')}, {signed(self.mask, 64)}"))
-        links = RECORD * (self.b.whole + self.b.falls) + LINK * link
+        if self.b.links[link] & -PAGE != self.b.page:
+            return self.jump_to(self.linear(self.b.links[link]))
+        self.turn(self.b)
+        links = RECORD * (self.b.guard + self.b.whole + self.b.falls) + LINK * link
         body = self.load("ptr", self.at(HEAD["body"], self.head(self.k)))
         return self.tail_to(self.load("ptr", self.at(links, body)), self.ic)
 
     def enter(self, w: int) -> None:
         """To a block of the region."""
+        if self.blocks[w].page not in self.b.verified | asked(self.b):
+            dirty, pending, saved, ic = dict(self.dirty), self.pending, self.saved, self.ic
+
+            def elsewhere() -> None:
+                self.write(dirty)
+                if pending is not None and not saved:
+                    self.save_flags(pending)
+                self.jump_to(self.linear(self.blocks[w].offset), ic)
+
+            on, off = self.fresh("L"), self.fresh("C")
+            self.branch(self.there(w), on, off)
+            self.aside(off, elsewhere)
+            self.start(on)
         if not self.joins(w):
             label = f"B{w}"
             self.after.append((w, label, dict(self.env), dict(self.dirty), self.pending, self.saved))
@@ -231,20 +259,35 @@ class Region(Joins):
                 self.write(dirty)
                 if pending is not None and not saved:
                     self.save_flags(pending)
+                self.turn(self.blocks[w])
                 self.tail_head(self.head(w), ic)
 
             self.on_time(self.ic, late)
         return self.arrive(w, self.ic)
 
-    def jump_to(self, pc: Any) -> None:
+    def there(self, w: int) -> str:
+        """Is the block where it was when the region was put into place, as the jump cache knows it?"""
+        entry, known = self.probe(self.linear(self.blocks[w].offset))
+        same = self.let(f"icmp eq ptr {self.load('ptr', self.at(8, entry))}, {self.head(w)}")
+        return self.let(f"and i1 {known}, {same}")
+
+    def linear(self, offset: int) -> str:
+        """The address of a place that is counted as the region's blocks are."""
+        return self.let(f"and i64 {self.let(f'add i64 %page, {offset}')}, {signed(self.mask, 64)}")
+
+    def turn(self, b: Block) -> None:
+        """The state's page is to be the block's."""
+        if b.page:
+            self.do(f"store i64 {self.linear(b.page)}, ptr {self.at(PAGE_AT)}")
+
+    def jump_to(self, pc: Any, ic: Any = None) -> None:
         """To an address that has been computed."""
-        self.tail_to(self.found(pc, self.ic), self.ic)
+        self.tail_to(self.found(pc, ic or self.ic), ic or self.ic)
 
     def jump(self, pc: Any) -> None:
         """Likewise, at a block's end: behind a call of the region, if it is a return from one."""
         for w in self.b.returns:
-            here = self.let(f"add i64 %page, {self.blocks[w].offset}")
-            self.leave_if(self.let(f"icmp eq i64 {pc}, {here}"), partial(self.enter, w))
+            self.leave_if(self.let(f"icmp eq i64 {pc}, {self.linear(self.blocks[w].offset)}"), partial(self.enter, w))
         self.keep_flags()
         self.write_registers()
         self.jump_to(pc)
@@ -360,16 +403,16 @@ class Region(Joins):
         if key not in self.pointers:
             offset, w, signs = FIELDS[name]
             body = self.load("ptr", self.at(HEAD["body"], self.head(self.k)))
-            v = self.load(f"i{w}", self.at(self.index * RECORD + offset, body))
+            v = self.load(f"i{w}", self.at((self.b.guard + self.index) * RECORD + offset, body))
             v = v if w == 64 else self.let(f"{'sext' if signs else 'zext'} i{w} {v} to i64")
             self.remember(self.pointers, key, v)
         return self.pointers[key]
 
     def value_this_pc(self, n: Node, i: Instruction) -> Any:
-        return self.let(f"add i64 %page, {self.fields['off']}")
+        return self.let(f"add i64 %page, {self.b.page + self.fields['off']}")
 
     def value_next_pc(self, n: Node, i: Instruction) -> Any:
-        return self.let(f"add i64 %page, {self.fields['off'] + self.fields['len']}")
+        return self.let(f"add i64 %page, {self.b.page + self.fields['off'] + self.fields['len']}")
 
     def value_target(self, n: Node, i: Instruction) -> Any:
         return self.let(f"add i64 {self.value_next_pc(n, i)}, {self.fields['imm']}")
@@ -389,6 +432,8 @@ class Region(Joins):
             return self.value_next_pc(n, i)
         if self.registers.zero(place):
             return 0
+        if self.registers.page(place):
+            return self.linear(self.b.page) if self.b.page else "%page"
         u = self.registers.unit(place)
         if u is None:
             t = "<2 x i64>" if w == 128 else f"i{w}"

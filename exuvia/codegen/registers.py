@@ -117,13 +117,9 @@ class InState(Emitter):
 
     def found(self, pc: Any, ic: Any) -> str:
         """The head of the block at an address, by the jump cache: looked up in place, so that each place has a prediction of its own."""
-        mixed = self.let(f"xor i64 {pc}, {self.let(f'lshr i64 {pc}, 12')}")
-        at = self.let(f"shl i64 {self.let(f'and i64 {mixed}, {JUMPS - 1}')}, 4")
-        entry = self.let(f"getelementptr i8, ptr {self.at(JUMPS_AT)}, i64 {at}")
-        key = self.let(f"or i64 {self.load('i64', self.word('generation'))}, {self.load('i64', self.word('mode'))}")
-        tag = self.let(f"or i64 {self.let(f'shl i64 {pc}, 16')}, {key}")
+        entry, known = self.probe(pc)
         on, off = self.fresh("L"), self.fresh("C")
-        self.branch(self.let(f"icmp eq i64 {tag}, {self.load('i64', entry)}"), on, off)
+        self.branch(known, on, off)
 
         def elsewhere() -> None:
             self.set_word("pc", pc)
@@ -134,6 +130,15 @@ class InState(Emitter):
         self.start(on)
         self.do(f"store i64 {self.let(f'and i64 {pc}, -4096')}, ptr {self.at(PAGE_AT)}")
         return self.load("ptr", self.at(8, entry))
+
+    def probe(self, pc: Any) -> tuple[str, str]:
+        """The entry of the jump cache for an address, and whether it is of that address."""
+        mixed = self.let(f"xor i64 {pc}, {self.let(f'lshr i64 {pc}, 12')}")
+        at = self.let(f"shl i64 {self.let(f'and i64 {mixed}, {JUMPS - 1}')}, 4")
+        entry = self.let(f"getelementptr i8, ptr {self.at(JUMPS_AT)}, i64 {at}")
+        key = self.let(f"or i64 {self.load('i64', self.word('generation'))}, {self.load('i64', self.word('mode'))}")
+        tag = self.let(f"or i64 {self.let(f'shl i64 {pc}, 16')}, {key}")
+        return entry, self.let(f"icmp eq i64 {tag}, {self.load('i64', entry)}")
 
     def function(self, f: Function) -> str:
         self.used.add(f.name)

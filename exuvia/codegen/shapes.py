@@ -10,12 +10,13 @@ from typing import NamedTuple
 from exuvia.codegen.interpreter import is_next, walk_body
 from exuvia.dsl.architecture import Form
 from exuvia.dsl.record import FIELDS
-from exuvia.dsl.state import Layout
+from exuvia.dsl.state import PAGE_AT, Layout
 from exuvia.dsl.trace import Place
 from exuvia.dsl.values import Node, signed
 
 ORDINARY = {"translate", "load", "store", "cas", "when", "rare", "raise", "retry", "loop", "peek", "poke",
             "host", "host_control", "set_host_control", "set_host_stack"}  # fmt: skip  # effects that regions do
+PAGE, LINE = 4096, 128
 MOST_RETURNS = 4  # places that a return looks for before it looks in the jump cache
 Unit = tuple[str, int]  # a register as SSA sees it: its file and the slot that it begins at
 Condition = tuple[str, int]  # what an instruction reads of the flags: its name and its width
@@ -54,14 +55,20 @@ def moving(form: Form, fields: dict[str, int], code: bytes) -> dict[str, tuple[i
 
 @dataclass
 class Block:
-    """A block of the region. `ways` are the blocks that its links lead to, None for those outside."""
+    """A block of the region. `ways` are the blocks that its links lead to, None for those outside.
+
+    Places are counted from the start of one of the region's pages.
+    """
 
     offset: int
     records: list[Record]
-    links: list[int]  # offsets in the page, of the target first; a value outside of the page for what is not on it
+    links: list[int]  # of the target first
     entry: bool = False
     whole: int = 0  # records of the interpreter's block: where its links stand
     falls: bool = False
+    guard: int = 0  # records before the first, where the instruction stands over two pages
+    witness: int = 0  # then, a block of the second page that is dropped when the instruction's bytes there are written
+    verified: set[int] = field(default_factory=set)  # pages that are known to be those of the region when the block is reached
     ways: list[int | None] = field(default_factory=list)
     returns: list[int] = field(default_factory=list)  # blocks behind calls that its computed jump may go to, if it is a return
     before: list[int] = field(default_factory=list)
@@ -69,6 +76,11 @@ class Block:
     flags: bool = True  # may the region be left while the flags are those with which the block was reached?
     conditions: set[Condition] = field(default_factory=set)  # that it or what follows reads of those
     carried: set[Unit] = field(default_factory=set)  # of those, the ones that the state need not have when the block is reached
+
+    @property
+    def page(self) -> int:
+        """Where its page begins."""
+        return self.offset & -PAGE
 
     def onwards(self) -> list[int]:
         """The blocks of the region that it leads to."""
@@ -141,10 +153,15 @@ class Registers:
     def unit(self, place: Place) -> Unit | None:
         """The SSA register that the place is, or is part of; None for what lives in memory only."""
         name, slot, _ = place
-        if name not in self.cached or self.zero(place):
+        if name not in self.cached or self.zero(place) or self.page(place):
             return None
         assert isinstance(slot, int)
         return (name, slot & ~7) if self.layout.files[name].stride == 1 else (name, slot)
+
+    def page(self, place: Place) -> bool:
+        """Is it where the running block's page begins, as in addresses that are relative to the instruction?"""
+        name, slot, _ = place
+        return isinstance(slot, int) and self.layout.offset(name, slot) == PAGE_AT
 
     def zero(self, place: Place) -> bool:
         """Does the place read as zero, as the index of an address without one?"""
@@ -233,6 +250,8 @@ def connect(blocks: list[Block]) -> None:
     at = {b.offset: k for k, b in enumerate(blocks)}
     behind: dict[int, int] = {}  # a block that calls -> the block behind it
     for k, b in enumerate(blocks):
+        if b.guard:
+            b.witness = next(j for j, other in enumerate(blocks) if witnesses(b.offset, other.offset))
         b.ways = [None] * len(b.links)
         if len(b.records) < b.whole:  # the interpreter does the rest, and comes back where it can
             for offset in b.links:
@@ -242,7 +261,7 @@ def connect(blocks: list[Block]) -> None:
         last = b.records[-1]
         if linked(last.form):
             b.ways = [at.get(offset) for offset in b.links]
-        if calls(last.form) and (w := at.get(last.fields["off"] + last.fields["len"])) is not None:
+        if calls(last.form) and (w := at.get(b.page + last.fields["off"] + last.fields["len"])) is not None:
             behind[k] = w
     for k, w in behind.items():
         blocks[w].entry = True
@@ -254,6 +273,11 @@ def connect(blocks: list[Block]) -> None:
             blocks[v].before.append(k)
     for b in blocks:
         b.entry = b.entry or not b.before or any(blocks[p].offset >= b.offset for p in b.before)
+
+
+def witnesses(crossing: int, other: int) -> bool:
+    """Does a block on the second page of an instruction over two begin on its first line of code?"""
+    return 0 <= other - (crossing & -PAGE) - PAGE < LINE
 
 
 def returning(blocks: list[Block], behind: dict[int, int], starts: list[int | None]) -> list[int]:
@@ -281,7 +305,7 @@ def liveness(blocks: list[Block], registers: Registers) -> None:
         reads: set[Unit] = set()
         writes: set[Unit] = set()
         conditions: set[Condition] = set()
-        flags, killed = False, False
+        flags, killed = bool(b.guard), False
         for r in b.records:
             use = uses(r.form)
             for place in use.got:
@@ -303,7 +327,7 @@ def liveness(blocks: list[Block], registers: Registers) -> None:
             onwards = [blocks[w] for w in b.onwards()]
             wants = reads | {u for o in onwards for u in o.wants} - writes
             if not killed:
-                flags |= len(b.records) < b.whole or not b.ways or None in b.ways or any(o.flags for o in onwards)
+                flags |= len(b.records) < b.whole or not b.ways or None in b.ways or any(o.flags or o.page != b.page for o in onwards)
                 conditions = conditions.union(*(o.conditions for o in onwards))
             if (wants, flags, conditions) != (b.wants, b.flags, b.conditions):
                 b.wants, b.flags, b.conditions, changed = wants, flags, conditions, True
@@ -322,3 +346,22 @@ def carry(blocks: list[Block], registers: Registers) -> None:
             found = {u for p in b.before for u in (written[p] | blocks[p].carried) if u in b.wants}
             if found != b.carried:
                 b.carried, changed = found, True
+
+
+def asked(b: Block) -> set[int]:
+    """The second page of an instruction over two, which is verified before it."""
+    return {b.page + PAGE} if b.guard else set()
+
+
+def verify(blocks: list[Block]) -> None:
+    """Forwards until nothing changes: pages on which every way to a block has been, or that were asked for."""
+    pages = {b.page for b in blocks}
+    for b in blocks:
+        b.verified = {b.page} if b.entry else pages
+    changed = True
+    while changed:
+        changed = False
+        for b in blocks:
+            for w in map(blocks.__getitem__, b.onwards()):
+                if not w.verified <= (found := b.verified | asked(b) | {w.page}):
+                    w.verified, changed = w.verified & found, True

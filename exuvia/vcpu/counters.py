@@ -20,7 +20,7 @@ def counters(cpu: SoftwareVcpu) -> dict[str, int]:
         "block cache bytes": cache[CACHE["arena"] // 8] - engine.arena.address,
         "instructions decoded": cpu.decoded,
         "writes to decoded code": cpu.invalidated,
-        "regions known": len({code for found in hot.known.values() for _, code in found}),
+        "regions known": len(hot.placed),
         "regions installed": hot.installed,
         "regions made": hot.made,
         "regions made too late": hot.late,

@@ -15,7 +15,9 @@ from typing import Any
 
 from exuvia.codegen.hot import Made, Wanted
 from exuvia.codegen.layout import REASON, REASONS
+from exuvia.codegen.lines import Line
 from exuvia.codegen.sampler import PHASE, STATE, Sample, Sampler
+from exuvia.codegen.shapes import PAGE
 from exuvia.dsl.record import RECORD
 from exuvia.support.errors import UserError
 from exuvia.vcpu.hostcode import HostLine, disassemble
@@ -52,6 +54,7 @@ class Spent:
     code: bytes = b""
     wanted: Wanted | None = None  # what a region was made of
     entries: tuple[int, ...] = ()
+    page: int = 0  # the linear address that a region counts from
     samples: Counter[int] = field(default_factory=Counter)
 
     @property
@@ -193,7 +196,7 @@ class Profile:
         if engine.region_code.used != self.used:
             self.epoch += engine.region_code.used < self.used  # room was given to new ones
             self.used = engine.region_code.used
-            self.regions = {code: made for found in engine.hot.known.values() for made, code in found}
+            self.regions = dict(engine.hot.placed)
             self.starts = sorted(self.regions)
 
     def sort(self, sample: Sample) -> str:
@@ -232,11 +235,14 @@ class Profile:
             entry = made.blocks[made.entries[0]][0] if made.entries else made.blocks[0][0]
             at = code - self.engine.region_code.address
             text = self.engine.region_code.map[at : at + end - code]
-            found = [b for head in heads if (b := hot.block(hot.head(head))) is not None]
             w = None
-            if heads and len(found) == len(made.blocks):
-                w = Wanted(hot.head(heads[0]).mode, made.meaning, tuple(found), entry, (), 0)
-            self.spent[key] = Spent(sample.page + entry, [self.copied(head, sample.page) for head in heads], text, w, made.entries)
+            blocks: list[Listed] = []
+            if len(heads) == len(made.blocks):
+                pages = [offset & -PAGE for offset, _, _ in made.blocks]
+                found = [hot.block(hot.head(head)).moved(page) for head, page in zip(heads, pages, strict=True)]
+                w = Wanted(hot.head(heads[0]).mode, made.meaning, tuple(found), (entry,), (), 0)
+                blocks = [self.copied(head, sample.page + page) for head, page in zip(heads, pages, strict=True)]
+            self.spent[key] = Spent(sample.page + entry, blocks, text, w, made.entries, sample.page)
         self.spent[key].samples[sample.pc - code] += 1
 
     def in_block(self, sample: Sample) -> None:
@@ -258,8 +264,8 @@ class Profile:
         return Listed(head.mode, page, page + head.offset, ctypes.string_at(head.body, RECORD * (head.n + 2)), head.n)
 
     # -- reading
-    def host(self, spent: Spent) -> tuple[list[HostLine], list[int] | None] | None:
-        """A region's host code, and for each instruction the line of the guest's (codegen/lines.py); None where nothing can disassemble."""
+    def host(self, spent: Spent) -> tuple[list[HostLine], list[Line | None] | None] | None:
+        """A region's host code, and what each instruction is for; None where nothing can disassemble."""
         from exuvia.codegen.lines import guest_lines
 
         code = disassemble(spent.code)
