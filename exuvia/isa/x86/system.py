@@ -192,7 +192,7 @@ def rdtscp(cpu: Cpu) -> None:
     cpu.set_reg(CX, cpu.tsc_aux.low(32))
 
 
-@op("F3 0F C7/7 Rd", only=64, feature="rdpid")
+@op("F3 0F C7/7 Rd", feature="rdpid")
 def rdpid(cpu: Cpu, destination: Any) -> None:
     cpu.set_reg("rm", cpu.tsc_aux.low(32).zext(64))
 
