@@ -65,7 +65,7 @@ MODELS = {
 NEEDS = {
     "lm": "pae", "pdpe1gb": "lm", "sse": "fxsr", "sse2": "sse", "pni": "sse2", "ssse3": "pni", "sse4_1": "ssse3", "sse4_2": "sse4_1",
     "aes": "sse2", "pclmulqdq": "sse2", "sha_ni": "sse2", "xsaveopt": "xsave", "bmi1": "lm", "bmi2": "lm", "pcid": "lm", "invpcid": "lm",
-    "fsgsbase": "lm", "lahf_lm": "lm", "cx16": "lm",
+    "fsgsbase": "lm", "lahf_lm": "lm", "cx16": "lm", "rdtscp": "tsc", "tsc_adjust": "tsc",
 }  # fmt: skip
 
 
@@ -217,8 +217,6 @@ def model(name: str, features: Iterable[str] = ()) -> CpuModel:
         raise UnknownName(f"unknown processor model '{name}'; there are {', '.join(near)}")
     chosen = set(kind.features.split())
     for f in features:
-        if f in ("enforce", "check"):
-            continue
         on = f[0] != "-"
         bare, _, value = f.lstrip("+-").partition("=")
         if value:

@@ -69,8 +69,8 @@ main:   movl $area, %edi
         probe "tsc insn", rdtsc
         probe "cx8", cmpxchg8b (%edi)
         probe "cmov", cmovzl %eax, %eax
-        probe "cmov x87", fcmovb %st(0), %st
-        probe "cmov compare", fcomi %st(0), %st
+        probe "cmov fpu", fcmovb %st(0), %st
+        probe "cmov fpu compare", fcomi %st(0), %st
         probe "clflush", clflush (%edi)
         probe "mmx", pxor %mm0, %mm0
         probe "mmx end", emms
@@ -87,7 +87,7 @@ main:   movl $area, %edi
         probe "pni", haddps %xmm0, %xmm0
         probe "pni load", lddqu (%edi), %xmm0
         fldz
-        probe "pni x87", fisttpl (%edi)
+        probe "pni fpu", fisttpl (%edi)
         probe "ssse3", pabsb %xmm0, %xmm0
         probe "ssse3 mm", pshufb %mm0, %mm0
         probe "sse4_1", pmulld %xmm0, %xmm0

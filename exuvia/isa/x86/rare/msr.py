@@ -24,9 +24,10 @@ APIC_BASE, TSC, TSC_ADJUST, MCG_CAP, MCG_STATUS, MCG_CTL, MICROCODE = 0x1B, 0x10
 EFER = 0xC0000080
 # which feature announces it; the others come with `msr`
 FEATURE = {
-    TSC: "tsc", APIC_BASE: "apic", TSC_ADJUST: "tsc_adjust", 0x277: "pat", MTRR_CAP: "mtrr", MCG_CAP: "mca", MCG_STATUS: "mca", MCG_CTL: "mca",
-    0xC0000081: "syscall", 0xC0000084: "syscall", 0xC0000082: "lm", 0xC0000083: "lm", 0xC0000102: "lm", **dict.fromkeys(BASES, "lm"),
-    **dict.fromkeys((0x174, 0x175, 0x176), "sep"), **dict.fromkeys(MTRRS, "mtrr"), **dict.fromkeys(MACHINE_CHECK, "mca"),
+    TSC: "tsc", APIC_BASE: "apic", TSC_ADJUST: "tsc_adjust", 0x277: "pat", 0xC0000081: "syscall", 0xC0000084: "syscall", MTRR_CAP: "mtrr",
+    **dict.fromkeys((0x174, 0x175, 0x176), "sep"), **dict.fromkeys(MTRRS, "mtrr"),
+    **dict.fromkeys((MCG_CAP, MCG_STATUS, MCG_CTL, *MACHINE_CHECK), "mca"),
+    **dict.fromkeys((0xC0000082, 0xC0000083, 0xC0000102, *BASES), "lm"),
 }  # fmt: skip
 ANY_OF = {EFER: {"syscall", "lm", "nx"}, 0xC0000103: {"rdtscp", "rdpid"}}
 PERFORMANCE = {*range(0xC1, 0xC5), *range(0x186, 0x18A), *range(0xC0010000, 0xC0010008), 0x38D, 0x38F, 0x390}
