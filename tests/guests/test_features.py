@@ -49,7 +49,7 @@ def test_every_feature_is_tried() -> None:
 @pytest.mark.parametrize("cpu", [*NORMAL, *(pytest.param(cpu, marks=pytest.mark.soak) for cpu in EACH)])
 def test_what_is_not_announced_is_not_there(kernels: dict[str, Path], cpu: str) -> None:
     chosen = model(cpu.split(",")[0], cpu.split(",")[1:])
-    programs = ["features", "features64"] if {"lm", "nx", "syscall", "fxsr", "sse"} <= chosen.features else ["features"]
+    programs = ["features", "features64"] if {"msr", "lm", "nx", "syscall", "fxsr", "sse"} <= chosen.features else ["features"]
     for program in programs:
         text, status = console.run([PROGRAM], kernels[program], program, 60, cpu)
         wrong = []

@@ -136,7 +136,7 @@ def awake(pc: Pc) -> None:
         stop(status)  # type: ignore[arg-type]
         pc.post(again)
 
-    pc._stop = stopped  # type: ignore[method-assign,assignment]
+    pc._stop = stopped  # type: ignore[method-assign]
 
     def wait(deadline: int | None) -> None:
         for vcpu in pc.vcpus:

@@ -56,7 +56,6 @@ main:   movl $area, %edi
         msr "tsc_adjust msr", 0x3B
         msr "syscall msr", 0xC0000081
         msr "lm msr", 0xC0000100
-        msr "rdtscp msr", 0xC0000103
         efer "syscall msr bit", 0
         efer "lm msr bit", 8
         efer "nx msr bit", 11
@@ -86,7 +85,7 @@ main:   movl $area, %edi
         probe "sse2 store", movnti %eax, (%edi)
         probe "pni", haddps %xmm0, %xmm0
         probe "pni load", lddqu (%edi), %xmm0
-        fldz
+        probe "fpu value", fldz
         probe "pni fpu", fisttpl (%edi)
         probe "ssse3", pabsb %xmm0, %xmm0
         probe "ssse3 mm", pshufb %mm0, %mm0
