@@ -152,7 +152,7 @@ class Machine:
 
 launch.machines = {"pc": Machine}
 options = (("mux", "on"), ("signal", "off"))
-config = MachineConfig(serial=("console",), chardevs=(ChardevConfig(id="console", kind="stdio", options=options),), monitor="console")
+config = MachineConfig(serial=("console",), chardevs=(ChardevConfig(id="console", kind="stdio", options=options),), monitors=("console",))
 sys.exit(launch.launch("prog", config))
 """
 
