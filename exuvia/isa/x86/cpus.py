@@ -63,9 +63,9 @@ MODELS = {
 }
 # what a feature rests on: taking the latter away takes the former too
 NEEDS = {
-    "pae": "cx8", "lm": "pae", "pdpe1gb": "lm", "sse": "fxsr", "sse2": "sse", "pni": "sse2", "ssse3": "pni", "sse4_1": "ssse3", "sse4_2": "sse4_1",
-    "aes": "sse2", "pclmulqdq": "sse2", "sha_ni": "sse2", "xsaveopt": "xsave", "bmi1": "lm", "bmi2": "lm", "pcid": "lm", "invpcid": "lm",
-    "fsgsbase": "lm", "lahf_lm": "lm", "cx16": "lm", "rdtscp": "tsc", "tsc_adjust": "tsc",
+    "pae": "cx8", "lm": "pae", "pdpe1gb": "lm", "sse": "fxsr", "sse2": "sse", "pni": "sse2", "ssse3": "pni", "sse4_1": "ssse3",
+    "sse4_2": "sse4_1", "aes": "sse2", "pclmulqdq": "sse2", "sha_ni": "sse2", "xsaveopt": "xsave", "bmi1": "lm", "bmi2": "lm",
+    "pcid": "lm", "invpcid": "lm", "fsgsbase": "lm", "lahf_lm": "lm", "cx16": "lm", "rdtscp": "tsc", "tsc_adjust": "tsc",
 }  # fmt: skip
 
 
