@@ -109,7 +109,8 @@ def _cache() -> str:
     root = cache.root()
     if not root.is_dir():
         parent = next(path for path in root.parents if path.exists())
-        return f"{root} (empty" + (")" if os.access(parent, os.W_OK) else f"; {parent} cannot be written: Exuvia runs without a cache)")
+        usable = parent.is_dir() and os.access(parent, os.W_OK)
+        return f"{root} (empty" + (")" if usable else f"; {parent} cannot be written: Exuvia runs without a cache)")
     parts = [f"{path.name} {_size(path) / 1e6:.1f} MB" for path in sorted(root.iterdir()) if path.is_dir()]
     writable = "" if os.access(root, os.W_OK) else "; it cannot be written"
     return f"{root} ({', '.join(parts) or 'empty'}{writable})"

@@ -28,16 +28,16 @@ def launch(
 def _run(program: str, config: MachineConfig, lines: Lines, drives: Drives, made: list[Machine], ready: Callable[[Machine], object]) -> int:
     machine = machines[config.machine](config, lines, drives)
     made.append(machine)
-    if config.monitor is not None:
-        if config.monitor not in lines:
-            raise UserError(f"-monitor: there is no chardev '{config.monitor}'")
-        line = lines[config.monitor]
+    for id in config.monitors:
+        if id not in lines:
+            raise UserError(f"-monitor: there is no chardev '{id}'")
+        line = lines[id]
         monitor = Monitor(machine, line, translate)
-        if lines.shared(config.monitor) is None:
+        if lines.shared(id) is None:
             machine.post(monitor.start)
         else:
             monitor.attach()
-            lines.on_focus(config.monitor, line, monitor.greet)
+            lines.on_focus(id, line, monitor.greet)
     with Signals(program, machine):
         try:
             lines.open(machine.post)

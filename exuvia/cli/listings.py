@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
+from exuvia.cli.keyval import split
 from exuvia.support.errors import UserError, unknown
 
 ACCELERATORS = {"software": "processors made by Exuvia, on any host (tcg is another name for it)"}
@@ -10,7 +11,7 @@ _ALIASES = {"tcg": "software"}
 
 
 def _table(rows: Mapping[str, str]) -> str:
-    return "".join(f"{name:<20} {text}\n" for name, text in rows.items())
+    return "".join(f"{name:<20} {text}\n" for name, text in rows.items()) or "none\n"
 
 
 def version(program: str) -> str:
@@ -92,6 +93,24 @@ def feature(name: str) -> str:
         raise UserError(str(error)) from None
 
 
+def described_cpu(option: str, text: str) -> tuple[str, list[tuple[str, bool]]]:
+    """`MODEL,+FEATURE,-FEATURE,FEATURE=on|off`: the model, and what is added and taken away in order."""
+    name, *rest = split(text)
+    features = []
+    for part in rest:
+        if part in ("check", "enforce"):  # what is asked for is there, or an error
+            continue
+        if part[:1] in "+-" and len(part) > 1:
+            bare, wanted = part[1:], part[0] == "+"
+        else:
+            bare, equals, switch = part.partition("=")
+            if equals and switch not in ("on", "off"):
+                raise UserError(f"{option}: feature '{bare}' is on or off, not '{switch}'")
+            wanted = switch != "off"
+        features.append((feature(bare), wanted))
+    return cpu(name), features
+
+
 def cpu_list() -> str:
     """Models and features."""
     from textwrap import fill
@@ -158,8 +177,12 @@ def device_help(name: str) -> str:
 def _properties(known: Mapping[str, Any]) -> str:
     rows = {}
     for key, declared in known.items():
-        value = ("on" if declared.default else "off") if declared.type is bool else declared.default
-        rows[f"{key}=<{declared.type.__name__}>"] = f"{declared.help}{'' if value is None else f' (default {value})'}"
+        value = declared.default
+        if declared.type is bool:
+            value = "on" if value else "off"
+        elif declared.type is int and value > 255:  # a port
+            value = f"{value:#x}"
+        rows[f"{key}=<{declared.type.__name__}>"] = declared.help + ("" if value in (None, "") else f" (default {value})")
     return _table(rows)
 
 

@@ -44,7 +44,7 @@ class Draft:
     nographic: bool = False
     defaults: bool = True
     serial: list[str] = field(default_factory=list)
-    monitor: str | None = None
+    monitors: list[str] = field(default_factory=list)
     chardevs: list[ChardevConfig] = field(default_factory=list)
     drives: list[DriveConfig] = field(default_factory=list)
     blockdevs: dict[str, dict[str, Any]] = field(default_factory=dict)  # descriptions by node name
@@ -56,7 +56,7 @@ class Draft:
     rtc_base: str = "utc"
     name: str = ""
     uuid: str | None = None
-    shared: str | None = None  # the first line that `mon:` shares with the monitor
+    shared: list[str] = field(default_factory=list)  # the lines that `mon:` shares with a monitor
     log_items: str = ""
     log_file: str | None = None
 
@@ -67,11 +67,11 @@ class Draft:
         if spec.startswith("chardev:"):
             return spec.removeprefix("chardev:")
         extra: keyval.Pairs = []
-        if spec.startswith("mon:"):
-            spec = spec.removeprefix("mon:")
-            extra = [("mux", "on")] + ([("signal", "off")] if spec == "stdio" else [])
-            self.shared = self.shared or id
-        kind, _, rest = spec.partition(":")
+        plain = spec.removeprefix("mon:")
+        if plain != spec:
+            extra = [("mux", "on")] + ([("signal", "off")] if plain == "stdio" else [])
+            self.shared.append(id)
+        kind, _, rest = plain.partition(":")
         parts = keyval.split(rest)
         match kind:
             case "stdio" | "null" | "pty" if not rest:
@@ -103,11 +103,14 @@ class Draft:
 
     def config(self) -> MachineConfig:
         """The machine that was described."""
-        serial_specs, monitor_spec = list(self.serial), self.monitor
+        serial_specs, monitor_specs = list(self.serial), list(self.monitors)
         if self.defaults and not serial_specs:
-            serial_specs = ["mon:stdio" if self.nographic and monitor_spec is None else "stdio" if self.nographic else "null"]
+            serial_specs = ["mon:stdio" if self.nographic and not monitor_specs else "stdio" if self.nographic else "null"]
         serial = [self.line("serial", spec, f"serial{number}") for number, spec in enumerate(serial_specs)]
-        monitor = self.shared if monitor_spec is None else self.line("monitor", monitor_spec, "monitor")
+        if self.nographic and self.defaults and not (monitor_specs or self.shared or any(made.kind == "stdio" for made in self.chardevs)):
+            monitor_specs = ["stdio"]  # the terminal is free
+        own = [self.line("monitor", spec, f"monitor{number}") for number, spec in enumerate(monitor_specs)]
+        monitors = [*self.shared, *(id for id in own if id is not None)]
         return MachineConfig(
             machine=self.machine,
             machine_options=tuple(self.machine_options),
@@ -125,7 +128,7 @@ class Draft:
             serial=tuple(serial),
             chardevs=tuple(self.chardevs),
             drives=(*self._all_drives(),),
-            monitor=monitor,
+            monitors=tuple(monitors),
             devices=tuple(self.devices),
             no_reboot=self.no_reboot,
             no_shutdown=self.no_shutdown,
@@ -180,17 +183,8 @@ def opt_cpu(draft: Draft, value: str) -> None:
     """MODEL[,+FEATURE][,-FEATURE]: the processor; -cpu help lists models and features"""
     if value in ("help", "?"):
         raise Answered(listings.cpu_list())
-    model, *features = keyval.split(value)
-    draft.cpu = listings.cpu(model)
-    for text in features:
-        if text[:1] in "+-" and len(text) > 1:
-            name, wanted = text[1:], text[0] == "+"
-        else:
-            name, equals, switch = text.partition("=")
-            if equals and switch not in ("on", "off"):
-                raise UserError(f"-cpu: feature '{name}' is on or off, not '{switch}'")
-            wanted = switch != "off"
-        draft.cpu_features.append((listings.feature(name), wanted))
+    draft.cpu, features = listings.described_cpu("-cpu", value)
+    draft.cpu_features += features
 
 
 def opt_smp(draft: Draft, value: str) -> None:
@@ -253,8 +247,8 @@ def opt_serial(draft: Draft, value: str) -> None:
 
 
 def opt_monitor(draft: Draft, value: str) -> None:
-    """LINE: where the monitor is, a line as for -serial"""
-    draft.monitor = value
+    """LINE: where the monitor is, a line as for -serial; again for a further one"""
+    draft.monitors.append(value)
 
 
 def opt_chardev(draft: Draft, value: str) -> None:

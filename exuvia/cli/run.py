@@ -9,6 +9,7 @@ exuvia run --kernel bzImage --initrd initrd.gz --append console=ttyS0
 import argparse
 import os
 import sys
+import threading
 from collections.abc import Callable
 
 from exuvia.backends.chardev.chardev import Chardev
@@ -30,7 +31,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--disk", metavar="FILE", action="append", default=[], help="a disk image, /dev/vda; again for the next")
     parser.add_argument("--exec", metavar="CMD", dest="command", help="run CMD in the guest's shell instead of an interactive one")
     parser.add_argument("--memory", metavar="SIZE", help="MiB, or with K, M, G (default: what the guest needs, else 512)")
-    parser.add_argument("--cpu", metavar="MODEL", help="the processor model")
+    parser.add_argument("--cpu", metavar="MODEL[,-FEATURE]", help="the processor model, as in max,-sse4_2; max has all")
     parser.add_argument("--smp", metavar="N", type=int, default=1, help="the number of processors (default 1)")
     parser.add_argument("--timeout", metavar="SECONDS", type=float, help="with --exec: give up after so long")
     parser.add_argument("--verbose", action="store_true", help="with --exec: show the boot messages on standard error")
@@ -48,6 +49,10 @@ def run(args: argparse.Namespace, ready: Ready = lambda machine, console: None) 
         raise UserError("--exec needs a guest with a shell" + (f", {chosen.name} has none" if chosen else ""))
     if chosen is None:
         return _interactive(_config(args, None, {"kernel": args.kernel, "initrd": args.initrd}, args.append or ""), ready)
+    if args.command is None and (args.timeout is not None or args.verbose):
+        raise UserError(f"{'--verbose' if args.verbose else '--timeout'} belongs to --exec")
+    if args.timeout is not None and not 0 < args.timeout < threading.TIMEOUT_MAX:
+        raise UserError(f"--timeout: {args.timeout:g} is no number of seconds to wait")
     if args.initrd:
         raise UserError("--initrd belongs to --kernel")
 
@@ -63,9 +68,11 @@ def run(args: argparse.Namespace, ready: Ready = lambda machine, console: None) 
 
 def _config(args: argparse.Namespace, chosen: Guest | None, files: dict[str, str], append: str) -> MachineConfig:
     bits = chosen.bits if chosen else 64
+    cpu, features = listings.described_cpu("--cpu", args.cpu or listings.default_cpu(bits))
     disks = [drive_options.drive(f"file={file.replace(',', ',,')},if=virtio", number) for number, file in enumerate(args.disk)]
     return MachineConfig(
-        cpu=listings.cpu(args.cpu) if args.cpu else listings.default_cpu(bits),
+        cpu=cpu,
+        cpu_features=tuple(features),
         bits=bits,
         smp=args.smp,
         memory=_memory(args.memory) if args.memory else (chosen.memory if chosen else 512) << 20,
@@ -93,7 +100,7 @@ def _interactive(config: MachineConfig, ready: Ready) -> int:
     from exuvia.cli.launch import launch
 
     options = (("mux", "on"), ("signal", "off"))
-    config = replace(config, chardevs=(ChardevConfig(id="console", kind="stdio", options=options),), monitor="console")
+    config = replace(config, chardevs=(ChardevConfig(id="console", kind="stdio", options=options),), monitors=("console",))
     if sys.stdin.isatty():
         print("Ctrl-A x ends the machine, Ctrl-A c switches to its monitor, Ctrl-A h shows all keys.", file=sys.stderr)
     return launch("exuvia", config, ready=lambda machine: ready(machine, None))
@@ -110,7 +117,6 @@ def _execute(args: argparse.Namespace, chosen: Guest, files: dict[str, str], bef
     def watch(machine: Machine) -> None:
         ready(machine, console)
         if args.timeout is not None:
-            import threading
 
             def expire() -> None:
                 expired.append(True)
@@ -127,8 +133,9 @@ def _execute(args: argparse.Namespace, chosen: Guest, files: dict[str, str], bef
         raise UserError(f"{chosen.name} was not done after {args.timeout:g} seconds; it said: {console.last_words()}")
     if status:
         return status
-    what = "ended during the command" if console.started else "did not reach its shell"
-    raise UserError(f"{chosen.name} {what}; the last that it said: {console.last_words()}")
+    if console.started:
+        raise UserError(f"{chosen.name} ended during the command")
+    raise UserError(f"{chosen.name} did not reach its shell; the last that it said: {console.last_words()}")
 
 
 def _print(data: bytes) -> None:

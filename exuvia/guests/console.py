@@ -15,7 +15,11 @@ _LINE = 4096  # bytes without a line's end after which they are looked at all th
 
 
 class ExecConsole(Chardev):
-    """The other end of the guest's serial port. `sink` gets the command's output; `status` is its exit status once `done`."""
+    """The other end of the guest's serial port. `status` is the command's exit status once `done`.
+
+    sink     gets the command's output
+    on_boot  gets what the guest says before, and b"" when that is over
+    """
 
     def __init__(self, command: str, sink: Callable[[bytes], object], on_boot: Callable[[bytes], object] = lambda _: None) -> None:
         super().__init__("exec")
@@ -68,7 +72,7 @@ class ExecConsole(Chardev):
             new = self._take(len(self._held) if self._held.endswith(b"\n") else max(0, len(self._held) - len(wanted)))
         self._said = (self._said + new)[-_TAIL:]
         if not self.started:
-            self._on_boot(new)
+            self._on_boot(new.removesuffix(wanted))
         return at >= 0
 
     def _boot(self) -> bool:
@@ -76,6 +80,7 @@ class ExecConsole(Chardev):
             return False
         self._state = self._ready
         self.started = True
+        self._on_boot(b"")
         self.deliver(self.line)
         return True
 

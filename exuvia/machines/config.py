@@ -61,6 +61,7 @@ class MachineConfig:
     accel_options     theirs, as (name, value): regions (on, off, check) says whether hot code is compiled
     cpu, cpu_features the model and the (feature, wanted) pairs that followed it in `-cpu MODEL,+A,-B`
     serial            chardev ids of COM1..COM4, None where the port is not wanted
+    monitors          chardev ids of the monitors
     rtc_base          "utc", "localtime" or an ISO 8601 date such as "2026-01-31T12:00:00"
     firmware          a BIOS image to run instead of loading a kernel directly (`-bios`)
     paused            begin paused (`-S`)
@@ -82,7 +83,7 @@ class MachineConfig:
     serial: tuple[str | None, ...] = ()
     chardevs: tuple[ChardevConfig, ...] = ()
     drives: tuple[DriveConfig, ...] = ()
-    monitor: str | None = None
+    monitors: tuple[str, ...] = ()
     devices: tuple[DeviceConfig, ...] = ()
     no_reboot: bool = False
     no_shutdown: bool = False

@@ -73,6 +73,8 @@ class Pc(Machine):
             raise UserError(f"-smp: a pc takes 1 to {MAX_PROCESSORS} processors, not {config.smp}")
         if config.kernel is None and config.firmware is None:
             raise UserError("nothing to run: give -kernel FILE or -bios FILE")
+        if config.kernel is None and (config.initrd is not None or config.append):
+            raise UserError(f"{'-initrd' if config.initrd is not None else '-append'} belongs to -kernel, and there is none")
         if config.kernel is not None and config.firmware is not None:
             raise UserError("-bios: a kernel given with -kernel begins without firmware, leave one of them out")
 
@@ -236,6 +238,11 @@ class Pc(Machine):
         kind = devices[wanted.name]
         if kind.plugs_into == "sysbus":
             raise UserError(f"-device {wanted.name}: is part of the machine and cannot be added")
+        bus = f"{kind.plugs_into}.0"
+        if (named := wanted.get("bus", bus)) != bus:
+            raise UserError(f"-device {wanted.name}: it plugs into {bus}, not into '{named}'")
+        if wanted.get("addr") is not None and kind.plugs_into != "pci":
+            raise UserError(f"-device {wanted.name}: only devices of the bus pci.0 have an addr")
         given = {key: value for key, value in wanted.properties if key not in ("id", "bus", "addr")}
         properties = kind.configure(given)
         for name, declared in kind.properties.items():

@@ -110,6 +110,12 @@ def test_doctor_counts_generated_code(tmp_path: Path, monkeypatch: pytest.Monkey
     assert sorted(tmp_path.rglob("*")) == files
 
 
+def test_a_cache_below_a_file_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file" / "cache"))
+    assert f"{tmp_path / 'file'} cannot be written: Exuvia runs without a cache" in exuvia("doctor").stdout
+
+
 def test_kvm_is_absent(tmp_path: Path) -> None:
     cpuinfo = tmp_path / "cpuinfo"
     cpuinfo.write_text("flags : fpu vme\n")
@@ -146,7 +152,7 @@ class Machine:
 
 launch.machines = {"pc": Machine}
 options = (("mux", "on"), ("signal", "off"))
-config = MachineConfig(serial=("console",), chardevs=(ChardevConfig(id="console", kind="stdio", options=options),), monitor="console")
+config = MachineConfig(serial=("console",), chardevs=(ChardevConfig(id="console", kind="stdio", options=options),), monitors=("console",))
 sys.exit(launch.launch("prog", config))
 """
 

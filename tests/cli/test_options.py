@@ -18,7 +18,7 @@ def test_defaults() -> None:
     assert (made.machine, made.accel, made.cpu, made.smp, made.memory) == ("pc", ("software",), "qemu64", 1, 128 << 20)
     assert made.serial == ("serial0",)
     assert made.chardevs == (ChardevConfig(id="serial0", kind="null"),)
-    assert made.monitor is None
+    assert made.monitors == ()
     assert parse("test", 32, []).config().cpu == "qemu32"
 
 
@@ -34,7 +34,7 @@ def test_properties_of_the_machine() -> None:
 
 def test_a_whole_line() -> None:
     made = config(
-        *("-M", "pc,accel=tcg", "-cpu", "max,+sse4.2,-avx2,aes=off".replace("-avx2,", ""), "-smp", "cpus=2", "-m", "1.5G"),
+        *("-M", "pc,accel=tcg", "-cpu", "max,+sse4.2,enforce,aes=off", "-smp", "cpus=2", "-m", "1.5G"),
         *(
             "--kernel=vmlinuz",
             "-initrd",
@@ -68,11 +68,25 @@ def test_a_whole_line() -> None:
 def test_nographic_shares_the_terminal() -> None:
     made = config("-nographic")
     assert made.serial == ("serial0",)
-    assert made.monitor == "serial0"
+    assert made.monitors == ("serial0",)
     assert made.chardevs == (ChardevConfig(id="serial0", kind="stdio", options=(("mux", "on"), ("signal", "off"))),)
     made = config("-nographic", "-monitor", "none")
     assert made.chardevs == (ChardevConfig(id="serial0", kind="stdio"),)
-    assert made.monitor is None
+    assert made.monitors == ()
+
+
+def test_the_terminal_that_no_serial_port_has_is_the_monitors() -> None:
+    made = config("-nographic", "-serial", "file:log")
+    assert [(made.kind, made.id) for made in made.chardevs] == [("file", "serial0"), ("stdio", "monitor0")]
+    assert made.monitors == ("monitor0",)
+    assert config("-nographic", "-serial", "stdio").monitors == ()
+    assert config("-nographic", "-serial", "mon:stdio").monitors == ("serial0",)
+    assert config("-nographic", "-nodefaults").monitors == ()
+
+
+def test_several_monitors() -> None:
+    made = config("-serial", "mon:stdio", "-monitor", "pty", "-monitor", "unix:/tmp/m,server=on,wait=off", "-monitor", "none")
+    assert made.monitors == ("serial0", "monitor0", "monitor1")
 
 
 @pytest.mark.parametrize(
@@ -96,7 +110,7 @@ def test_lines(spec: str, kind: str, options: dict[str, str]) -> None:
 def test_chardevs_by_id() -> None:
     made = config("-chardev", "socket,id=a,path=/tmp/x,,y,server=on", "-serial", "chardev:a", "-monitor", "stdio")
     assert made.chardevs[0] == ChardevConfig(id="a", kind="socket", options=(("path", "/tmp/x,y"), ("server", "on")))
-    assert (made.serial, made.monitor) == (("a",), "monitor")
+    assert (made.serial, made.monitors) == (("a",), ("monitor0",))
 
 
 def test_commas() -> None:
@@ -179,6 +193,7 @@ def test_blockdevs() -> None:
         ("-chardev stdio", "-chardev stdio: it needs id=ID"),
         ("-chardev spice,id=a", "unknown chardev backend 'spice'"),
         ("-serial com1", "-serial com1: no such line; it is none, null"),
+        ("-serial mon:com1", "-serial mon:com1: no such line; it is none, null"),
         ("-display gtk", "unknown display 'gtk' (did you mean none?)"),
         ("-rtc base=noon", "-rtc: base is utc, localtime or a date"),
         ("-uuid 1", "-uuid: '1' is no UUID"),
@@ -200,6 +215,8 @@ def test_mistakes(line: str, message: str) -> None:
         ("-accel help", "software  "),
         ("-device help", "isa-serial  "),
         ("-device isa-serial,help", "chardev=<str>"),
+        ("-device isa-serial,help", "the first of its 8 ports (default 0x3f8)"),
+        ("-chardev null,help", "none\n"),
         ("-chardev help", "socket  "),
         ("-chardev socket,help", "nodelay  "),
         ("-d help", "unimp  "),

@@ -10,6 +10,7 @@ import exuvia.cli.launch
 from exuvia.cli import run
 from exuvia.guests import cache
 from exuvia.guests.catalog import GUESTS
+from exuvia.guests.console import ExecConsole
 from exuvia.support.errors import UserError
 from tests.cli.standin import QemuMachine
 
@@ -75,11 +76,28 @@ def test_a_guest_that_dies(execute: Run) -> None:
         (["memtest", "--exec", "true"], "--exec needs a guest with a shell, memtest has none"),
         (["--kernel", "x", "--exec", "true"], "--exec needs a guest with a shell"),
         (["alpine", "--initrd", "x"], "--initrd belongs to --kernel"),
+        (["alpine", "--timeout", "5"], "--timeout belongs to --exec"),
+        (["alpine", "--verbose"], "--verbose belongs to --exec"),
+        (["alpine", "--exec", "true", "--timeout", "-1"], "--timeout: -1 is no number of seconds to wait"),
+        (["--kernel", "x", "--cpu", "max,sse=maybe"], "--cpu: feature 'sse' is on or off, not 'maybe'"),
     ],
 )
 def test_what_cannot_be(words: list[str], message: str) -> None:
     with pytest.raises(UserError, match=f"^{message}$"):
         run.run(parsed(*words))
+
+
+def test_a_processor_with_features() -> None:
+    made = run._config(parsed("--kernel", "k", "--cpu", "max,-lm,+sse4.2"), None, {"kernel": "k"}, "")
+    assert (made.cpu, made.cpu_features) == ("max", (("lm", False), ("sse4_2", True)))
+
+
+def test_the_boot_is_shown_without_the_mark() -> None:
+    shown: list[bytes] = []
+    console = ExecConsole("true", lambda _: None, shown.append)
+    word = console.first.partition("echo ")[2].partition("-ready")[0]
+    console.write(f"a kernel\nlast {word}-ready\n".encode())
+    assert b"".join(shown) == b"a kernel\nlast " and shown[-1] == b""
 
 
 def test_disks_become_drives_and_devices() -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 PROGRAMS = Path(__file__).parent / "programs"
 PASS = 0x10 << 1 | 1
-CONSOLE = "-device isa-debug-exit,iobase=0xf4,iosize=4 -display none -no-reboot -m 64 -cpu max".split()
+CONSOLE = "-device isa-debug-exit,iobase=0xf4,iosize=4 -display none -no-reboot -m 64".split()
 
 
 def names() -> list[str]:
@@ -59,12 +59,13 @@ def assemble(name: str, folder: Path) -> Path:
     return target
 
 
-def run(program: Sequence[str], kernel: Path, name: str, timeout: float) -> tuple[str, int]:
+def run(program: Sequence[str], kernel: Path, name: str, timeout: float, cpu: str = "max") -> tuple[str, int]:
     """What the guest printed and the emulator's exit status. Raises subprocess.TimeoutExpired."""
     output = kernel.with_suffix(".console")
     output.unlink(missing_ok=True)
     console = ["-chardev", f"file,id=console,path={output}", "-device", "isa-debugcon,iobase=0xe9,chardev=console"]
-    done = subprocess.run([*program, "-kernel", str(kernel), *CONSOLE, *console, *options(name)], timeout=timeout, stdin=subprocess.DEVNULL)
+    words = [*program, "-kernel", str(kernel), "-cpu", cpu, *CONSOLE, *console, *options(name)]
+    done = subprocess.run(words, timeout=timeout, stdin=subprocess.DEVNULL)
     return output.read_text(errors="replace"), done.returncode
 
 

@@ -275,6 +275,8 @@ def test_bios(tmp_path: Path, config: MachineConfig) -> None:
     ("changes", "message"),
     [
         ({"kernel": None}, "nothing to run"),
+        ({"kernel": None, "firmware": __file__, "initrd": "/initrd"}, "-initrd belongs to -kernel"),
+        ({"kernel": None, "firmware": __file__, "append": "quiet"}, "-append belongs to -kernel"),
         ({"memory": 1 * MIB}, "-m: a pc takes whole MiB from 2"),
         ({"memory": 1 << 50}, "-m: "),
         ({"smp": 0}, "-smp: a pc takes 1 to 8 processors, not 0"),
@@ -288,6 +290,8 @@ def test_bios(tmp_path: Path, config: MachineConfig) -> None:
         ({"devices": (DeviceConfig(name="isa-debug-exit", properties=(("iobas", "1"),)),)}, "did you mean iobase"),
         ({"devices": (DeviceConfig(name="isa-debug-exit", properties=(("iobase", "0x10000"),)),)}, "no such ports"),
         ({"devices": (DeviceConfig(name="isa-debug-exit", properties=(("id", "rtc"),)),)}, "the id 'rtc' is taken"),
+        ({"devices": (DeviceConfig(name="isa-debug-exit", properties=(("bus", "pci.0"),)),)}, "it plugs into isa.0, not into 'pci.0'"),
+        ({"devices": (DeviceConfig(name="isa-debug-exit", properties=(("addr", "3"),)),)}, "only devices of the bus pci.0 have an addr"),
         ({"devices": (DeviceConfig(name="isa-debugcon", properties=(("chardev", "x"),)),)}, "there is no chardev 'x'"),
         ({"kernel": None, "firmware": "/dev/null"}, "-bios /dev/null: not a regular file"),
         ({"kernel": None, "firmware": __file__}, "multiple of 64 KiB"),

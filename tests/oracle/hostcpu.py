@@ -30,8 +30,8 @@ from tests.oracle.case import CODE, CODE_LIMIT, CODE_PAGE, FXSAVE_SIZE, WINDOW, 
 
 BATCH = 128
 """Cases per call of a worker."""
-PATIENCE = 5.0
-"""Seconds for a batch, after which the case it stands at is taken as never ending."""
+PATIENCE = 30.0
+"""Seconds for a batch, after which the case it stands at is taken as never ending. A kernel may fine each split lock a tenth of one."""
 
 # The shared area. A header, the work area that the trampoline uses, then the slots.
 SHARED = 0x3000_0000

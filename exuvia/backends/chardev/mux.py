@@ -14,7 +14,7 @@ LIMIT = 1 << 16  # bytes kept for a user that does not take them; then keys are 
 HELP = """
 C-a h    print this help
 C-a x    exit
-C-a s    save disk data back to file (no disk has any)
+C-a s    save disk data back to file (there is no such saving yet)
 C-a t    toggle console timestamps
 C-a b    send break (magic sysrq)
 C-a c    switch between console and monitor
@@ -110,7 +110,7 @@ class Mux:
                 self.backend.write(b"exuvia: terminated\n")
                 self.on_quit()
             case "s":
-                self.backend.write(b"no disk has changes to save\n")
+                self.backend.write(b"what -snapshot keeps cannot be saved yet\n")
             case "t":
                 self._stamps = time.monotonic() if self._stamps is None else None
                 self._line_start = False

@@ -8,7 +8,7 @@ from exuvia.devices.device import Device, Property
 
 
 class IsaDebugExit(Device):
-    """A write of `value` gives `on_exit` the status (value << 1) | 1, cut to the eight bits that a process has."""
+    """A write ends the machine: the exit status is (value << 1) | 1, cut to the eight bits that a process has."""
 
     name = "isa-debug-exit"
     plugs_into = "isa"

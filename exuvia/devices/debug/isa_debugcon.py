@@ -6,7 +6,7 @@ from exuvia.devices.device import Backend, Device, Property
 
 
 class IsaDebugcon(Device):
-    """Reading gives `readback`, by which guests detect it."""
+    """A port whose bytes go to a character backend; reading gives `readback`, by which guests detect it."""
 
     name = "isa-debugcon"
     plugs_into = "isa"

@@ -58,7 +58,7 @@ class VirtioBlk(VirtioPci):
 
     drive = Backend("the ID of the drive", "drives")
     serial = Property(str, "", "its serial number, 20 characters at most")
-    bootindex = Property(int, -1, "its place among what firmware tries to boot from (default: none)")
+    bootindex = Property(int, -1, "its place among what firmware tries to boot from, -1 for none")
 
     writeback = State(-1)  # what the driver chose; -1: nothing yet
 

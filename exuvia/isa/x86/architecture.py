@@ -22,6 +22,7 @@ def form(mode: int, t: Tables, slot: int) -> Form:
     return Form(trace, bool(row.facts.get("ends")), bool(row.facts.get("branch")))
 
 
+EVERYWHERE = {None, "cmov", "cx8", "lahf_lm"}  # features that no integer code does without
 EVERYDAY = "integer control bit string eflags segments interrupts system calls ports".split()
 
 
@@ -35,7 +36,7 @@ def everyday(mode: int, t: Tables) -> list[int]:
         row, variant = t.row(slot)
         chapter = row.run.__module__.rpartition(".")[2]
         sized = row.mask() & 3 == 0 or variant & 3 in own
-        if chapter in EVERYDAY and row.facts.get("feature") is None and sized and not variant & 0x68 and variant >> 4 & 3 != 3:
+        if chapter in EVERYDAY and row.facts.get("feature") in EVERYWHERE and sized and not variant & 0x68 and variant >> 4 & 3 != 3:
             slots.append(slot)
     return slots
 

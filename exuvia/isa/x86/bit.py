@@ -77,13 +77,15 @@ op("FC", "cld")(lambda cpu: setattr(cpu, "df", 1))
 op("FD", "std")(lambda cpu: setattr(cpu, "df", (1 << 64) - 1))
 
 
-@op("9F", byte=True)
+@op("9F", byte=True, only=32)
+@op("9F", byte=True, only=64, feature="lahf_lm")
 def lahf(cpu: Cpu) -> None:
     low = (SF.zext(8) << 7) | (ZF.zext(8) << 6) | (AF.zext(8) << 4) | (PF.zext(8) << 2) | 2 | CF.zext(8)
     cpu.set_reg(1, low)
 
 
-@op("9E", byte=True)
+@op("9E", byte=True, only=32)
+@op("9E", byte=True, only=64, feature="lahf_lm")
 def sahf(cpu: Cpu) -> None:
     ah = cpu.reg(1, 8)
     cpu.set_flags("six", ah.bit(0), ah.bit(2), ah.bit(4), ah.bit(6), ah.bit(7), OF.read())

@@ -306,6 +306,8 @@ class Processor:
         self.set_flags(2)
         self.xcr0, self.pat, self.apic_base = 1, 0x0007040600070406, 0xFEE00800
         self.misc_enable = 1
+        self.no_huge = int("pdpe1gb" not in self.model)
+        self.__dict__.pop("msrs", None)
         self.fcw, self.fsw, self.ftw = 0x40, 0, 0
         self.mxcsr = 0x1F80
         self.flush_tlb(True)

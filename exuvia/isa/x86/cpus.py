@@ -24,7 +24,7 @@ FEATURES: dict[str, tuple[int, str, int]] = {
         (1, "c", "pni 0 pclmulqdq 1 ssse3 9 cx16 13 pcid 17 sse4_1 19 sse4_2 20 movbe 22 popcnt 23 aes 25 xsave 26 rdrand 30"),
         (1, "c", "hypervisor 31"),
         (6, "a", "arat 2"),
-        (7, "b", "fsgsbase 0 bmi1 3 smep 7 bmi2 8 erms 9 invpcid 10 rdseed 18 adx 19 smap 20 sha_ni 29"),
+        (7, "b", "fsgsbase 0 tsc_adjust 1 bmi1 3 smep 7 bmi2 8 erms 9 invpcid 10 rdseed 18 adx 19 smap 20 sha_ni 29"),
         (7, "c", "umip 2 rdpid 22"),
         (0xD, "a", "xsaveopt 0"),
         (0x80000001, "c", "lahf_lm 0 abm 5 3dnowprefetch 8"),
@@ -63,9 +63,9 @@ MODELS = {
 }
 # what a feature rests on: taking the latter away takes the former too
 NEEDS = {
-    "lm": "pae", "pdpe1gb": "lm", "sse": "fxsr", "sse2": "sse", "pni": "sse2", "ssse3": "pni", "sse4_1": "ssse3", "sse4_2": "sse4_1",
-    "aes": "sse2", "pclmulqdq": "sse2", "sha_ni": "sse2", "xsaveopt": "xsave", "bmi1": "lm", "bmi2": "lm", "pcid": "lm", "invpcid": "lm",
-    "fsgsbase": "lm", "lahf_lm": "lm", "cx16": "lm",
+    "pae": "cx8", "lm": "pae", "pdpe1gb": "lm", "sse": "fxsr", "sse2": "sse", "pni": "sse2", "ssse3": "pni", "sse4_1": "ssse3",
+    "sse4_2": "sse4_1", "aes": "sse2", "pclmulqdq": "sse2", "sha_ni": "sse2", "xsaveopt": "xsave", "bmi1": "lm", "bmi2": "lm",
+    "pcid": "lm", "invpcid": "lm", "fsgsbase": "lm", "lahf_lm": "lm", "cx16": "lm", "rdtscp": "tsc", "tsc_adjust": "tsc",
 }  # fmt: skip
 
 
@@ -217,8 +217,6 @@ def model(name: str, features: Iterable[str] = ()) -> CpuModel:
         raise UnknownName(f"unknown processor model '{name}'; there are {', '.join(near)}")
     chosen = set(kind.features.split())
     for f in features:
-        if f in ("enforce", "check"):
-            continue
         on = f[0] != "-"
         bare, _, value = f.lstrip("+-").partition("=")
         if value:

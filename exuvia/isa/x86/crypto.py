@@ -242,5 +242,5 @@ def random(cpu: Cpu, a: Any) -> None:
     leave("random", cpu.field("rm").u >> 3, a.w)
 
 
-op("0F C7/6 Rv", "rdrand", feature="rdrand")(random)
-op("0F C7/7 Rv", "rdseed", feature="rdseed")(random)
+op("NP 0F C7/6 Rv | 66 0F C7/6 Rv", "rdrand", feature="rdrand")(random)
+op("NP 0F C7/7 Rv | 66 0F C7/7 Rv", "rdseed", feature="rdseed")(random)

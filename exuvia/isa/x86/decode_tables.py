@@ -222,8 +222,9 @@ class Builder:
         self.code, self.flat = int(facts["code"]), bool(facts["flat"])
         only = 64 if self.code == 64 else 32
         self.source = [
-            r for r in rows if r.facts.get("only", only) == only and (features is None or r.facts.get("feature", "") in features | {""})
+            r for r in rows if r.facts.get("only", only) == only and (features is None or r.features <= features)
         ]
+        self.features = features
         self.compactor = Compactor(self.code)
         self.rows: list[tuple[Row, int]] = [(UNDEFINED, 0), (TOO_LONG, 0)]
         self.nothing = ENDS
@@ -237,8 +238,10 @@ class Builder:
         reg, rm = register_kinds(row)
         e = len(self.rows) | number << COMPACT_CLASS | osize_class(row) << OSIZE_CLASS
         e |= immediate_kind(row) << IMMEDIATE | reg << REG_KIND | rm << RM_KIND
-        self.rows += [(row, v) for v in variants]
         facts = row.facts
+        wide = facts.get("wide_feature")
+        lacks = wide is not None and self.features is not None and wide not in self.features
+        self.rows += [(UNDEFINED, 0) if lacks and v & 2 else (row, v) for v in variants]
         for bit, on in (
             (MODRM, row.modrm), (EXTRA, any(x[0] == "B" for x in row.operands)), (REGISTERS_ONLY, registers_only(row)),
             (ENDS, facts.get("ends") or facts.get("branch")), (TARGET, facts.get("branch")),

@@ -35,7 +35,8 @@ class Row:
     Facts: only=64|32 (modes), d64 / f64 (operand size defaults to / is 64 in 64-bit mode), branch (has a relative target), ends (ends a
     block), conditional (a branch that may fall through), string (a repeatable string instruction), repne (both REPs mean something),
     locks ("may" LOCK, or "always" for XCHG), modifies (memory operand is written), shadow (the next instruction runs before interrupts),
-    feature (name of the CPUID feature), unaligned, byte, asize / segment (depends on address size / segment override without ModRM),
+    feature (name of the CPUID feature), wide_feature (the one of its form with REX.W), unaligned, byte,
+    asize / segment (depends on address size / segment override without ModRM),
     mmx / sse / x87 (which unit must be available), keeps (registers that the text writes at once stay written where a fault follows).
     """
 
@@ -78,6 +79,11 @@ class Row:
         self.osize = wide or "y" in sizes or bool(sizes & {"v"} and self.byte)
         self.only_w = "y" in sizes and not wide  # REX.W alone chooses; 66 is a mandatory prefix here
         self.far_memory = "O" in letters
+
+    @property
+    def features(self) -> set[str]:
+        """What CPUID must announce."""
+        return {"fpu" if self.facts.get("x87") else "", self.facts.get("feature") or ""} - {""}
 
     def mask(self) -> int:
         """Which bits of the variant number matter: 0-1 operand size, 2 memory, 3 other address size, 4-5 REP or LOCK, 6 override."""

@@ -377,7 +377,7 @@ def cmpxchg(cpu: Cpu, a: Any, b: Any) -> None:
             a.set(same.choose(new, old))
 
 
-@op("0F C7/1 M", "cmpxchg8b", osize=True, **LOCKED)
+@op("0F C7/1 M", "cmpxchg8b", osize=True, feature="cx8", wide_feature="cx16", **LOCKED)
 def cmpxchg8b(cpu: Cpu, m: Any) -> None:
     """CMPXCHG16B with REX.W, on an aligned operand."""
     half = 64 if cpu.osize == 64 else 32
@@ -401,7 +401,7 @@ def xlat(cpu: Cpu) -> None:
     cpu.set_reg(0, cpu.memory(cpu.reg(24, cpu.asize) + cpu.reg(0, 8).zext(cpu.asize), 8, "seg").read())
 
 
-by_condition("0F 40+cc Gv,Ev", "cmov")(lambda cpu, c, a, b: a.set(c.choose(b.read(), a.read())))
+by_condition("0F 40+cc Gv,Ev", "cmov", feature="cmov")(lambda cpu, c, a, b: a.set(c.choose(b.read(), a.read())))
 by_condition("0F 90+cc Eb", "set")(lambda cpu, c, a: a.set(c.zext(8)))
 
 

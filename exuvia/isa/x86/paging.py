@@ -110,7 +110,10 @@ class Walk:
             if shift < 39:
                 with when(large):
                     inside = (1 << shift) - (1 << 13)
-                    self.leaf(host, e, 64, shift, e & ADDRESS & ~((1 << shift) - 1), self.reserved(e, RESERVED | inside))
+                    wrong = self.reserved(e, RESERVED | inside)
+                    if shift == 30:
+                        wrong = wrong | (self.cpu.no_huge != 0)
+                    self.leaf(host, e, 64, shift, e & ADDRESS & ~((1 << shift) - 1), wrong)
             with when(~large):
                 self.down(host, e, self.reserved(e, RESERVED | (PS if shift == 39 else 0)), lambda: self.level(e & ADDRESS, shift - 9), 64)
 

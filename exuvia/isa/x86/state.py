@@ -49,6 +49,7 @@ layout.file("pdpte", 4, 64)  # PAE: the page directory pointers, as they were wh
 layout.attention["eflags"] = TF | RF
 layout.words("event event_ip event_start event_has_error inhibit nmi_blocked others pending_db")
 layout.words("star lstar cstar fmask kernel_gs_base sysenter_cs sysenter_esp sysenter_eip tsc_offset tsc_aux pat apic_base misc_enable")
+layout.words("no_huge")  # 1 where the model has no pages of 1 GiB
 layout.words("tsc_runs", tsc_runs=-1)  # all ones; zero where a run is to be repeatable: then `tsc_offset` alone is the time
 layout.words("dr0 dr1 dr2 dr3 dr6 dr7 mxcsr fcw fsw ftw fop fip fdp fcs fds top ignne", dr6=0xFFFF0FF0, dr7=0x400, mxcsr=0x1F80, fcw=0x37F)
 _BASE = layout.size

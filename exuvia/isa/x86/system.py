@@ -145,6 +145,9 @@ BASES = {0xC0000100: ("seg_base", FS), 0xC0000101: ("seg_base", GS), 0xC0000102:
 @op("0F 30", ends=True, feature="msr")
 def wrmsr(cpu: Cpu) -> None:
     privileged(cpu)
+    if cpu.code != 64:  # the model may lack them
+        leave("wrmsr")
+        return
     number = cpu.reg(CX, 32)
     value = cpu.reg(AX, 32).zext(64) | (cpu.reg(DX, 32).zext(64) << 32)
     with when(((number & ~3) != 0xC0000100) | (number == 0xC0000103)):
@@ -192,7 +195,7 @@ def rdtscp(cpu: Cpu) -> None:
     cpu.set_reg(CX, cpu.tsc_aux.low(32))
 
 
-@op("F3 0F C7/7 Rd", only=64, feature="rdpid")
+@op("F3 0F C7/7 Rd", feature="rdpid")
 def rdpid(cpu: Cpu, destination: Any) -> None:
     cpu.set_reg("rm", cpu.tsc_aux.low(32).zext(64))
 

@@ -144,7 +144,7 @@ def shortened(a: Value, w: int) -> tuple[Value, Value]:
     return value, word.read()
 
 
-def storing(rows: str, name: str, function: dict[int, Function], pops: bool, indefinite: dict[int, int]) -> None:
+def storing(rows: str, name: str, function: dict[int, Function], pops: bool, indefinite: dict[int, int], **facts: Any) -> None:
     """Convert ST(0) and store it; nothing is stored at an unmasked invalid operation, overflow or underflow."""
 
     def text(cpu: Cpu, m: Any) -> None:
@@ -174,7 +174,7 @@ def storing(rows: str, name: str, function: dict[int, Function], pops: bool, ind
         else:
             usually(cpu, (empty, slow(a)), usual, otherwise)
 
-    x87(rows, name)(text)
+    x87(rows, name, **facts)(text)
 
 
 FRACTION = {32: 23, 64: 52}
@@ -184,7 +184,7 @@ storing("D9/2 Md | DD/2 Mq", "fst",  {32: extended.f80_to_f32, 64: extended.f80_
 storing("D9/3 Md | DD/3 Mq", "fstp", {32: extended.f80_to_f32, 64: extended.f80_to_f64}, True,  FLOATS)
 storing("DF/2 Mw | DB/2 Md", "fist", extended.f80_to_integer, False, INTEGERS)
 storing("DF/3 Mw | DB/3 Md | DF/7 Mq", "fistp",  extended.f80_to_integer, True, INTEGERS)
-storing("DF/1 Mw | DB/1 Md | DD/1 Mq", "fisttp", extended.f80_to_integer_truncate, True, INTEGERS)
+storing("DF/1 Mw | DB/1 Md | DD/1 Mq", "fisttp", extended.f80_to_integer_truncate, True, INTEGERS, feature="pni")
 storing("DF/6 Mt", "fbstp", {80: extended.f80_to_bcd}, True, {80: BCD_INDEFINITE})
 
 
@@ -264,7 +264,7 @@ def conditional_move(row: str, name: str, suffix: str) -> None:
         cpu.fsw = cpu.fsw & ~(empty.zext(64) << 9)  # C1 is left alone unless the stack underflows
         put(cpu, 0, empty.choose(lift(INDEFINITE, 80), b), done & (empty | condition(cpu, suffix)))
 
-    x87(row, name)(text)
+    x87(row, name, feature="cmov")(text)
 
 
 for _n, _suffix in enumerate(("b", "z", "be", "p")):
@@ -438,10 +438,10 @@ def compare_to_eflags(f: Function, pops: bool) -> Callable[..., None]:
     return text
 
 
-x87("DB =F0+i ST", "fcomi")(compare_to_eflags(extended.f80_compare, False))
-x87("DF =F0+i ST", "fcomip")(compare_to_eflags(extended.f80_compare, True))
-x87("DB =E8+i ST", "fucomi")(compare_to_eflags(extended.f80_compare_quiet, False))
-x87("DF =E8+i ST", "fucomip")(compare_to_eflags(extended.f80_compare_quiet, True))
+x87("DB =F0+i ST", "fcomi", feature="cmov")(compare_to_eflags(extended.f80_compare, False))
+x87("DF =F0+i ST", "fcomip", feature="cmov")(compare_to_eflags(extended.f80_compare, True))
+x87("DB =E8+i ST", "fucomi", feature="cmov")(compare_to_eflags(extended.f80_compare_quiet, False))
+x87("DF =E8+i ST", "fucomip", feature="cmov")(compare_to_eflags(extended.f80_compare_quiet, True))
 
 
 @x87("D9 =E4")

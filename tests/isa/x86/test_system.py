@@ -108,6 +108,43 @@ def test_msrs() -> None:
         assert faults(m, b"\x0f\x30") == (GP, 0), hex(number)
 
 
+def test_msrs_know_the_model() -> None:
+    """One that belongs to a feature is not there without it."""
+    lacking = {
+        0x277: "pat",
+        0x2FF: "mtrr",
+        0x400: "mca",
+        0x174: "sep",
+        0xC0000082: "lm",
+        0xC0000100: "lm",
+        0x10: "tsc",
+        0x1B: "apic",
+        0x3B: "tsc_adjust",
+    }
+    for number, feature in lacking.items():
+        m = Machine(model("max", [f"-{feature}"]))
+        pair(m, number)
+        assert faults(m, b"\x0f\x32") == faults(m, b"\x0f\x30") == (GP, 0), hex(number)
+    m = Machine(model("max", ["-rdtscp", "-rdpid"]))
+    pair(m, 0xC0000103)
+    assert faults(m, b"\x0f\x32") == (GP, 0)
+
+
+def test_tsc_and_its_adjustment_go_together() -> None:
+    """SDM vol. 3, 18.17.3: a write of either moves both."""
+    m = long_mode()
+    pair(m, 0x10, 1000 + 50)
+    m.step(b"\x0f\x30")
+    pair(m, 0x3B)
+    m.step(b"\x0f\x32")
+    assert (m.gpr[0], m.timestamp()) == (50, 1050)
+    pair(m, 0x3B, 20)
+    m.step(b"\x0f\x30")
+    assert m.timestamp() == 1020
+    m.reset()
+    assert m.__dict__.get("msrs", {}) == {}
+
+
 def test_efer_knows_the_model() -> None:
     m = Machine(model("qemu32"))
     m.start(16)

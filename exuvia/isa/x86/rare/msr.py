@@ -22,6 +22,14 @@ MTRRS = {*range(0x200, 0x210), 0x250, 0x258, 0x259, *range(0x268, 0x270), MTRR_D
 MACHINE_CHECK = range(0x400, 0x428)
 APIC_BASE, TSC, TSC_ADJUST, MCG_CAP, MCG_STATUS, MCG_CTL, MICROCODE = 0x1B, 0x10, 0x3B, 0x179, 0x17A, 0x17B, 0x79
 EFER = 0xC0000080
+# which feature announces it; the others come with `msr`
+FEATURE = {
+    TSC: "tsc", APIC_BASE: "apic", TSC_ADJUST: "tsc_adjust", 0x277: "pat", 0xC0000081: "syscall", 0xC0000084: "syscall", MTRR_CAP: "mtrr",
+    **dict.fromkeys((0x174, 0x175, 0x176), "sep"), **dict.fromkeys(MTRRS, "mtrr"),
+    **dict.fromkeys((MCG_CAP, MCG_STATUS, MCG_CTL, *MACHINE_CHECK), "mca"),
+    **dict.fromkeys((0xC0000082, 0xC0000083, 0xC0000102, *BASES), "lm"),
+}  # fmt: skip
+ANY_OF = {EFER: {"syscall", "lm", "nx"}, 0xC0000103: {"rdtscp", "rdpid"}}
 PERFORMANCE = {*range(0xC1, 0xC5), *range(0x186, 0x18A), *range(0xC0010000, 0xC0010008), 0x38D, 0x38F, 0x390}
 
 
@@ -55,8 +63,16 @@ def missing(cpu: Processor, number: int, what: str) -> Fault:
     return Fault(GP, 0)
 
 
+def announced(cpu: Processor, number: int) -> bool:
+    """Does CPUID say that there is this MSR, or is it one of those that need not be said?"""
+    feature, one_of = FEATURE.get(number), ANY_OF.get(number)
+    return (feature is None or feature in cpu.model) and (one_of is None or bool(one_of & cpu.model.features))
+
+
 def read(cpu: Processor, number: int) -> int:
     """An MSR's value."""
+    if not announced(cpu, number):
+        raise missing(cpu, number, "read")
     if number in WORDS:
         return int(getattr(cpu, WORDS[number]))
     if number in BASES:
@@ -84,6 +100,8 @@ def read(cpu: Processor, number: int) -> int:
 
 def write(cpu: Processor, number: int, value: int) -> None:
     """Write an MSR."""
+    if not announced(cpu, number):
+        raise missing(cpu, number, "write")
     if number in CANONICAL and not canonical(value) or number in BASES and not canonical(value):
         raise Fault(GP, 0)
     if number == 0x277 and any(value >> 8 * i & 0xFF not in (0, 1, 4, 5, 6, 7) for i in range(8)):
@@ -95,7 +113,9 @@ def write(cpu: Processor, number: int, value: int) -> None:
     elif number == EFER:
         write_efer(cpu, value)
     elif number == TSC:
-        cpu.tsc_offset += value - cpu.timestamp()
+        delta = value - cpu.timestamp()
+        cpu.tsc_offset += delta
+        stored(cpu)[TSC_ADJUST] = stored(cpu).get(TSC_ADJUST, 0) + delta & (1 << 64) - 1
     elif number == TSC_ADJUST:
         cpu.tsc_offset += value - stored(cpu).get(number, 0)
         stored(cpu)[number] = value
