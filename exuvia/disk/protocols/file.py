@@ -97,7 +97,7 @@ class File(Node):
     def _conflict(self, byte: int, text: str) -> None:
         answer = fcntl.fcntl(self.fd, fcntl.F_OFD_GETLK, _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, byte, 1, 0))
         if _FLOCK.unpack(answer)[0] != fcntl.F_UNLCK:
-            raise ImageError(f"Could not open '{self.filename}': {text}\nIs another process using the image [{self.filename}]?")
+            raise ImageError(f"{text}\nIs another process using the image [{self.filename}]?")
 
     @property
     def size(self) -> int:  # type: ignore[override]

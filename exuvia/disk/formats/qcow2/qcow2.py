@@ -58,7 +58,7 @@ class Qcow2(Writable):
         self.cluster = self.cluster_size = 1 << fields.cluster_bits
         self.backing_file, self.backing_format = header.backing_file, header.backing_format
         self.begun = self.recording = False
-        self._codec: Codec | None = None
+        self.compressor: Codec | None = None
         self.data = self._open_data()
         try:
             self.refcounts = Refcounts(self.file, header, int(self.options.get("refcount-cache-size") or REFCOUNT_CACHE))
@@ -148,12 +148,26 @@ class Qcow2(Writable):
             return extent._replace(file=self.cipher.at(offset - extent.host))
         return extent
 
+    def extents(self, offset: int, length: int) -> Iterator[Extent]:
+        if self.map.entry_size != 8 or self.cipher is not None:
+            yield from super().extents(offset, length)
+            return
+        while length:
+            with self.lock:
+                found = [self.map.lookup(offset, length)]
+                if (after := offset + found[0].length) & self.map.span_of_page - 1 and found[0].length < length:
+                    found += self.map.short(after, length - found[0].length)  # many where clusters lie scattered
+            for extent in found:
+                yield extent
+                offset += extent.length
+                length -= extent.length
+
     def unpack(self, offset: int, length: int) -> bytes:
         bits, size = self.map.bits, self.cluster_size
         first, last = offset >> bits, offset + length - 1 >> bits
         with self.lock:
             words = self.map.entries(first, last - first + 1)[:: self.map.entry_size // 8]
-            unpacker = self._codec = self._codec or codec(self.header.fields.compression_type)
+            unpacker = self.compressor = self.compressor or codec(self.header.fields.compression_type)
         found = []
         for entry in words:
             if not entry & COMPRESSED:  # somebody wrote there between two looks
@@ -363,11 +377,11 @@ class Qcow2(Writable):
             raise self.header.error("Compression and encryption not supported at the same time")
         if not self.begun:
             self.begin()
-        self._codec = self._codec or codec(self.header.fields.compression_type)
+        self.compressor = self.compressor or codec(self.header.fields.compression_type)
         view = memoryview(data)
         for at in range(0, len(data), size):
             part = view[at : at + size]
-            packed = self._codec.compress(part if len(part) == size else bytes(part).ljust(size, b"\0"))
+            packed = self.compressor.compress(part if len(part) == size else bytes(part).ljust(size, b"\0"))
             if len(packed) < size:
                 self._store_packed(offset + at, packed)
                 if self.recording:
