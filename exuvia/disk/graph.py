@@ -194,8 +194,10 @@ def open_image(
         node.said = own
         if writable and format is None and isinstance(node, Raw):
             node.guard = lambda head: suggested(head, "") is Raw
-    except BaseException:
+    except BaseException as error:
         file.close()
+        if isinstance(error, OSError):
+            raise ImageError(f"{file.filename}: what the image says of itself cannot be read: {error.strerror or error}") from error
         raise
     try:
         if chain and backing is not None:

@@ -198,6 +198,8 @@ class Session:
             return False
         except UserError as error:
             return self.complain(f"exuvia-io: {error}")
+        except OSError as error:
+            return self.complain(f"exuvia-io: {self.name}: {error.strerror or error}")
         return worked
 
     @staticmethod
