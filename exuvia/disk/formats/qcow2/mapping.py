@@ -216,6 +216,14 @@ class Mapping:
             )
         return Extent(Kind.DATA, length, host + within, self.data, not entry & COPIED)
 
+    def several(self, offset: int, length: int) -> list[Extent]:
+        """The first extent, and those behind it in the same slice of the table: many where clusters lie scattered."""
+        first = self.lookup(offset, length)
+        after = offset + first.length
+        if self.entry_size != 8 or first.length == length or not after & self.span_of_page - 1:
+            return [first]
+        return [first, *self.short(after, length - first.length)]
+
     def short(self, offset: int, length: int) -> list[Extent]:
         """The next extents that end before the slice of the table does, for `offset` at a cluster's beginning; maybe none."""
         index = offset >> self.bits

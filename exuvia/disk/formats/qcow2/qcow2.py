@@ -116,10 +116,9 @@ class Qcow2(Writable):
         """As QMP's ImageInfoSpecificQCow2."""
         fields = self.header.fields
         found: dict[str, Any] = {"compat": "0.10" if fields.version == 2 else "1.1", "compression-type": NAMES[fields.compression_type]}
-        if fields.version > 2:
-            found["lazy-refcounts"] = bool(fields.compatible_features & LAZY_REFCOUNTS)
         found["refcount-bits"] = 1 << fields.refcount_order
         if fields.version > 2:
+            found["lazy-refcounts"] = bool(fields.compatible_features & LAZY_REFCOUNTS)
             found["corrupt"] = bool(fields.incompatible_features & CORRUPT)
             if self.records.records:
                 found["bitmaps"] = [{"flags": each.flags(), "name": each.name, "granularity": each.granularity} for each in self.bitmaps()]
@@ -143,24 +142,11 @@ class Qcow2(Writable):
         return bool(self.header.fields.autoclear_features & RAW_DATA_FILE)
 
     def lookup(self, offset: int, length: int) -> Extent:
-        extent = self.map.lookup(offset, length)
-        if self.by_guest and self.cipher is not None and extent.host is not None:
-            return extent._replace(file=self.cipher.at(offset - extent.host))
-        return extent
+        extent, cipher = self.map.lookup(offset, length), self.cipher if self.by_guest else None
+        return extent if cipher is None or extent.host is None else extent._replace(file=cipher.at(offset - extent.host))
 
-    def extents(self, offset: int, length: int) -> Iterator[Extent]:
-        if self.map.entry_size != 8 or self.cipher is not None:
-            yield from super().extents(offset, length)
-            return
-        while length:
-            with self.lock:
-                found = [self.map.lookup(offset, length)]
-                if (after := offset + found[0].length) & self.map.span_of_page - 1 and found[0].length < length:
-                    found += self.map.short(after, length - found[0].length)  # many where clusters lie scattered
-            for extent in found:
-                yield extent
-                offset += extent.length
-                length -= extent.length
+    def several(self, offset: int, length: int) -> list[Extent]:
+        return self.map.several(offset, length) if self.cipher is None else [self.lookup(offset, length)]
 
     def unpack(self, offset: int, length: int) -> bytes:
         bits, size = self.map.bits, self.cluster_size
