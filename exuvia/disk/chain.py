@@ -3,11 +3,12 @@
 from collections.abc import Iterator
 from typing import NamedTuple, TypeVar
 
+from exuvia.disk.format import Format
 from exuvia.disk.node import Extent, Kind, Node
 
 A = TypeVar("A")
 B = TypeVar("B")
-HOLE = 1 << 20  # bytes; data shorter than that is not searched for holes of the file under it
+HOLE = 1 << 20  # bytes; data shorter than that is searched for holes of the file under it only where there must be many
 
 
 class Piece(NamedTuple):
@@ -44,15 +45,27 @@ def pieces(top: Node, offset: int, length: int, base: Node | None = None, _depth
         offset += extent.length
 
 
+def on_holes(layer: Node) -> bool:
+    """Whether data may lie on holes: the format gives room in advance, or can, and the file takes much less room than it is long."""
+    if not isinstance(layer, Format) or layer.recurse:
+        return isinstance(layer, Format)
+    taken = getattr(layer.file, "allocated", None)
+    if taken is None or not layer.cluster or all(option.name != "preallocation" for option in layer.CREATE):
+        return False
+    clusters = taken() // layer.cluster
+    return bool(layer.file.size // layer.cluster >= max(clusters * 10 // 9, clusters + 2))
+
+
 def stretches(top: Node, offset: int, length: int, base: Node | None = None) -> Iterator[tuple[int, int, Kind]]:
     """(start, end, kind) of what `pieces` gives, as long as can be; DATA stands for COMPRESSED too, and leaves out holes of the file."""
     start, last = offset, Kind.ABSENT
-    for extent, _, _ in pieces(top, offset, length, base):
+    holes: dict[int, bool] = {}
+    for extent, layer, depth in pieces(top, offset, length, base):
         kind = Kind.DATA if extent.kind is Kind.COMPRESSED else extent.kind
         inner = [(kind, extent.length)]
         if (
             extent.kind is Kind.DATA
-            and extent.length >= HOLE
+            and (extent.length >= HOLE or (holes[depth] if depth in holes else holes.setdefault(depth, on_holes(layer))))
             and extent.file is not None
             and extent.host is not None
             and extent.file is not top

@@ -57,10 +57,15 @@ class Clustered(Format):
     def extents(self, offset: int, length: int) -> Iterator[Extent]:
         while length:
             with self.lock:
-                extent = self.lookup(offset, length)
-            yield extent
-            offset += extent.length
-            length -= extent.length
+                found = self.several(offset, length)
+            for extent in found:
+                yield extent
+                offset += extent.length
+                length -= extent.length
+
+    def several(self, offset: int, length: int) -> list[Extent]:
+        """`lookup`, and extents behind that one where they cost little more."""
+        return [self.lookup(offset, length)]
 
     def readv(self, offset: int, into: Vector) -> None:
         if not into.length:

@@ -40,10 +40,12 @@ def describe(name: str) -> dict[str, Any]:
         for driver in (*PROTOCOLS.values(), *FILTERS.values()):
             if scheme in getattr(driver, "schemes", ()):
                 return cast(dict[str, Any], driver.describe(name))  # type: ignore[attr-defined]
-        raise UserError(f"Could not open '{name}': Unknown protocol '{scheme}' (write ./{name} for a file of that name)")
+        raise UserError(f"Unknown protocol '{scheme}' (write ./{name} for a file of that name)")
     path = rest if colon and scheme == "file" else name
+    if path is not name and ":" in path.split("/")[0]:
+        path = f"./{path}"  # so that it stays one name when somebody reads it again
     try:
-        device = os.stat(path).st_mode & 0o170000 == 0o060000
+        device = os.stat(path).st_mode & 0o170000 in (0o060000, 0o020000)
     except (OSError, ValueError):
         device = False
     return {"driver": "host_device" if device else "file", "filename": path}
@@ -175,8 +177,8 @@ def open_image(
         else open_image(below, writable=writable, share=share, chain=chain, _depth=_depth)
     )
     try:
-        kind = FORMATS[format] if format else probe(file)
-        backing = said.pop("backing", "")
+        kind = FORMATS[format] if format is not None else probe(file)
+        backing = (said.pop("backing") or None) if "backing" in said else ""
         own = {key: value for key, value in _flat(said).items() if key not in COMMON}
         given = {key: value for key, value in values(kind.OPTIONS, own, f"format {kind.name}").items() if value is not None}
 
@@ -192,8 +194,10 @@ def open_image(
         node.said = own
         if writable and format is None and isinstance(node, Raw):
             node.guard = lambda head: suggested(head, "") is Raw
-    except BaseException:
+    except BaseException as error:
         file.close()
+        if isinstance(error, OSError):
+            raise ImageError(f"{file.filename}: what the image says of itself cannot be read: {error.strerror or error}") from error
         raise
     try:
         if chain and backing is not None:

@@ -15,21 +15,26 @@ def size(text: str, unit: int = 1, what: str = "size") -> int:
     """Bytes from a number (decimal, 0x hexadecimal, or with a fraction), perhaps with b, k, M, G, T, P or E of 1024s. Raises UserError."""
     if unit == 1 and text.isdecimal() and text.isascii() and len(text) < 19:
         return int(text)
-    match = re.fullmatch(r"(0[xX][0-9a-fA-F]{1,16}|\d{1,19}(?:\.\d{1,18})?|\.\d{1,18})([bBkKmMgGtTpPeE]?)", text.strip())
-    if match is None:
+    match = re.fullmatch(r"\s*\+?(0[xX][0-9a-fA-F]{1,16}|[0-9]{1,20}(?:\.[0-9]{0,18})?)([bBkKmMgGtTpPeE]?)", text)
+    if match is None or (scale_of(match[2], unit) == 1 and match[1].partition(".")[2].strip("0")):
         raise UserError(f"'{text}' is no {what} (a number, perhaps with k, M, G, T, P or E)")
     number, suffix = match.groups()
-    scale = 1 << 10 * SUFFIXES.index(suffix.lower()) if suffix else unit
+    scale = scale_of(suffix, unit)
     if number.lower().startswith("0x"):
         value = int(number, 16) * scale
     elif "." in number:
         whole, fraction = number.split(".")
-        value = int(whole or 0) * scale + int(fraction) * scale // 10 ** len(fraction)
+        value = int(whole) * scale + int(fraction or 0) * scale // 10 ** len(fraction)
     else:
         value = int(number) * scale
     if value > LARGEST:
         raise UserError(f"'{text}' is too large a {what} (8 EiB at most)")
     return value
+
+
+def scale_of(suffix: str, unit: int) -> int:
+    """What a number with that suffix is multiplied by."""
+    return 1 << 10 * SUFFIXES.index(suffix.lower()) if suffix else unit
 
 
 class Option(Record):

@@ -54,8 +54,10 @@ def run(arguments: Arguments) -> int:
         except Unsupported:
             print("exuvia-img: This image format does not support checks", file=sys.stderr)
             return 63
-        except (UserError, OSError) as error:
+        except UserError as error:
             raise UserError(f"Check failed: {error}") from None
+        except OSError as error:
+            raise UserError(f"Check failed: {error.filename or name}: {error.strerror}") from None
         if json:
             print(pretty(facts(name, image, found)))
         elif not quiet:

@@ -49,7 +49,7 @@ def verdict(job: Compare, quiet: bool) -> int:
     except UserError as error:
         failed = f"{error}"
     except OSError as error:
-        failed = f"Error while reading offset {job.done}: {error.strerror}"
+        failed = f"Error while reading offset {job.done} of {job.one.filename} or {job.other.filename}: {error.strerror}"
     if job.past_common:
         say("Warning: Image size mismatch!")
     if failed is not None:

@@ -192,7 +192,7 @@ class Unopened(UserError):
 
 def _bitmaps(source: Format, target: Format | type[Format], skip_broken: bool) -> list[Bitmap]:
     """Those that can be copied."""
-    if not source.can_keep_bitmaps():
+    if not source.can_keep_bitmaps() or source.info().get("compat") == "0.10":
         raise UserError("Source lacks bitmap support")
     if not target.can_keep_bitmaps():
         raise UserError(f"Format driver '{target.name}' does not support bitmaps")

@@ -47,7 +47,7 @@ def run(arguments: Arguments) -> int:
         except UserError as error:
             raise UserError(f"{given['of']}: error while creating output image of type '{kind.name}': {error}") from None
         with open_named(given["of"], kind.name, writable=True) as target:
-            if source.size < start:
+            if end < start:
                 print(f"exuvia-img: {given['if']}: cannot skip to specified offset", file=sys.stderr)  # no failure, as for dd(1)
             move(source, start, target, length)
     return 0

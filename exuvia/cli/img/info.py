@@ -13,9 +13,12 @@ from typing import Any
 from exuvia.cli.img.arguments import Arguments
 from exuvia.cli.img.opening import open_named
 from exuvia.cli.img.output import flat, listed, pretty, readable
+from exuvia.disk.filter import Filter
 from exuvia.disk.format import Format, Snapshot
+from exuvia.disk.formats.raw import Raw
 from exuvia.disk.graph import beside, describe
 from exuvia.disk.node import Node
+from exuvia.disk.protocols.file import File
 from exuvia.support.errors import UserError
 
 OPTIONS = "format/f= output= backing-chain force-share/U object= image-opts"
@@ -55,7 +58,7 @@ def facts(image: Format) -> dict[str, Any]:
         info["actual-size"] = room
     if image.encrypted:
         info["encrypted"] = True
-    if image.dirty is not None:
+    if image.dirty is not None and (image.name != "raw" or tells_of_itself(image.file)):
         if image.cluster:
             info["cluster-size"] = image.cluster
         info["dirty-flag"] = image.dirty
@@ -69,6 +72,11 @@ def facts(image: Format) -> dict[str, Any]:
     if snapshots := image.snapshots():
         info["snapshots"] = [snapshot_facts(each) for each in snapshots]
     return info
+
+
+def tells_of_itself(node: Node) -> bool:
+    """Whether what holds a raw image says more of it than its size, as files and devices of the host do."""
+    return isinstance(node, File) or (isinstance(node, Filter | Raw) and tells_of_itself(node.file))
 
 
 def exact_name(image: Format) -> str:

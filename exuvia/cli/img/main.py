@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from importlib import import_module
 from typing import Any, NoReturn
 
-from exuvia.cli.img.arguments import HINT, Wrong, parse
+from exuvia.cli.img.arguments import HINT, Arguments, Wrong, parse
 from exuvia.cli.program import start
 from exuvia.support.errors import UserError
 
@@ -32,6 +32,11 @@ def overview() -> str:
     names = sorted({*FORMATS, *PROTOCOLS, *FILTERS})
     lines += ["", "exuvia-img COMMAND --help tells more.", GENERAL.strip(), "", f"Supported formats: {' '.join(names)}"]
     return "\n".join(lines)
+
+
+def name_of(arguments: Arguments) -> str:
+    """What a failure of the host's is told of: the image that the command works on."""
+    return arguments.rest[0] if arguments.rest else "standard output"
 
 
 def run(words: Sequence[str]) -> int:
@@ -62,10 +67,13 @@ def run(words: Sequence[str]) -> int:
 
             define(text)
         status: int = command.run(arguments)
-    except UserError as error:
+    except BrokenPipeError:
+        raise
+    except (UserError, OSError) as failure:
+        error = failure if isinstance(failure, UserError) else UserError(f"{failure.filename or name_of(arguments)}: {failure.strerror}")
         failed: int = getattr(command, "FAILED", 1)
         if failed == 1 or isinstance(error, Wrong):
-            raise
+            raise error from None
         print(f"exuvia-img: {error}", file=sys.stderr)
         return failed
     return status

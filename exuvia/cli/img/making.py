@@ -73,7 +73,11 @@ def options_of(kind: type[Format], name: str | None, texts: list[str], amend: tu
     known = creation if amend is None else {option.name: option for option in amend}
     given: dict[str, Any] = {}
     for text in texts:
-        for key, value in keyval.parse(text) if text else []:
+        if not text or text.startswith(",") or text.endswith(",") and len(text) - len(text.rstrip(",")) & 1:
+            raise UserError(f"Invalid option list: {text}")
+        for key, value in keyval.parse(text):
+            if key not in known and key.startswith("no") and value == "on" and getattr(known.get(key[2:]), "type", None) is bool:
+                key, value = key[2:], "off"
             if key not in known:
                 hint = "\nThis option is only supported for image creation" if amend is not None and key in creation else ""
                 raise UserError(f"Invalid parameter '{key}'{hint}")
@@ -91,7 +95,8 @@ def _refusal(option: Option, text: str) -> str:
             f"Parameter '{option.name}' expects a non-negative number below 2^64\n"
             "Optional suffix k, M, G, T, P or E means kilo-, mega-, giga-, tera-, peta-\nand exabytes, respectively."
         )
-    return f"Parameter '{option.name}' expects {'on or off' if option.type is bool else 'a number'}" if option.type in (bool, int) else text
+    words = {bool: "'on' or 'off'", int: "a number"}
+    return f"Parameter '{option.name}' expects {words[option.type]}" if option.type in (bool, int) else text
 
 
 def listing(kind: type[Format], name: str, size: int, given: dict[str, Any]) -> str:
@@ -107,8 +112,7 @@ def listing(kind: type[Format], name: str, size: int, given: dict[str, Any]) -> 
 def _quoted(value: Any) -> str:
     if isinstance(value, bool):
         return "on" if value else "off"
-    text = str(value)
-    return f"'{text}'" if any(mark in text for mark in " ='\"$`\\") else text.replace(",", ",,")
+    return str(value).replace(",", ",,")
 
 
 def check_backing(backing: str | None, format: str | None) -> None:

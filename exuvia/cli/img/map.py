@@ -8,13 +8,13 @@ JSON lists everything, with the number of layers between the image and the one t
 example: exuvia-img map --output=json disk.qcow2
 """
 
-import json
+import sys
 from collections.abc import Iterator
 from typing import NamedTuple
 
 from exuvia.cli.img.arguments import Arguments, number
 from exuvia.cli.img.opening import open_named
-from exuvia.disk.chain import pieces
+from exuvia.disk.chain import on_holes, pieces
 from exuvia.disk.format import Format
 from exuvia.disk.node import Extent, Kind, Node
 from exuvia.support.errors import UserError
@@ -60,20 +60,29 @@ def run(arguments: Arguments) -> int:
 
 def entries(image: Node, start: int, length: int) -> Iterator[Entry]:
     """What there is, layer by layer."""
+    known: dict[int, tuple[bool, bool, bool, bool, Node | None]] = {}
     for extent, layer, depth in pieces(image, start, length):
-        for part in narrowed(layer, extent):
-            unlike = isinstance(layer, Format) and (layer.encrypted or part.file is layer)
-            verbatim = part.kind in (Kind.DATA, Kind.ZERO) and not unlike
+        if depth not in known:
+            known[depth] = (
+                on_holes(layer),
+                can_stand_on_another(layer),
+                layer.name == "vmdk",  # QEMU calls holes of its flat extents data that is zero
+                isinstance(layer, Format) and layer.encrypted,
+                layer.file if isinstance(layer, Format) else None,
+            )
+        holes, stands, flat, encrypted, own = known[depth]
+        for part in narrowed(layer, extent) if holes and extent.kind is Kind.DATA else (extent._replace(frozen=False),):
+            kind = part.kind
+            verbatim = kind is not Kind.COMPRESSED and not (encrypted or (own and part.file is layer))
             host = part.host if verbatim else None
-            file = part.file or (layer.file if isinstance(layer, Format) and host is not None else None)
-            silent = part.kind is Kind.ABSENT and not can_stand_on_another(layer)
+            file = part.file or own
             yield Entry(
                 start,
                 part.length,
                 depth,
-                part.kind is not Kind.ABSENT,
-                part.kind is Kind.ZERO or (part.kind is Kind.ABSENT and not silent) or part.frozen,
-                part.kind in (Kind.DATA, Kind.COMPRESSED),
+                kind is not Kind.ABSENT,
+                kind is Kind.ZERO or (kind is Kind.ABSENT and stands) or part.frozen,
+                kind in (Kind.DATA, Kind.COMPRESSED) or (flat and kind is Kind.ZERO and host is not None),
                 host,
                 file.filename if file is not None and host is not None else None,
             )
@@ -81,26 +90,15 @@ def entries(image: Node, start: int, length: int) -> Iterator[Entry]:
 
 
 def narrowed(layer: Node, extent: Extent) -> Iterator[Extent]:
-    """Where a format says so (`recurse`), data is looked at again in the file, whose holes are zeros (`frozen` says so here)."""
+    """Data is looked at again in the file, whose holes are zeros (`frozen` says so here)."""
     plain = extent._replace(frozen=False)
-    if extent.kind is not Kind.DATA or extent.host is None or not isinstance(layer, Format) or not on_holes(layer):
+    if extent.host is None or not isinstance(layer, Format):
         yield plain
         return
     file, at = extent.file or layer.file, extent.host
     for part in file.extents(at, extent.length):
         yield plain._replace(length=part.length, host=at, file=file, frozen=part.kind in (Kind.ABSENT, Kind.ZERO))
         at += part.length
-
-
-def on_holes(layer: Format) -> bool:
-    """Whether data may lie on holes: the format gives room in advance, or can, and the file takes much less room than it is long."""
-    if layer.recurse:
-        return True
-    taken = getattr(layer.file, "allocated", None)
-    if taken is None or not layer.cluster or all(option.name != "preallocation" for option in layer.CREATE):
-        return False
-    clusters = taken() // layer.cluster
-    return bool(layer.file.size // layer.cluster >= max(clusters * 10 // 9, clusters + 2))
 
 
 def can_stand_on_another(layer: Node) -> bool:
@@ -124,14 +122,15 @@ def merged(found: Iterator[Entry]) -> Iterator[Entry]:
 
 def write_json(found: Iterator[Entry], start: int) -> None:
     """One object a line."""
-    lines = []
-    for entry in found:
-        offset = "" if entry.offset is None else f', "offset": {entry.offset}'
-        flags = ", ".join(f'"{key}": {json.dumps(getattr(entry, key))}' for key in ("present", "zero", "data"))
-        lines.append(f'{{ "start": {entry.start}, "length": {entry.length}, "depth": {entry.depth}, {flags}{offset}}}')
-    if not lines:
-        lines.append(f'{{ "start": {start}, "length": 0, "depth": 0, "present": false, "zero": false, "data": false}}')
-    print("[" + ",\n".join(lines) + "]")
+    word, before = ("false", "true"), "["
+    for start, length, depth, present, zero, data, host, _ in found:
+        offset = "" if host is None else f', "offset": {host}'
+        flags = f'"present": {word[present]}, "zero": {word[zero]}, "data": {word[data]}'
+        sys.stdout.write(f'{before}{{ "start": {start}, "length": {length}, "depth": {depth}, {flags}{offset}}}')
+        before = ",\n"
+    if before == "[":
+        sys.stdout.write(f'[{{ "start": {start}, "length": 0, "depth": 0, "present": false, "zero": false, "data": false}}')
+    print("]")
 
 
 def write_table(found: Iterator[Entry]) -> None:

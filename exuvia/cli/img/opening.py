@@ -6,7 +6,7 @@ from typing import Any
 from exuvia.cli import keyval
 from exuvia.disk.chain import layers
 from exuvia.disk.format import Format
-from exuvia.disk.graph import describe, nested, open_image
+from exuvia.disk.graph import PROTOCOLS, describe, nested, open_image
 from exuvia.disk.node import Node
 from exuvia.disk.protocols.file import File
 from exuvia.support.errors import UserError
@@ -40,6 +40,11 @@ def open_named(
         raise UserError(f"Could not open '{name}': force-share=on can only be used with read-only images")
     try:
         said = described if isinstance(described, dict) else description(name) if described else describe(name)
+        driver = said.get("driver") if described or name.startswith("json:") else None
+        if (driver if format is None else format) in PROTOCOLS:
+            format = "raw"  # bytes are what was asked for, whatever they look like
+        if not (name or described):
+            raise UserError("The 'file' block driver requires a file name")
         image = open_image(said, format, writable=writable, share=share, chain=chain)
     except UserError as error:
         raise type(error)(f"Could not open '{name}': {str(error).removeprefix(f'{name}: ')}") from None
@@ -86,6 +91,8 @@ def show_snapshot(image: Format, said: str) -> None:
     known = image.snapshots()
     if said.startswith("snapshot."):
         wanted = dict(keyval.parse(said))
+        for key in wanted.keys() - {"snapshot.id", "snapshot.name"}:
+            raise UserError(f"Invalid parameter '{key}'\nexuvia-img: Failed in parsing snapshot param '{said}'")
         found = [
             each for each in known if wanted.get("snapshot.id", each.id) == each.id and wanted.get("snapshot.name", each.name) == each.name
         ]

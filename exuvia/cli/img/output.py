@@ -2,7 +2,15 @@
 
 import json
 import math
+import re
 from typing import Any
+
+
+def word(value: Any) -> str:
+    """A string, a number or a truth value as QEMU's JSON has it: escapes have upper case, what is not UTF-8 is U+FFFD."""
+    if isinstance(value, str):
+        value = value.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+    return re.sub(r"\\(u[0-9a-f]{4}|.)", lambda found: f"\\u{found[1][1:].upper()}" if len(found[1]) > 1 else found[0], json.dumps(value))
 
 
 def place(key: str) -> int:
@@ -23,20 +31,20 @@ def pretty(value: Any, indent: int = 0) -> str:
     """`value` as JSON over several lines."""
     inner, outer = "    " * (indent + 1), "    " * indent
     if isinstance(value, dict):
-        lines = [f"{inner}{json.dumps(key)}: {pretty(item, indent + 1)}" for key, item in ordered(value)]
+        lines = [f"{inner}{word(key)}: {pretty(item, indent + 1)}" for key, item in ordered(value)]
         return "{\n" + ",\n".join(lines) + f"\n{outer}}}"
     if isinstance(value, list | tuple):
         return "[\n" + ",\n".join(inner + pretty(item, indent + 1) for item in value) + f"\n{outer}]"
-    return json.dumps(value)
+    return word(value)
 
 
 def flat(value: Any) -> str:
     """`value` as JSON in one line, as in `json:{…}` names."""
     if isinstance(value, dict):
-        return "{" + ", ".join(f"{json.dumps(key)}: {flat(item)}" for key, item in ordered(value)) + "}"
+        return "{" + ", ".join(f"{word(key)}: {flat(item)}" for key, item in ordered(value)) + "}"
     if isinstance(value, list | tuple):
         return "[" + ", ".join(map(flat, value)) + "]"
-    return json.dumps(value)
+    return word(value)
 
 
 def listed(value: Any, indent: int = 1) -> str:

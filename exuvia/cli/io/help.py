@@ -16,7 +16,7 @@ def run(session: Session, call: Call) -> bool:
     """Print it."""
     if call.rest and call.rest[0] not in COMMANDS:
         print(f"command {call.rest[0]} not found")
-        return True
+        return False
     for name in call.rest or COMMANDS:
         command: Any = import_module(f"exuvia.cli.io.{MODULES.get(name, name)}")
         print(f"{name} {command.USAGE}{' ' if command.USAGE else ''}-- {command.ONE_LINE}")

@@ -26,6 +26,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from typing import NoReturn
 
+from exuvia.cli.img.opening import MODES
 from exuvia.cli.io.session import Session
 from exuvia.cli.program import start
 from exuvia.support.errors import UserError
@@ -34,7 +35,7 @@ LONG = """cmd= format= read-only snapshot copy-on-read nocache cache= discard= f
     misalign trace="""
 SHORT = "c:f:rsCnt:d:Ui:kmhVT:"
 NAMES = {"c": "cmd", "f": "format", "r": "read-only", "s": "snapshot", "C": "copy-on-read", "n": "nocache", "t": "cache", "d": "discard",
-         "U": "force-share", "h": "help", "V": "version"}  # fmt: skip
+         "U": "force-share", "h": "help", "i": "aio", "V": "version"}  # fmt: skip
 
 
 def run(words: Sequence[str]) -> int:
@@ -63,6 +64,9 @@ def run(words: Sequence[str]) -> int:
             from exuvia.disk.objects import define
 
             define(text)
+    for option, words in (("cache", MODES), ("discard", ("ignore", "off", "unmap", "on")), ("aio", ("threads", "native", "io_uring"))):
+        if last.get(option, words[0]) not in words:
+            raise UserError(f"Invalid {option} option: {last[option]}")
     with Session() as session:
         if rest:
             session.open(
@@ -86,7 +90,8 @@ def prompted() -> Iterator[str]:
         print("exuvia-io> ", end="", flush=True)
         line = sys.stdin.readline()
         if not line:
-            print()
+            if sys.stdin.isatty():
+                print()
             return
         yield line.rstrip("\n")
 

@@ -8,7 +8,7 @@ Example: 'read -v 512 1k' dumps 1 KiB from offset 512 on.
 """
 
 from exuvia.cli.io.session import Call, Failed, Session, length, number
-from exuvia.cli.io.transfer import buffers, read
+from exuvia.cli.io.transfer import aligned, buffers, read
 from exuvia.disk.vector import Vector
 
 USAGE = "[-abCqv] [-P pattern [-s off] [-l len]] off len"
@@ -23,7 +23,7 @@ def run(session: Session, call: Call) -> bool:
     if len(call.rest) != 2:
         raise Failed(f"read {USAGE} -- {ONE_LINE}")
     count = length(call.rest[1])
-    number(call.rest[0])
+    aligned(call, number(call.rest[0]), count)
     call.pattern(0)
     start = number(call.options["s"]) if "s" in call else 0
     checked = number(call.options["l"]) if "l" in call else count - start

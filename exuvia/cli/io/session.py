@@ -102,8 +102,9 @@ class Session:
                 arguments["writable"] = False
             image = open_named(name, format, **arguments)
         except UserError as error:
-            raise UserError(f"can't open device {name}: {error}") from None
-        if discard == "ignore":
+            said = str(error)
+            raise UserError(f"can't open device {name}: " + said.removeprefix(f"Could not open '{name}': ")) from None
+        if discard in ("ignore", "off"):
             image.discard = lambda offset, length: None  # type: ignore[method-assign]
         if overlay:
             from exuvia.cli.overlay import overlay as over
@@ -192,10 +193,13 @@ class Session:
         try:
             worked: bool = command.run(self, Call({option[1:]: value for option, value in given}, rest))
         except Failed as error:
-            print(error)
+            if str(error):
+                print(error)
             return False
         except UserError as error:
             return self.complain(f"exuvia-io: {error}")
+        except OSError as error:
+            return self.complain(f"exuvia-io: {self.name}: {error.strerror or error}")
         return worked
 
     @staticmethod

@@ -28,6 +28,13 @@ def buffers(words: list[str], byte: int) -> Vector:
     return Vector([memoryview(bytearray([byte]) * length(word)) for word in words])
 
 
+def aligned(call: Call, offset: int, count: int) -> None:
+    """The machine's state and compressed clusters are asked for in whole sectors. Raises Failed."""
+    for what, value in (("offset", offset), ("count", count)):
+        if call.options.keys() & {"b", "c"} and value % 512:
+            raise Failed(f"{value} is not a sector-aligned value for '{what}'")
+
+
 def check(call: Call, data: bytes, start: int = 0, count: int | None = None, offset: int = 0) -> str | None:
     """What -P has to say about what was read, None where it agrees or was not given."""
     if "P" not in call:

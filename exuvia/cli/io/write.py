@@ -12,7 +12,7 @@ import functools
 import os
 
 from exuvia.cli.io.session import LARGEST, MOST_BYTES, Call, Failed, Session, length, number
-from exuvia.cli.io.transfer import buffers, writable, write
+from exuvia.cli.io.transfer import aligned, buffers, writable, write
 from exuvia.disk.format import Format
 from exuvia.disk.vector import Vector
 
@@ -32,6 +32,7 @@ def run(session: Session, call: Call) -> bool:
     offset = number(call.rest[0])
     zeros = "z" in call
     count = length(call.rest[1], LARGEST if "n" in call else MOST_BYTES, " without -n")
+    aligned(call, offset, count)
     if zeros:
         return write(session, call, "write", "wrote", offset, count, lambda: image.zero(offset, count, "u" in call))
     data = source(call, count)

@@ -21,7 +21,7 @@ what they see:
   -B, --bitmap NAME         tell what a dirty bitmap of the image says (as often as wanted)
   -s, --snapshot            leave the image alone: what is written goes to a temporary file
   -l, --load-snapshot SNAP  an internal snapshot (ID, NAME, or snapshot.id=ID,snapshot.name=NAME), read-only
-  -n, --nocache; --cache MODE; --aio MODE; --discard MODE; --detect-zeroes MODE
+  -n, --nocache; --cache MODE; --aio MODE; --discard MODE (ignore); --detect-zeroes MODE
   --image-opts              FILE is a description: KEY=VALUE,...
   -T, --trace               is taken and means nothing
 

@@ -86,7 +86,7 @@ def open_disk(arguments: "Arguments", stack: ExitStack) -> Format:
     except BaseException:
         image.close()
         raise
-    if arguments.get("discard") in ("ignore", "off"):
+    if arguments.get("discard", "ignore") in ("ignore", "off"):
         image.discard = lambda offset, length: None  # type: ignore[method-assign]
     return image
 

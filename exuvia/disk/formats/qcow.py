@@ -110,7 +110,7 @@ class Qcow(Writable):
         if header.magic != MAGIC:
             wrong = "Image not in qcow format"
         elif header.version != 1:
-            wrong = f"qcow (v{header.version}) does not support qcow version {header.version}"
+            wrong = f"qcow (v1) does not support qcow version {header.version}\nTry the 'qcow2' driver instead."
         elif header.size <= 1:
             wrong = "Image size is too small (must be at least 2 bytes)"
         elif not 9 <= header.cluster_bits <= 16:

@@ -8,12 +8,13 @@ from typing import NamedTuple
 
 from exuvia.disk.chain import pieces, together
 from exuvia.disk.jobs.job import Job
-from exuvia.disk.node import Kind, Node
+from exuvia.disk.node import ImageError, Kind, Node
 from exuvia.disk.vector import Vector
 
 SECTOR = 512
 PART = 1 << 20  # bytes that are compared at once; they fit into a processor's cache
 NOTHING = bytes(PART)
+SMALL = 256 << 10  # bytes; less than that is read here and now, as threads would take longer to be told of it
 AHEAD = 3  # parts that are being read
 
 
@@ -74,6 +75,12 @@ class Compare(Job):
                 continue
             reads_one, reads_other = (only is not None or not _silent(one)), (only is None and not _silent(other))
             first, second = (only or self.one) if reads_one else self.other, self.other if reads_one and reads_other else None
+            if length <= SMALL:
+                if not self._finish(reading) or not self._alike(
+                    offset, _read(first, offset, length), None if second is None else _read(second, offset, length)
+                ):
+                    return False
+                continue
             for at in range(offset, offset + length, PART):
                 count = min(PART, offset + length - at)
                 if len(reading) >= AHEAD and not self._check(reading):
@@ -96,10 +103,11 @@ class Compare(Job):
     def _check(self, reading: "deque[tuple[int, Future[bytearray], Future[bytearray] | None]]") -> bool:
         """Compare the oldest chunk."""
         at, first, second = reading.popleft()
-        one = first.result()
-        other: bytearray | bytes = (
-            NOTHING if second is None and len(one) == PART else bytes(len(one)) if second is None else second.result()
-        )
+        return self._alike(at, first.result(), None if second is None else second.result())
+
+    def _alike(self, at: int, one: bytearray, second: bytearray | None) -> bool:
+        """Whether two chunks are; None is nothing but zeros."""
+        other: bytearray | bytes = second if second is not None else NOTHING if len(one) == PART else bytes(len(one))
         self.advance(len(one))
         if one == other:
             for buffer in (one, other):
@@ -117,10 +125,13 @@ def _silent(status: Status) -> bool:
     return status.zero or not status.there
 
 
-def _read(node: Node, offset: int, length: int, idle: "SimpleQueue[bytearray]") -> bytearray:
+def _read(node: Node, offset: int, length: int, idle: "SimpleQueue[bytearray] | None" = None) -> bytearray:
     """Into an idle buffer, where it is to be filled: fresh memory costs more than what is done with it."""
-    buffer = idle.get() if length == PART else bytearray(length)
-    node.readv(offset, Vector((buffer,)))
+    buffer = idle.get() if idle is not None and length == PART else bytearray(length)
+    try:
+        node.readv(offset, Vector((buffer,)))
+    except OSError as error:
+        raise ImageError(f"Error while reading offset {offset} of {node.filename}: {error.strerror}") from error
     return buffer
 
 

@@ -105,13 +105,12 @@ class Copy(Job):
             if self.offload and kind is Kind.DATA and _offload(source, start, self.target, at, count):
                 self.advance(count)
             else:
-                buffer = mover.buffer()
-                with memoryview(buffer)[:count] as view:
+                with mover.room(at, count) as view:
                     if kind is Kind.DATA:
                         self._read(source, start, view)
                     else:
                         view[:] = bytes(count)
-                mover.move(buffer, at, count, kind)
+                mover.filled()
                 self.advance(count)
             start, at = start + count, at + count
 
@@ -129,36 +128,64 @@ class Copy(Job):
             self._read(source, offset, into[:half])
             self._read(source, offset + half, into[half:])
 
-    def runs(self, data: bytearray, length: int) -> Iterator[tuple[int, int, bool]]:
-        """(start, end, whether zeros) of the first `length` bytes, in units."""
-        unit = self.unit
+    def runs(self, data: bytearray, first: int, length: int) -> Iterator[tuple[int, int, bool]]:
+        """(start, end, whether zeros) of `length` bytes from `first` on, in units."""
+        unit, last = self.unit, first + length
         if not unit:
-            yield 0, length, False
+            yield first, last, False
             return
         if tail := length % unit:
-            data[length : length + unit - tail] = bytes(unit - tail)  # stale bytes there
-        zeros, is_at, at = bytes(unit), data.startswith, 0
-        while at < length:
+            data[last : last + unit - tail] = bytes(unit - tail)  # stale bytes there
+        zeros, is_at, at = bytes(unit), data.startswith, first
+        while at < last:
             start = at
-            while at < length and not is_at(zeros, at):
+            while at < last and not is_at(zeros, at):
                 at += unit
             if start < at:
-                yield start, min(at, length), False
+                yield start, min(at, last), False
             start = at
-            while at < length and is_at(zeros, at):
+            while at < last and is_at(zeros, at):
                 at += unit
             if start < at:
-                yield start, min(at, length), True
+                yield start, min(at, last), True
+
+
+Place = tuple[int, int, int]  # where in a buffer, where in the target, bytes
 
 
 class _Mover:
-    """The far side of a copy: takes buffers and puts them into the target."""
+    """The far side of a copy: takes buffers and puts them into the target. A buffer holds as many small pieces as there is room for."""
 
     def __init__(self, job: Copy) -> None:
         self.job, self.target = job, job.target
+        self.current: bytearray | None = None  # the buffer that is being filled
+        self.places: list[Place] = []
+        self.used = 0
         self.free: queue.SimpleQueue[bytearray] = queue.SimpleQueue()
         self.unmade = BUFFERS  # filling one with zeros takes a millisecond
         self.failure: BaseException | None = None
+
+    def room(self, at: int, length: int) -> memoryview:
+        """Where the next bytes of the target, [at, at+length), are to be put; `filled` says that they are there."""
+        if self.current is not None and self.used + length > CHUNK:
+            self.hand_over()
+        if self.current is None:
+            self.current, self.used, self.places = self.buffer(), 0, []
+        start = self.used
+        self.places.append((start, at, length))
+        self.used += length + -length % max(self.job.unit, 1)
+        return memoryview(self.current)[start : start + length]
+
+    def filled(self) -> None:
+        """The last room has its content."""
+        if self.used >= CHUNK:
+            self.hand_over()
+
+    def hand_over(self) -> None:
+        """Let what is in the current buffer be written."""
+        if self.current is not None:
+            buffer, self.current = self.current, None
+            self.move(buffer, self.places)
 
     def buffer(self) -> bytearray:
         """An idle buffer; raises what went wrong meanwhile."""
@@ -184,12 +211,15 @@ class _Mover:
         """Make the target read as zeros there."""
         self.write(self.target.zero, at, length)
 
-    def move(self, buffer: bytearray, at: int, length: int, kind: Kind) -> None:
+    def move(self, buffer: bytearray, places: list[Place]) -> None:
         """Take over a buffer that was filled."""
         raise NotImplementedError
 
     def finish(self) -> None:
         """Return when all is written; raises what went wrong."""
+        self.hand_over()
+        self.end()
+        self._raise()
 
     def end(self) -> None:
         """Stop the threads."""
@@ -200,35 +230,32 @@ class _Writer(_Mover):
 
     def __init__(self, job: Copy) -> None:
         super().__init__(job)
-        self.full: queue.SimpleQueue[tuple[bytearray, int, int, Kind] | None] = queue.SimpleQueue()
+        self.full: queue.SimpleQueue[tuple[bytearray, list[Place]] | None] = queue.SimpleQueue()
         self.threads = [threading.Thread(target=self._work, name="copy", daemon=True) for _ in range(max(1, min(job.writers, BUFFERS)))]
         for thread in self.threads:
             thread.start()
 
-    def move(self, buffer: bytearray, at: int, length: int, kind: Kind) -> None:
-        self.full.put((buffer, at, length, kind))
+    def move(self, buffer: bytearray, places: list[Place]) -> None:
+        self.full.put((buffer, places))
 
     def _work(self) -> None:
         while (item := self.full.get()) is not None:
-            buffer, at, length, _ = item
+            buffer, places = item
             if self.failure is None:
                 try:
-                    self._put(buffer, at, length)
+                    for place in places:
+                        self._put(buffer, *place)
                 except BaseException as error:
                     self.failure = error
             self.free.put(buffer)
 
-    def _put(self, buffer: bytearray, at: int, length: int) -> None:
+    def _put(self, buffer: bytearray, first: int, at: int, length: int) -> None:
         view = memoryview(buffer)
-        for start, end, zeros in self.job.runs(buffer, length):
+        for start, end, zeros in self.job.runs(buffer, first, length):
             if not zeros:
-                self.write(self.target.writev, at + start, Vector((view[start:end],)))
+                self.write(self.target.writev, at + start - first, Vector((view[start:end],)))
             elif not self.job.zeroed:
-                self.zero(at + start, end - start)
-
-    def finish(self) -> None:
-        self.end()
-        self._raise()
+                self.zero(at + start - first, end - start)
 
     def end(self) -> None:
         for _ in self.threads:
@@ -247,17 +274,18 @@ class _Compressor(_Mover):
         super().__init__(job)
         self.pool = ThreadPoolExecutor(PROCESSORS, "compress")
 
-    def move(self, buffer: bytearray, at: int, length: int, kind: Kind) -> None:
+    def move(self, buffer: bytearray, places: list[Place]) -> None:
         view = memoryview(buffer)
         work: list[Future[None]] = []
-        for start, end, zeros in self.job.runs(buffer, length):
-            if zeros and self.job.sparse:
-                if not self.job.zeroed:
-                    self.zero(at + start, end - start)
-                continue
-            for unit in range(start, end, self.job.align):
-                data = view[unit : min(unit + self.job.align, length)]
-                work.append(self.pool.submit(self.write, self.format().write_compressed, at + unit, data))
+        for first, at, length in places:
+            for start, end, zeros in self.job.runs(buffer, first, length):
+                if zeros and self.job.sparse:
+                    if not self.job.zeroed:
+                        self.zero(at + start - first, end - start)
+                    continue
+                for unit in range(start, end, self.job.align):
+                    data = view[unit : min(unit + self.job.align, first + length)]
+                    work.append(self.pool.submit(self.write, self.format().write_compressed, at + unit - first, data))
         left = len(work)
         if not left:
             self.free.put(buffer)
@@ -281,10 +309,6 @@ class _Compressor(_Mover):
         """The target, which is a format's image where there is compression."""
         assert isinstance(self.target, Format)
         return self.target
-
-    def finish(self) -> None:
-        self.end()
-        self._raise()
 
     def end(self) -> None:
         self.pool.shutdown(cancel_futures=self.failure is not None)

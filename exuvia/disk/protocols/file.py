@@ -21,6 +21,7 @@ READ, WRITE, RESIZE = 0, 1, 3  # permissions, as the number of their lock's byte
 NAMES = {READ: "consistent read", WRITE: "write", RESIZE: "resize"}
 USES, REFUSES = 100, 200
 IOV_MAX = 1024
+FARTHEST = (1 << 63) - (1 << 32)  # off_t, with room for a request
 FIRST = 4096  # bytes
 FALLOC_KEEP_SIZE, FALLOC_PUNCH_HOLE, FALLOC_ZERO_RANGE = 1, 2, 16
 _FLOCK = struct.Struct("hhqqi4x")  # struct flock of 64-bit Linux
@@ -97,7 +98,7 @@ class File(Node):
     def _conflict(self, byte: int, text: str) -> None:
         answer = fcntl.fcntl(self.fd, fcntl.F_OFD_GETLK, _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, byte, 1, 0))
         if _FLOCK.unpack(answer)[0] != fcntl.F_UNLCK:
-            raise ImageError(f"Could not open '{self.filename}': {text}\nIs another process using the image [{self.filename}]?")
+            raise ImageError(f"{text}\nIs another process using the image [{self.filename}]?")
 
     @property
     def size(self) -> int:  # type: ignore[override]
@@ -105,12 +106,13 @@ class File(Node):
         return os.fstat(self.fd).st_size
 
     def read(self, offset: int, length: int) -> bytes:
-        data = os.pread(self.fd, length, offset)
+        data = os.pread(self.fd, length, min(offset, FARTHEST))
         if len(data) == length:
             return data
         return super().read(offset, length)
 
     def readv(self, offset: int, into: Vector) -> None:
+        offset = min(offset, FARTHEST)  # an image may name any place; there is nothing so far out
         left = into
         while left.length:
             count = os.preadv(self.fd, left.parts[:IOV_MAX], offset)
@@ -123,6 +125,7 @@ class File(Node):
             left = left.slice(count, left.length - count)
 
     def writev(self, offset: int, data: Vector) -> None:
+        self._reachable(offset + data.length)
         left = data
         while left.length:
             count = os.pwritev(self.fd, left.parts[:IOV_MAX], offset)
@@ -133,8 +136,14 @@ class File(Node):
         if self.through:
             os.fdatasync(self.fd)
 
+    def _reachable(self, end: int) -> None:
+        """Raises OSError(EFBIG) where no file can be so long."""
+        if end > FARTHEST:
+            raise OSError(errno.EFBIG, os.strerror(errno.EFBIG), self.filename)
+
     def zero(self, offset: int, length: int, unmap: bool = True) -> None:
         end = offset + length
+        self._reachable(end)
         if end > self.size:
             os.ftruncate(self.fd, end)
         if not self._allocate(FALLOC_PUNCH_HOLE if unmap and self.gives_room else FALLOC_ZERO_RANGE, offset, length):
@@ -163,6 +172,7 @@ class File(Node):
 
         A file's first block always has room, because that is where programs that bypass the cache try which alignment it wants.
         """
+        self._reachable(size)
         old = self.size
         if preallocation not in ("off", "falloc", "full"):
             raise Unsupported(f"Unsupported preallocation mode '{preallocation}'")

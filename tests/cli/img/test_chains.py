@@ -40,6 +40,16 @@ map --output=json y
 create -f qcow2 -o compat=0.10 y 1M
 info y
 create -f qcow2 -o refcount_bits=1 y 1M
+create -f qcow2 -o nolazy_refcounts y 1M
+!create -f qcow2 -o lazy_refcounts=1 y 1M
+create -f raw -q 'ü b.raw' 1M
+create -f qcow2 -b 'ü b.raw' -F raw y
+info --output=json y
+create -f raw file:c:d.raw 1M
+create -f qcow2 -b file:c:d.raw -F raw y
+info y
+map --output=json y
+create -f qcow2 -o extended_l2=on y 1M
 info --output=json y
 """
 
@@ -51,6 +61,7 @@ map p.qcow2
 map --output=json p.qcow2
 map -s 1M -l 1M --output=json p.qcow2
 map --output=json q.qcow2
+map --output=json --image-opts driver=qcow2,file.filename=q.qcow2,backing=
 check p.qcow2
 check --output=json p.qcow2
 compare p.qcow2 q.qcow2
@@ -132,6 +143,7 @@ check q.qcow2
 convert -l first -O raw q.qcow2 first.raw
 convert -l snapshot.name=second -O raw q.qcow2 second.raw
 convert -l snapshot.id=1,snapshot.name=first -O raw q.qcow2 first.raw
+!convert -l snapshot.nope=1 -O raw q.qcow2 first.raw
 !convert -l snapshot.name=nope -O raw q.qcow2 first.raw
 measure -l first -O raw q.qcow2
 snapshot -d first q.qcow2
@@ -149,6 +161,10 @@ info --output=json q.qcow2
 !bitmap --merge c q.qcow2 b
 !bitmap --remove q.qcow2 c
 !bitmap --add -g 5 q.qcow2 d
+create -q -f qcow2 -o compat=0.10 old 1M
+!bitmap --add -g 5 old d
+!convert --bitmaps -O qcow2 old z
+measure -O qcow2 old
 bitmap --add -g 1M q.qcow2 d
 bitmap --clear --disable q.qcow2 b
 info q.qcow2
@@ -183,6 +199,13 @@ amend -o size=20M q.qcow2
 info q.qcow2
 check q.qcow2
 !amend -o compat=9 q.qcow2
+create -f qcow2 -o compression_type=zstd z.qcow2 1M
+amend -o compat=0.10 z.qcow2
+info z.qcow2
+check z.qcow2
+convert -c -O qcow2 -o compression_type=zstd q.qcow2 z.qcow2
+!amend -o compat=0.10 z.qcow2
+info z.qcow2
 amend -o refcount_bits=8 q.qcow2
 info q.qcow2
 check q.qcow2

@@ -22,6 +22,20 @@ LINES = """
 create -f raw x 0
 create -f raw x 1.5k
 create -f raw x 0x1000
+create -f raw x 5.k
+create -f raw x +1M
+create -f raw x 1.0
+create -f raw x ' 1k'
+!create -f raw x .5k
+!create -f raw x 0.1
+!create -f raw x '1k '
+!create -f raw x ١
+!create -f raw x 18446744073709551616
+!create -f raw x 9.5E
+create -f raw -o nonocow x 1k
+create -f raw -o nocow=1 x 1k
+create -f raw -o '' x 1k
+create -f raw -o nocow=on, x 1k
 create -f raw -o help x
 create -f raw -o help
 create -o help
@@ -67,6 +81,25 @@ info 'json:{"driver":"raw","file":{"driver":"file","filename":"r.raw"}}'
 info 'json:{"driver":"raw","file.filename":"r.raw"}'
 info -- r.raw
 info file:r.raw
+create -f raw file:a:b.raw 1k
+info file:a:b.raw
+!info ./a:b.raw
+map file:a:b.raw
+create -f raw 'ü ñ.raw' 1k
+info --output=json 'ü ñ.raw'
+!info ''
+info -f '' r.raw
+convert -f file -O raw r.raw x
+compare -f file -F raw x r.raw
+info /dev/null
+!convert r.raw /dev/null
+convert -n -f raw -O raw r.raw /dev/null
+convert -O qcow2 r.raw r.qcow2
+convert --image-opts driver=file,filename=r.qcow2 -O raw bytes
+convert 'json:{"driver":"file","filename":"r.qcow2"}' -O raw bytes2
+convert -f raw -O raw r.qcow2 bytes3
+compare -f raw -F raw bytes bytes3
+compare -f raw -F raw bytes2 bytes3
 info --image-opts -f raw r.raw
 info -x
 info -qz r.raw
@@ -169,6 +202,7 @@ dd
 dd if=r.raw
 !dd if=r.raw of=y bs=0
 dd if=r.raw of=y bs=1M count=2 skip=1
+!dd if=r.raw of=y bs=1M count=2 skip=3
 info y
 dd if=r.raw of=y bs=1M skip=1
 info y

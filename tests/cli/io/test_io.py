@@ -34,6 +34,8 @@ SCRIPTS = {
     "opening": ["close", "read 0 512", "open {file}", "length", "open {file}", "close", "open -r {file}", "write 0 512", "open nothing"],
     "reopening": ["reopen -r", "write 0 512", "reopen -w", "write 0 512", "reopen -r -w"],
     "unsupported": ["read -b 0 512", "write -b 0 512", "write -c 0 512"],
+    "sectors": ["write -b 1 512", "write -c 512 100", "write -b 0 100", "read -b 1 512", "read -b 0 100", "write -s nothing 0 1k",
+        "help nonsense"],
     "quoting": ["'write' -P \"1\" 0 512", "read   -q 0  512", "", "quit", "read 0 512"],
     "quiet and machine": ["write -q 0 512", "read -q -P 0xcd 0 512", "writev -q 0 512", "discard -q 0 512", "aio_write -q 0 512", "flush"],
 }  # fmt: skip
@@ -165,3 +167,17 @@ def test_wrong_use_is_one_line(words: list[str], tmp_path: Path) -> None:
     assert done.returncode == 1
     assert done.stderr.startswith("exuvia-io: ")
     assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.skipif(shutil.which("qemu-io") is None, reason="qemu-io is not installed")
+@pytest.mark.parametrize("words", [["-t", "x"], ["-d", "x"], ["-i", "x"], ["-r", "nothing"], ["-f", "raw"]])
+def test_standard_input_and_wrong_options(tmp_path: Path, words: list[str]) -> None:
+    (tmp_path / "disk").write_bytes(bytes(512))
+    for text in ("length\nread -q 0 512", "\n", ""):
+        said = []
+        for program in (["qemu-io"], OURS):
+            line = [*program, *words, *(["disk"] if words[-1] != "nothing" else [])]
+            environment = {"PYTHONPATH": str(Path(__file__).parents[3])}
+            done = subprocess.run(line, input=text, capture_output=True, text=True, timeout=60, cwd=tmp_path, env=environment)
+            said.append((done.returncode, clean(done.stdout), clean(done.stderr)))
+        assert said[0] == said[1]

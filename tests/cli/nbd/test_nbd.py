@@ -99,7 +99,7 @@ def test_qemus_clients_see_the_same_as_with_qemu_nbd(tmp_path: Path) -> None:
 @needs_qcow2
 def test_writes_arrive_and_the_image_is_sound(tmp_path: Path) -> None:
     content = bytearray(qcow2(tmp_path / "disk"))
-    with serving(OURS, tmp_path, "-t", "-e", "0", "-f", "qcow2", str(tmp_path / "disk")) as uri:
+    with serving(OURS, tmp_path, "-t", "-e", "0", "--discard", "unmap", "-f", "qcow2", str(tmp_path / "disk")) as uri:
         rng = random.Random(6)
         name = uri.replace("@", "")
         for program in (["qemu-io"], IO):
@@ -115,6 +115,22 @@ def test_writes_arrive_and_the_image_is_sound(tmp_path: Path) -> None:
     out("qemu-img", "check", "-q", str(tmp_path / "disk"))
     with open_image(str(tmp_path / "disk"), "qcow2") as image:
         assert image.read(0, len(content)) == content
+
+
+@needs_qemu
+@needs_qcow2
+@pytest.mark.parametrize("words", [[], ["--discard", "unmap"], ["--discard", "off"]])
+def test_discards_are_passed_on_where_that_is_asked_for(tmp_path: Path, words: list[str]) -> None:
+    seen = []
+    for program in (["qemu-nbd"], OURS):
+        qcow2(tmp_path / "disk")
+        out("qemu-io", "-f", "qcow2", "-c", "write -q -P 5 0 256k", str(tmp_path / "disk"))
+        with serving(program, tmp_path, "-t", *words, "-f", "qcow2", str(tmp_path / "disk")) as uri:
+            out("qemu-io", "-f", "raw", "-c", "discard 0 128k", uri.replace("@", ""))
+            facts = [json.loads(out(*img, "info", "--output=json", uri.replace("@", ""))) for img in (["qemu-img"], IMG)]
+            assert facts[0] == facts[1]
+        seen.append(json.loads(out("qemu-img", "map", "--output=json", str(tmp_path / "disk")))[0]["data"])
+    assert seen == [words[1:] != ["unmap"]] * 2
 
 
 @needs_libnbd

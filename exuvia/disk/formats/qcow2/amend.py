@@ -11,6 +11,7 @@ from exuvia.disk.formats.qcow2.create import OPTIONS as CREATE
 from exuvia.disk.formats.qcow2.create import VERSIONS
 from exuvia.disk.formats.qcow2.header import (
     BITMAP_DIRECTORY,
+    COMPRESSION,
     DATA_FILE,
     DATA_FILE_NAME,
     DIRTY,
@@ -22,7 +23,7 @@ from exuvia.disk.formats.qcow2.header import (
 from exuvia.disk.formats.qcow2.mapping import COMPRESSED, COPIED, OFFSET, ZERO
 from exuvia.disk.formats.qcow2.rebuild import rebuild
 from exuvia.disk.formats.qcow2.refcounts import Refcounts, big_endian
-from exuvia.disk.node import ZEROS
+from exuvia.disk.node import ZEROS, Kind
 from exuvia.disk.options import Option
 from exuvia.support.errors import UserError
 
@@ -52,7 +53,7 @@ def amend(image: Qcow2, options: dict[str, Any], progress: Callable[[float], Non
         raise UserError("data-file can only be set for images that use an external data file")
     for option, now in (("backing_file", image.backing_file), ("backing_fmt", image.backing_format)):
         if options.get(option) is not None and options[option] != (now or ""):
-            raise UserError("Cannot amend the backing file\nYou can use 'qemu-img rebase' instead.")
+            raise UserError("Cannot amend the backing file\nYou can use 'exuvia-img rebase' instead.")
     if version < 3:
         if options.get("lazy_refcounts"):
             raise UserError("Lazy refcounts only supported with compatibility level 1.1 and above (use compat=1.1 or greater)")
@@ -105,11 +106,16 @@ def _may_downgrade(image: Qcow2, width: int) -> None:
     fields = image.header.fields
     if fields.incompatible_features & DATA_FILE:
         raise UserError("Cannot downgrade an image with a data file")
-    other = fields.incompatible_features & ~DIRTY
+    other = fields.incompatible_features & ~(DIRTY | COMPRESSION)
     if other:
         raise UserError(f"Cannot downgrade an image with incompatible features {other:#x} set")
     if width != 16:
         raise UserError("compat=0.10 requires refcount_bits=16")
+    if fields.incompatible_features & COMPRESSION:
+        if image.table_of_snapshots:
+            raise UserError("Internal snapshots prevent downgrade of image")  # they may hold compressed clusters
+        if any(extent.kind is Kind.COMPRESSED for extent in image.extents(0, image.size)):
+            raise UserError("Cannot downgrade an image with zstd compression type and existing compressed clusters")
     for entry in image.table_of_snapshots:
         if entry.public().vm_state or entry.disk_size(image.header) != image.size or _has_zeros(image, entry):
             raise UserError("Internal snapshots prevent downgrade of image")
@@ -128,7 +134,8 @@ def _downgrade(image: Qcow2, progress: Callable[[float], None]) -> None:
     image.commit()
     image.commit()
     fields = image.header.fields
-    fields.version, fields.header_length = 2, V2
+    fields.version, fields.header_length, fields.compression_type = 2, V2, 0
+    image.compressor = None
     fields.incompatible_features = fields.compatible_features = fields.autoclear_features = 0
     for kind in (FEATURE_NAMES, BITMAP_DIRECTORY):
         image.header.extensions.pop(kind, None)

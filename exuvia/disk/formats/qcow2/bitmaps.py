@@ -239,6 +239,8 @@ class Bitmaps:
     def add(self, bitmap: Bitmap) -> None:
         """A new one, all clear. Raises UserError."""
         name, grain = bitmap.name.encode("utf-8", "surrogateescape"), bitmap.granularity
+        if grain & (grain - 1) or not 1 << SMALLEST <= grain <= 1 << LARGEST:
+            raise UserError("Granularity must be power of 2 and at least 512")
         if self.image.header.fields.version < 3:
             raise UserError(
                 f"Can't make bitmap '{bitmap.name}' persistent in '{self.image.filename}': Cannot store dirty bitmaps in qcow2 v2 files"
@@ -249,8 +251,6 @@ class Bitmaps:
             raise UserError("Bitmap name cannot be empty")
         if len(name) > LONGEST_NAME:
             raise UserError(f"Bitmap name is too long: {bitmap.name}")
-        if grain & (grain - 1) or not 1 << SMALLEST <= grain <= 1 << LARGEST:
-            raise UserError("Granularity must be power of 2 and at least 512")
         if len(self.records) == MOST:
             raise UserError(f"{self.image.filename}: an image has {MOST} bitmaps at most")
         record = Record(Entry(flags=AUTO if bitmap.enabled else 0, granularity_bits=grain.bit_length() - 1), b"", name)

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import struct
 from array import array
+from functools import reduce
+from operator import ne, or_
 from typing import TYPE_CHECKING
 
 from exuvia.disk.format import Found
@@ -145,7 +147,28 @@ class Check:
         next_host = 0
         reserved = L2_RESERVED | (ZERO if words == 2 else 0)
         step, bits, external = self.size, self.bits, mapping.external
-        for index, entry, many in stretches(data, words, step):
+        odd = COMPRESSED | reserved | OFFSET & (step - 1)
+
+        def scattered(row: array[int]) -> bool:
+            """Take a row of sound entries of data clusters, wherever those lie."""
+            nonlocal count, allocated, next_host, expected
+            hosts = [entry & OFFSET for entry in row if entry & ~ZERO]
+            if external or not hosts or reduce(or_, row) & odd or not all(hosts) or max(hosts) >> bits >= self.file_end:
+                return False
+            if count:
+                self.add_run(first, count)
+                allocated += count
+                next_host = (first + count) << bits
+                count, expected = 0, -1
+            if active:
+                before = [next_host if next_host else hosts[0], *(host + step for host in hosts[:-1])]
+                self.found.fragmented = (self.found.fragmented or 0) + sum(map(ne, hosts, before))
+            self.counts.add_each([host >> bits for host in hosts])
+            allocated += len(hosts)
+            next_host = hosts[-1] + step
+            return True
+
+        for index, entry, many in stretches(data, words, step, scattered):
             if entry == expected:
                 expected += step * many
                 count += many
@@ -345,6 +368,12 @@ class Check:
         )
         word = "Repairing" if fix else "ERROR"
         seen: set[int] = set()
+
+        def right(row: array[int]) -> bool:
+            """Whether all clusters are used once and all entries say so."""
+            return single and not any(entry < COPIED and entry & OFFSET for entry in row if entry)
+
+        single = not (found.corruptions or found.leaks or found.errors) and self.counts.most() == 1
         for number, entry in enumerate(mapping.l1):
             table = entry & OFFSET
             if not table or table & (self.size - 1):
@@ -358,7 +387,7 @@ class Check:
                 continue
             seen.add(table)
             start, counts = 0, array("B")
-            for index, each, many in stretches(image.file.read(table, self.size), words, self.size):
+            for index, each, many in stretches(image.file.read(table, self.size), words, self.size, right):
                 if not each & OFFSET or each & COMPRESSED or each & OFFSET & (self.size - 1):
                     continue
                 cluster = (each & OFFSET) >> self.bits

@@ -1,6 +1,6 @@
 """How often each host cluster is used, counted from the tables: sparse, a byte each, larger numbers apart."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 CHUNK = 1 << 16
 MANY = 255
@@ -36,6 +36,20 @@ class Counts:
                     chunk[at : at + here] = part.translate(UP)
             first += here
             count -= here
+
+    def add_each(self, clusters: Iterable[int]) -> None:
+        """One use more of each."""
+        chunks = self.chunks
+        for cluster in clusters:
+            chunk, at = chunks.get(cluster // CHUNK), cluster % CHUNK
+            if chunk is None or chunk[at]:
+                self.add(cluster)
+            else:
+                chunk[at] = 1
+
+    def most(self) -> int:
+        """The largest number; 255 stands for that many or more."""
+        return max(map(max, self.chunks.values()), default=0)
 
     def _many(self, chunk: bytearray, at: int, cluster: int) -> None:
         self.many[cluster] = self.many.get(cluster, MANY - 1) + 1

@@ -209,7 +209,7 @@ def measure(size: int, options: dict[str, Any], source: Node | None) -> Measure:
         room = encryption.luks_room(options)
         full += room + -room % cluster
     kept = [each for each in source.bitmaps() if not each.in_use] if isinstance(source, Format) else []
-    wanted = isinstance(source, Format) and source.can_keep_bitmaps() and fields.version > 2
+    wanted = isinstance(source, Format) and source.can_keep_bitmaps() and source.info().get("compat") != "0.10" and fields.version > 2
     bitmaps = bitmap_room([each.granularity for each in kept], [each.name for each in kept], size, cluster)
     return Measure(full - aligned + required, full, bitmaps if wanted else None)
 

@@ -34,6 +34,7 @@ class Mapping:
         self.per_table = self.size // self.entry_size
         page = min(SLICE, self.size)
         self.per_page = page // self.entry_size
+        self.span_of_page = self.per_page << self.bits  # guest bytes that a slice of a table maps
         self.l2 = Pages(file, page, cache // page)
         self.l1_pages = Pages(file, page, 64)
         self.load()
@@ -193,15 +194,18 @@ class Mapping:
         page, at = self.page(index)
         entry = unpack_from(">Q", self.l2.page(page), at * 8)[0] if page else 0
         run = 1 if clusters == 1 else self._run(entry, index, clusters)
-        length = min(length, (run << self.bits) - within)
+        return self._extent(entry, index, within, min(length, (run << self.bits) - within))
+
+    def _extent(self, entry: int, index: int, within: int, length: int) -> Extent:
+        """The extent that begins `within` bytes into guest cluster `index`, whose entry is `entry`."""
         if entry & COMPRESSED:
             return Extent(Kind.COMPRESSED, length)
         host = entry & OFFSET
         if host & self.size - 1:
-            raise self.corrupt(f"Cluster allocation offset {host:#x} unaligned (guest offset: {offset:#x})")
+            raise self.corrupt(f"Cluster allocation offset {host:#x} unaligned (guest offset: {(index << self.bits) + within:#x})")
         if entry & ZERO:
             if not self.has_zero:
-                raise self.corrupt(f"Zero cluster entry found in pre-v3 image (guest offset: {offset:#x})")
+                raise self.corrupt(f"Zero cluster entry found in pre-v3 image (guest offset: {(index << self.bits) + within:#x})")
             room = host + within if host or self.external and entry & COPIED else None
             return Extent(Kind.ZERO, length, room, self.data, not entry & COPIED)
         if not host and not (self.external and entry & COPIED):
@@ -211,6 +215,36 @@ class Mapping:
                 f"External data file host cluster offset {host:#x} does not match guest cluster offset: {index << self.bits:#x}"
             )
         return Extent(Kind.DATA, length, host + within, self.data, not entry & COPIED)
+
+    def several(self, offset: int, length: int) -> list[Extent]:
+        """The first extent, and those behind it in the same slice of the table: many where clusters lie scattered."""
+        first = self.lookup(offset, length)
+        after = offset + first.length
+        if self.entry_size != 8 or first.length == length or not after & self.span_of_page - 1:
+            return [first]
+        return [first, *self.short(after, length - first.length)]
+
+    def short(self, offset: int, length: int) -> list[Extent]:
+        """The next extents that end before the slice of the table does, for `offset` at a cluster's beginning; maybe none."""
+        index = offset >> self.bits
+        page, at = self.page(index)
+        count = min(self.per_page - at, length >> self.bits)
+        if not page or not count:
+            return []
+        found: list[Extent] = []
+        start, entry, expected, step = 0, -1, -1, 0
+        for number, each in enumerate(unpack_from(f">{count}Q", self.l2.page(page), at * 8)):
+            if each == expected or entry & each & COMPRESSED and number:
+                expected += step
+                continue
+            if number:
+                try:
+                    found.append(self._extent(entry, index + start, 0, number - start << self.bits))
+                except ImageError:  # whoever comes there will hear of it
+                    return found
+            start, entry, step = number, each, self.size if each & OFFSET or self.external and each & COPIED else 0
+            expected = each + step
+        return found
 
     def _run(self, entry: int, index: int, clusters: int) -> int:
         """How many clusters from `index` on go on as the first, whose entry is `entry`, says."""

@@ -58,7 +58,7 @@ class Qcow2(Writable):
         self.cluster = self.cluster_size = 1 << fields.cluster_bits
         self.backing_file, self.backing_format = header.backing_file, header.backing_format
         self.begun = self.recording = False
-        self._codec: Codec | None = None
+        self.compressor: Codec | None = None
         self.data = self._open_data()
         try:
             self.refcounts = Refcounts(self.file, header, int(self.options.get("refcount-cache-size") or REFCOUNT_CACHE))
@@ -116,10 +116,9 @@ class Qcow2(Writable):
         """As QMP's ImageInfoSpecificQCow2."""
         fields = self.header.fields
         found: dict[str, Any] = {"compat": "0.10" if fields.version == 2 else "1.1", "compression-type": NAMES[fields.compression_type]}
-        if fields.version > 2:
-            found["lazy-refcounts"] = bool(fields.compatible_features & LAZY_REFCOUNTS)
         found["refcount-bits"] = 1 << fields.refcount_order
         if fields.version > 2:
+            found["lazy-refcounts"] = bool(fields.compatible_features & LAZY_REFCOUNTS)
             found["corrupt"] = bool(fields.incompatible_features & CORRUPT)
             if self.records.records:
                 found["bitmaps"] = [{"flags": each.flags(), "name": each.name, "granularity": each.granularity} for each in self.bitmaps()]
@@ -143,17 +142,18 @@ class Qcow2(Writable):
         return bool(self.header.fields.autoclear_features & RAW_DATA_FILE)
 
     def lookup(self, offset: int, length: int) -> Extent:
-        extent = self.map.lookup(offset, length)
-        if self.by_guest and self.cipher is not None and extent.host is not None:
-            return extent._replace(file=self.cipher.at(offset - extent.host))
-        return extent
+        extent, cipher = self.map.lookup(offset, length), self.cipher if self.by_guest else None
+        return extent if cipher is None or extent.host is None else extent._replace(file=cipher.at(offset - extent.host))
+
+    def several(self, offset: int, length: int) -> list[Extent]:
+        return self.map.several(offset, length) if self.cipher is None else [self.lookup(offset, length)]
 
     def unpack(self, offset: int, length: int) -> bytes:
         bits, size = self.map.bits, self.cluster_size
         first, last = offset >> bits, offset + length - 1 >> bits
         with self.lock:
             words = self.map.entries(first, last - first + 1)[:: self.map.entry_size // 8]
-            unpacker = self._codec = self._codec or codec(self.header.fields.compression_type)
+            unpacker = self.compressor = self.compressor or codec(self.header.fields.compression_type)
         found = []
         for entry in words:
             if not entry & COMPRESSED:  # somebody wrote there between two looks
@@ -363,11 +363,11 @@ class Qcow2(Writable):
             raise self.header.error("Compression and encryption not supported at the same time")
         if not self.begun:
             self.begin()
-        self._codec = self._codec or codec(self.header.fields.compression_type)
+        self.compressor = self.compressor or codec(self.header.fields.compression_type)
         view = memoryview(data)
         for at in range(0, len(data), size):
             part = view[at : at + size]
-            packed = self._codec.compress(part if len(part) == size else bytes(part).ljust(size, b"\0"))
+            packed = self.compressor.compress(part if len(part) == size else bytes(part).ljust(size, b"\0"))
             if len(packed) < size:
                 self._store_packed(offset + at, packed)
                 if self.recording:

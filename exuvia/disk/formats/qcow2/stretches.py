@@ -1,7 +1,7 @@
 """L2 tables read quickly: entries that follow one another as clusters do are taken 512 at once."""
 
 from array import array
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from exuvia.disk.formats.qcow2.mapping import COMPRESSED, L2_RESERVED, OFFSET, ZERO
 from exuvia.disk.formats.qcow2.refcounts import big_endian
@@ -12,10 +12,13 @@ ONES = sum(1 << 64 * at for at in range(MANY))  # as one number whose 64-bit dig
 RAMP = sum((MANY - 1 - at) << 64 * at for at in range(MANY))
 
 
-def stretches(data: bytes, words: int, size: int) -> Iterator[tuple[int, int, int]]:
+def stretches(
+    data: bytes, words: int, size: int, take: "Callable[[array[int]], bool]" = lambda row: False
+) -> Iterator[tuple[int, int, int]]:
     """(index, entry, how many) of an L2 table's bytes; where it is more than one, the others are in the next clusters of `size` bytes.
 
-    Entries are of `words` 64-bit words, of which the first is given. Entries that are 0 may be left out where the second word is too.
+    Entries are of `words` 64-bit words, of which the first is given. Entries that are 0 are left out where the second word is too. Rows of
+    one-word entries that are no such run are offered to `take` first; those that it takes are left out.
     """
     if words == 2:
         for index, entry in enumerate(big_endian(array("Q", data))[::2]):
@@ -28,5 +31,8 @@ def stretches(data: bytes, words: int, size: int) -> Iterator[tuple[int, int, in
         if plain and len(part) == ROW and int.from_bytes(part, "big") == first * ONES + size * RAMP:
             yield at >> 3, first, MANY
         elif part.count(0) != len(part):
-            for index, entry in enumerate(big_endian(array("Q", part)), at >> 3):
-                yield index, entry, 1
+            row = big_endian(array("Q", part))
+            if not take(row):
+                for index, entry in enumerate(row, at >> 3):
+                    if entry:
+                        yield index, entry, 1

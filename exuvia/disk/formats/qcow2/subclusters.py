@@ -20,8 +20,8 @@ class Subclusters(Mapping):
         done = extent.length
         while done < length and (offset + done) % self.size == 0:
             more = self._piece(offset + done, length - done)
-            host = None if first.host is None or first.kind is Kind.ABSENT else first.host + done
-            if more.kind is not first.kind or more.frozen != first.frozen or first.kind is not Kind.ABSENT and more.host != host:
+            host = None if first.host is None else first.host + done
+            if more.kind is not first.kind or more.frozen != first.frozen or more.host != host:
                 break
             done += more.length
         return first._replace(length=done)
@@ -50,6 +50,6 @@ class Subclusters(Mapping):
         other = ~(same >> number)
         run = (other & -other).bit_length() - 1
         here = min(length, min((number + run) << shift, self.size) - within)
-        if kind is Kind.ABSENT or not has_host:
-            return Extent(kind, here, frozen=has_host and not entry & COPIED)
+        if not has_host:
+            return Extent(kind, here)
         return Extent(kind, here, host + within, self.data, not entry & COPIED)
