@@ -22,7 +22,7 @@ class Cost:
     """What a run took."""
 
     cpu: float
-    """User and system seconds of every process of the session."""
+    """User and system seconds of the emulator and of every process that it started."""
     wall: float
     resident: int
     """Bytes: the sum of the processes' largest resident sets."""
@@ -41,50 +41,79 @@ def emulators() -> dict[str, list[str]]:
     return found
 
 
-def session_cost(leader: int, started: float) -> Cost:
-    """What the session's processes have cost so far, those that ended and were waited for included."""
-    ticks = resident = 0
+def cost_of(leader: int, started: float) -> Cost:
+    """What a process and all that descend from it have cost so far, those that ended and were waited for included."""
+    parents: dict[int, int] = {}
+    ticks: dict[int, int] = {}
     for folder in Path("/proc").iterdir():
-        if not folder.name.isdigit():
-            continue
+        if folder.name.isdigit():
+            try:
+                fields = (folder / "stat").read_text().rpartition(")")[2].split()
+            except (FileNotFoundError, ProcessLookupError):
+                continue  # it ended meanwhile
+            parents[int(folder.name)], ticks[int(folder.name)] = int(fields[1]), sum(map(int, fields[11:15]))
+    family = {leader}
+    while more := {pid for pid, parent in parents.items() if parent in family} - family:
+        family |= more
+    resident = 0
+    for pid in family:
         try:
-            fields = (folder / "stat").read_text().rpartition(")")[2].split()
-            if int(fields[3]) != leader:
-                continue
-            ticks += sum(map(int, fields[11:15]))
-            resident += next(
-                (int(line.split()[1]) * 1024 for line in (folder / "status").read_text().splitlines() if line.startswith("VmHWM")), 0
-            )
+            lines = Path(f"/proc/{pid}/status").read_text().splitlines()
         except (FileNotFoundError, ProcessLookupError):
-            continue  # it ended meanwhile
-    return Cost(ticks / TICK, time.monotonic() - started, resident)
+            continue
+        resident += next((int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM")), 0)
+    return Cost(sum(ticks.get(pid, 0) for pid in family) / TICK, time.monotonic() - started, resident)
+
+
+class Terminal:
+    """An emulator in a session of its own, on a terminal that is its serial console. `with` ends it."""
+
+    def __init__(self, command: Sequence[str]) -> None:
+        self.command = command[0]
+        self.master, slave = pty.openpty()
+        self.started = time.monotonic()
+        self.process = subprocess.Popen(command, stdin=slave, stdout=slave, stderr=slave, start_new_session=True)
+        os.close(slave)
+        self.seen = b""
+
+    def __enter__(self) -> Terminal:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        try:
+            os.killpg(self.process.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+        self.process.wait()
+        os.close(self.master)
+
+    def say(self, text: bytes) -> None:
+        """Type something."""
+        os.write(self.master, text)
+
+    def expect(self, mark: bytes, timeout: float) -> bytes:
+        """Reads until `mark` comes; what came before it. Raises Failure with the last lines."""
+        end = time.monotonic() + timeout
+        while mark not in self.seen:
+            if not select.select([self.master], [], [], max(0, end - time.monotonic()))[0]:
+                raise Failure(f"{self.command}: no {mark!r} within {timeout:.0f} s; it ended with {self.seen[-300:]!r}")
+            try:
+                self.seen += os.read(self.master, 65536)
+            except OSError:
+                raise Failure(f"{self.command}: ended without {mark!r}; its last words were {self.seen[-300:]!r}") from None
+        before, _, self.seen = self.seen.partition(mark)
+        return before
+
+    def cost(self) -> Cost:
+        """What it has cost so far."""
+        return cost_of(self.process.pid, self.started)
 
 
 def until(command: Sequence[str], mark: bytes, timeout: float) -> Cost:
     """Runs `command` on a terminal until it prints `mark`, then ends it. Raises Failure with the last lines."""
-    master, slave = pty.openpty()
-    started = time.monotonic()
-    process = subprocess.Popen(command, stdin=slave, stdout=slave, stderr=slave, start_new_session=True)
-    os.close(slave)
-    seen = b""
-    try:
-        while mark not in seen:
-            left = timeout - (time.monotonic() - started)
-            ready = select.select([master], [], [], max(0, left))[0]
-            if not ready:
-                raise Failure(f"{command[0]}: no {mark!r} within {timeout:.0f} s; it ended with {seen[-300:]!r}")
-            try:
-                seen += os.read(master, 65536)
-            except OSError:
-                raise Failure(f"{command[0]}: ended without {mark!r}; its last words were {seen[-300:]!r}") from None
-        return session_cost(process.pid, started)
-    finally:
-        try:
-            os.killpg(process.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
-        process.wait()
-        os.close(master)
+    with Terminal(command) as terminal:
+        terminal.expect(mark, timeout)
+        return terminal.cost()
 
 
 def to_end(command: Sequence[str], status: int, timeout: float) -> Cost:

@@ -27,7 +27,8 @@ class _Window:
 
 
 @contextmanager
-def _data(package: Path) -> Iterator[tarfile.TarFile]:
+def members(package: Path) -> Iterator[tarfile.TarFile]:
+    """The archive of the files that the package installs, to read in its order."""
     with package.open("rb") as file:
         if file.read(len(_GLOBAL)) != _GLOBAL:
             raise UserError(f"{package.name} is not a Debian package")
@@ -53,7 +54,7 @@ def extract(package: Path, wanted: Mapping[str, Path]) -> None:
     """Write the members `wanted` (paths without a leading slash) to files; raises UserError when one is missing or damaged."""
     left = dict(wanted)
     try:
-        with _data(package) as archive:
+        with members(package) as archive:
             for member in archive:
                 target = left.pop(member.name.removeprefix("./"), None) if member.isfile() else None
                 if target is not None:

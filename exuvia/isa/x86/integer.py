@@ -144,9 +144,8 @@ def shift(n: int, name: str, f: Callable[..., tuple[Value, Value, Value]]) -> No
 
     def run(cpu: Cpu, a: Any, count: Any) -> None:
         old = a.read()
-        count = count.low(8) & (63 if a.w == 64 else 31)
-        wide = 64 if a.w <= 32 else 128
-        r, cf, of = f(old, count.zext(wide), wide)
+        count = (count.low(8) & (63 if a.w == 64 else 31)).zext(max(a.w, 32))  # a byte or a word can be shifted by more than it has
+        r, cf, of = f(old, count)
         with when(count != 0):
             cpu.set_flags("parts", r, cf, of, lift(0, 1))
         a.set(r)
@@ -154,20 +153,24 @@ def shift(n: int, name: str, f: Callable[..., tuple[Value, Value, Value]]) -> No
     op(f"C0/{n} Eb,Ib | C1/{n} Ev,Ib | D0/{n} Eb,1 | D1/{n} Ev,1 | D2/{n} Eb,CL | D3/{n} Ev,CL", name, modifies=True)(run)
 
 
-def left(a: Value, n: Value, wide: int) -> tuple[Value, Value, Value]:
-    x = a.zext(wide) << n
-    r, cf = x.low(a.w), x.bit(a.w)
-    return r, cf, r.top ^ cf
+def left(a: Value, n: Value) -> tuple[Value, Value, Value]:
+    r, last = (a.zext(n.w) << n).low(a.w), (a.zext(n.w) << before(n)).low(a.w)
+    return r, last.top, r.top ^ last.top
 
 
-def right(a: Value, n: Value, wide: int) -> tuple[Value, Value, Value]:
-    x = (a.zext(wide) << 1).u >> n
-    return x.bits(a.w, 1), x.bit(0), a.top
+def right(a: Value, n: Value) -> tuple[Value, Value, Value]:
+    x = a.zext(n.w)
+    return (x.u >> n).low(a.w), (x.u >> before(n)).bit(0), a.top
 
 
-def right_signed(a: Value, n: Value, wide: int) -> tuple[Value, Value, Value]:
-    x = (a.sext(wide) << 1).s >> n
-    return x.bits(a.w, 1), x.bit(0), lift(0, 1)
+def right_signed(a: Value, n: Value) -> tuple[Value, Value, Value]:
+    x = a.sext(n.w)
+    return (x.s >> n).low(a.w), (x.s >> before(n)).bit(0), lift(0, 1)
+
+
+def before(n: Value) -> Value:
+    """One less, inside the width; of a count of zero no flags are made."""
+    return (n - 1) & (n.w - 1)
 
 
 shift(4, "shl", left)
