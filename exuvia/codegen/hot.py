@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 HEAD_WORDS = struct.Struct("<QQIHHQQQQIHBx")  # in the order of layout.HEAD
 MOST_BLOCKS, MOST_INSTRUCTIONS, MOST_PAGES = 48, 400, 8  # of a region
 KEPT = 32 << 20  # bytes of regions that a build's store may hold: half of what there is room for
+RELUCTANCE = 4  # times as many samples a block needs while others wait to be made, or where most of what was hot had been made before
 OFTEN = 4  # samples of a block that shall be an entry when its region is made again
 GUARD = 2  # records before those of an instruction over two pages
 PATIENCE = 8  # how often the samples that a page needs are doubled where its regions are dropped again and again
@@ -258,6 +259,7 @@ class Hot:
         self.dropped: dict[int, set[int]] = {}  # regions that were dropped, by page: the guest writes there
         self.flood = 0  # counts how often all blocks were dropped
         self.ask: Callable[[Wanted], None] = self.make_now
+        self.busy: Callable[[], bool] = lambda: False  # do others wait to be made?
         self.made = self.installed = self.late = self.failed = self.found = self.missed = 0  # what `info jit` shows
         self.seconds = 0.0  # that regions took to be made
         self.spots = Area((1 << KNOWN_BITS) // 8)  # a bit for each block of known regions, which the decoder asks (`known_spot`)
@@ -361,6 +363,8 @@ class Hot:
         head = self.head(address)
         if not head.body or address in self.asked:
             return
+        if self.busy() or self.found > self.made:
+            enough *= RELUCTANCE
         if head.region:
             if head.entry == NO_ENTRY and head.samples % enough == 0:
                 self.want(self.again(head))

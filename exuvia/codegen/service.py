@@ -59,6 +59,10 @@ class Service:
             self.threads.append(threading.Thread(target=self.work, name="regions", daemon=True))
             self.threads[-1].start()
 
+    def busy(self) -> bool:
+        """Are there regions that no worker has begun?"""
+        return bool(self.todo)
+
     def next(self) -> Wanted | None:
         """What was seen most often by now; None at the end."""
         with self.change:

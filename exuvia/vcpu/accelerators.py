@@ -84,7 +84,7 @@ def software(machine: Any, index: int, apic: Any) -> Any:
         if regions != "off":
             hot = (_seconds[machine].engine if regions == "check" else engine).hot
             service = Service(engine.architecture.module, kind.features, lambda *made: machine.post(lambda: hot.finished(*made)), hot.heat)
-            hot.ask = service.submit
+            hot.ask, hot.busy = service.submit, service.busy
             machine.at_end.append(service.close)
 
         def skip(ticks: int) -> None:

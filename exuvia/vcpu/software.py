@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from exuvia.isa.x86.cpus import CpuModel
     from exuvia.memory.space import AddressSpace
 
-HOT_AFTER = 16  # samples of a block (codegen/runtime/control.py) after which it is compiled; a power of two
+HOT_AFTER = 8  # samples of a block (codegen/runtime/control.py) after which it is compiled; a power of two
 NEVER = 1 << 31  # likewise, where none is
 FOREVER = (1 << 63) - 1
 WORD_MASK = (1 << 64) - 1
