@@ -513,8 +513,8 @@ class Hot:
             known = self.known.setdefault((made.meaning, offset % PAGE, text[:1]), [])
             known.append(Known(made, code, k))
             known.sort(key=lambda x: -len(x.made.entries))  # what was made again, because it has to be entered elsewhere too, comes first
-            if not any(at == 1 for at, _ in gaps):
-                spot = known_spot(offset % PAGE, text[0], text[1] if len(text) > 1 else 0)
+            if not any(at < 3 for at, _ in gaps):
+                spot = known_spot(offset % PAGE, int.from_bytes(text[:3], "little"))
                 self.spots.map[spot >> 3] |= 1 << (spot & 7)
 
     def install(self, heads: list[int] | tuple[int, ...], code: int, made: Made) -> bool:

@@ -33,6 +33,7 @@ JOURNAL = 4096  # host pages in a processor's journal of what was written (vcpu/
 WORDS = "ram ram_size pages hash arena arena_end special tlb wanted processors dropped known".split()
 CACHE = {name: 8 * i for i, name in enumerate(WORDS)}
 BUCKETS = 1 << 16
+GOLDEN = 0x9E3779B97F4A7C15  # 2**64 over the golden ratio: multiples of it spread evenly
 KNOWN_BITS = 20  # of the number under which the decoder looks whether a region is known that has a block (`known_spot`)
 PAGE_ENTRY = 16  # per page of RAM: mask of 128-byte lines that hold code, then the list of heads
 
@@ -54,9 +55,9 @@ RUNTIME = (
 SPECIAL = "head redecode link far fall lazy guard careful_lazy limited known".split()  # handlers that no instruction has
 
 
-def known_spot(offset: Any, first: Any, second: Any) -> Any:
-    """That number: of a block's place in the page and its first two bytes, 0 for a second that it does not have."""
-    return (offset ^ (first << 12) ^ (second << 4)) & ((1 << KNOWN_BITS) - 1)
+def known_spot(offset: Any, begins: Any) -> Any:
+    """That number: of a block's place in the page and its first three bytes, zeros for those that it does not have."""
+    return (((begins + (offset << 24)) * GOLDEN) & (1 << 64) - 1) >> (64 - KNOWN_BITS)
 
 
 def runtime_at(name: str) -> int:

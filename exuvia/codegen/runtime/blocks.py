@@ -372,8 +372,9 @@ def decode(at: dict[str, int], no_index: int) -> str:
     b.store(head, usual_head(b, at))
     unseen = (b.get(at["first_look"]) != 0) & (b.load(head + HEAD["samples"], 32) == 0)
     with b.if_(unseen & ~stepping & (stop.v != 1)):
-        begins = b.load(key, 16)
-        spot = known_spot(start, begins & 0xFF, b.choose(off.v - start > 1, begins >> 8, 0))
+        size = off.v - start
+        bits = b.choose(size > 2, 0xFFFFFF, b.choose(size > 1, 0xFFFF, 0xFF))
+        spot = known_spot(start, b.load(key, 32) & bits)
         with b.if_(((b.load(b.load(cache + CACHE["known"]) + (spot >> 3), 8) >> (spot & 7)) & 1) != 0):
             b.store(head, special(b, at, "known"))
     b.ret(0)
