@@ -1,9 +1,9 @@
 """Millions of guest instructions a second in bare-metal loops with paging on: Exuvia and QEMU TCG in turn, medians over rounds.
 
-    .venv/bin/python benchmarks/loops.py [--rounds 3] [--loop alu ...] [--bits 64 32] [--scale 10] [--output FOLDER]
+    .venv/bin/python benchmarks/loops.py [--rounds 3] [--loop alu ...] [--bits 64 32] [--scale 60] [--output FOLDER]
 
 The loops of benchmarks/loops are assembled with binutils (as, ld, objcopy). What an emulator takes to start and stop is measured with an
-empty loop and subtracted. Writes loops.json and loops.svg.
+empty loop and subtracted; `--only interpreter` shows Exuvia without compiled regions. Writes loops.json and loops.svg.
 """
 
 from __future__ import annotations
@@ -59,14 +59,14 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--loop", nargs="+", default=LOOPS, choices=LOOPS)
     parser.add_argument("--bits", nargs="+", type=int, default=[64], choices=[64, 32])
-    parser.add_argument("--scale", type=int, default=10, help="how long the loops are")
+    parser.add_argument("--scale", type=int, default=60, help="how long the loops are")
     parser.add_argument("--only", nargs="+", choices=sorted(emulators()), help="some of the emulators")
     parser.add_argument("--output", type=Path, default=Path("."))
     args = parser.parse_args()
     if missing := [tool for tool in ("as", "ld", "objcopy") if shutil.which(tool) is None]:
         print(f"loops: {', '.join(missing)} not found; install binutils", file=sys.stderr)
         return 1
-    chosen = {n: c for n, c in emulators().items() if n in (args.only or emulators())}
+    chosen = {n: c for n, c in emulators().items() if n in (args.only or ("exuvia", "qemu"))}
     speeds: dict[str, dict[str, list[float]]] = {}
     status = 0
     with tempfile.TemporaryDirectory() as scratch:
