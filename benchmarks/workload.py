@@ -124,7 +124,7 @@ class Guests:
     def command(self, emulator: list[str], name: str) -> list[str]:
         """The command line that boots a guest into its loop of programs."""
         kernel, initrd = self.files[name]
-        options = ["-kernel", str(kernel), "-initrd", str(initrd), "-append", "rdinit=/bench/init console=ttyS0 panic=-1"]
+        options = ["-kernel", str(kernel), "-initrd", str(initrd), "-append", f"{guest(name).append} rdinit=/bench/init"]
         return [*emulator, *options, "-m", str(MEMORY), "-display", "none", "-serial", "stdio", "-monitor", "none", "-no-reboot"]
 
     def _bench(self, archive: Archive, name: str) -> None:
