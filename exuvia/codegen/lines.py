@@ -16,7 +16,7 @@ import llvmlite.binding as llvm
 from exuvia.codegen.build import link, target
 from exuvia.codegen.division import define
 from exuvia.codegen.emit import PROFILE
-from exuvia.codegen.hot import Wanted, region
+from exuvia.codegen.making import Wanted, region
 from exuvia.codegen.region import Region
 from exuvia.codegen.shapes import Record
 from exuvia.dsl.architecture import Architecture, Form

@@ -15,7 +15,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import exuvia
-from exuvia.codegen.hot import Made, Making, Wanted
+from exuvia.codegen.making import Made, Making, Wanted
 from exuvia.codegen.worker import receive, send
 from exuvia.support import log
 

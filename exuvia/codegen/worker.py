@@ -17,7 +17,7 @@ import sys
 from importlib import import_module
 from typing import BinaryIO
 
-from exuvia.codegen.hot import Made, Wanted, make
+from exuvia.codegen.making import Made, Wanted, make
 from exuvia.dsl.architecture import Architecture, Form, Tables
 
 LENGTH = struct.Struct("<I")

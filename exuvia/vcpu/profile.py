@@ -13,9 +13,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from exuvia.codegen.hot import Made, Wanted
 from exuvia.codegen.layout import REASON, REASONS
 from exuvia.codegen.lines import Line
+from exuvia.codegen.making import Made, Wanted
 from exuvia.codegen.sampler import PHASE, STATE, Sample, Sampler
 from exuvia.codegen.shapes import PAGE
 from exuvia.dsl.record import RECORD

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from exuvia.codegen import hot
-from exuvia.codegen.hot import Head, Making, Wanted, made_of, make
+from exuvia.codegen.hot import Head
 from exuvia.codegen.layout import CACHE
+from exuvia.codegen.making import Making, Wanted, made_of, make
 from exuvia.codegen.store import Store
 from exuvia.support import log
 from tests.codegen.native import CODE_AT, LIMIT, STOPPED, NativeMachine

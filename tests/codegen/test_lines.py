@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from exuvia.codegen.hot import make
 from exuvia.codegen.lines import guest_lines, lines_of, located
+from exuvia.codegen.making import make
 from exuvia.codegen.store import Store
 from exuvia.vcpu.hostcode import disassemble
 from tests.codegen.native import NativeMachine

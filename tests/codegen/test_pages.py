@@ -11,8 +11,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from exuvia.codegen.hot import OFTEN, Wanted
+from exuvia.codegen.hot import OFTEN
 from exuvia.codegen.layout import HEAD, NO_ENTRY, REASON
+from exuvia.codegen.making import Wanted
 from exuvia.codegen.store import Store
 from tests.codegen.native import CODE_AT, NativeMachine
 from tests.codegen.test_blocks import CODE_TABLE, SECOND, crossing, registers

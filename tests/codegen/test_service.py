@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from exuvia.codegen import service as module
-from exuvia.codegen.hot import Made, Making, Wanted, make
+from exuvia.codegen.making import Made, Making, Wanted, make
 from exuvia.codegen.service import Service
 from exuvia.codegen.store import Store
 from exuvia.codegen.worker import LENGTH, receive, send

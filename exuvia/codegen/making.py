@@ -1,0 +1,160 @@
+"""How a region is made: what is wanted, its code, and the name that says in the store what it is. Pure functions of guest code."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Iterator
+from itertools import takewhile
+from typing import NamedTuple
+
+from exuvia.codegen.region import Region
+from exuvia.codegen.shapes import PAGE, Block, Record, fields_of, moving, ordinary
+from exuvia.dsl.architecture import Architecture, Form
+from exuvia.dsl.record import RECORD
+
+GUARD = 2  # records before those of an instruction over two pages
+SYMBOL = "region "
+Part = tuple[int, bytes, tuple[tuple[int, int], ...]]  # a block of a region that was made: its place, its bytes, its gaps
+
+
+class Found(NamedTuple):
+    """A block of guest code: its place, its bytes, its records without their handlers, and where its links lead.
+
+    Places are counted from the start of a page: the block's own, or the one from which a region counts.
+    """
+
+    offset: int
+    code: bytes
+    records: bytes
+    links: tuple[int, ...]
+    falls: bool
+
+    @property
+    def crosses(self) -> bool:
+        """Does it stand over two pages? Such a block is one instruction."""
+        return crosses(self.offset, self.code)
+
+    def moved(self, by: int) -> Found:
+        """The same, counted from another page."""
+        return self._replace(offset=self.offset + by, links=tuple(to + by for to in self.links)) if by else self
+
+
+def crosses(offset: int, code: bytes) -> bool:
+    """Does the code stand over two pages?"""
+    return offset % PAGE + len(code) > PAGE
+
+
+class Wanted(NamedTuple):
+    """A region to be made: `meaning` says what the records' slots are, `entries` where it has to be entered.
+
+    `heads` are where the blocks' heads lie, in `flood`; they have no region, or the one that this is to replace.
+    """
+
+    mode: int
+    meaning: str
+    blocks: tuple[Found, ...]
+    entries: tuple[int, ...]
+    heads: tuple[int, ...]
+    flood: int
+    replaces: int = 0
+
+
+class Made(NamedTuple):
+    """A region: what it was made of, which of its blocks (by number) can be entered, and its code.
+
+    A block is its offset, its bytes, and where it has constants that the region reads from the records: (place, bytes), zeros here.
+    """
+
+    meaning: str
+    blocks: tuple[Part, ...]
+    decoded: str
+    entries: tuple[int, ...]
+    code: bytes
+    at: int
+    functions: tuple[str, ...]
+
+    @property
+    def symbol(self) -> str:
+        """Its name in the store says all that has to be known."""
+        return SYMBOL + json.dumps(
+            [self.meaning, [[o, b.hex(), gaps] for o, b, gaps in self.blocks], self.decoded, self.entries, self.functions]
+        )
+
+
+def made_of(symbol: str) -> Made:
+    """What a name in the store stands for."""
+    meaning, blocks, decoded, entries, functions = json.loads(symbol[len(SYMBOL) :])
+    parsed = tuple((o, bytes.fromhex(b), tuple(map(tuple, gaps))) for o, b, gaps in blocks)
+    return Made(meaning, parsed, decoded, tuple(entries), b"", 0, tuple(functions))
+
+
+def dissect(b: Found, mode: int, form: Callable[[int, int], Form]) -> Iterator[tuple[Record, int, dict[str, tuple[int, int]]]]:
+    """The block's instructions, each with its place in the code and its constants that look like addresses."""
+    for k in range(0, len(b.records), RECORD):
+        fields = fields_of(b.records[k : k + RECORD])
+        f, at = form(mode, fields["slot"]), fields["off"] - b.offset % PAGE
+        found = moving(f, fields, b.code[at : at + fields["len"]])
+        yield Record(f, fields, frozenset(found)), at, found
+
+
+def region(w: Wanted, form: Callable[[int, int], Form], a: Architecture, kind: type[Region] = Region) -> Region:
+    """The region, not yet written."""
+    blocks = []
+    for b in w.blocks:
+        records = [r for r, _, _ in dissect(b, w.mode, form)]
+        done = list(takewhile(lambda r: ordinary(r.form), records))
+        blocks.append(Block(b.offset, done, list(b.links), b.offset in w.entries, len(records), b.falls, GUARD if b.crosses else 0))
+    return kind(a.layout, a.no_index, a.address_mask(w.mode), blocks, "region")
+
+
+def make(w: Wanted, form: Callable[[int, int], Form], a: Architecture) -> Made:
+    """Compile: a pure function of the wanted blocks."""
+    from exuvia.codegen.build import compile_text
+    from exuvia.codegen.division import define
+    from exuvia.codegen.emit import PROFILE
+
+    r = region(w, form, a)
+    code, symbols = compile_text(r.text() + define(r.declares) + PROFILE)
+    entries = tuple(k for k, b in enumerate(r.blocks) if b.entry)
+    sights = [sight(b, w.mode, form) for b in w.blocks]
+    blocks = tuple((b.offset, code, gaps) for b, (code, gaps, _) in zip(w.blocks, sights, strict=True))
+    return Made(w.meaning, blocks, meanings(sights), entries, code, symbols[r.name], tuple(sorted(r.used)))
+
+
+class Making(NamedTuple):
+    """How the making of a region went: the seconds that it took, and why there is none."""
+
+    seconds: float = 0.0
+    why: str = ""
+
+
+UNTOLD = Making(why="nobody said why")
+
+Sight = tuple[bytes, tuple[tuple[int, int], ...], str]
+
+
+def sight(b: Found, mode: int, form: Callable[[int, int], Form]) -> Sight:
+    """The block as regions see it: bytes with gaps where constants are that they read from the records, the gaps, and all the rest."""
+    gaps, rest = [], []
+    for r, at, found in dissect(b, mode, form):
+        gaps += [(at + start, size) for start, size in found.values()]
+        rest.append([v for name, v in r.fields.items() if name not in found])
+    return blank(b.code, gaps), tuple(gaps), repr((rest, b.links, b.falls))
+
+
+def meanings(sights: list[Sight]) -> str:
+    """A digest of what was decoded."""
+    return hashlib.blake2b("".join(rest for _, _, rest in sights).encode(), digest_size=16).hexdigest()
+
+
+def blank(code: bytes, gaps: Iterable[tuple[int, int]]) -> bytes:
+    """The code with zeros in the gaps."""
+    for at, size in gaps:
+        code = code[:at] + bytes(size) + code[at + size :]
+    return code
+
+
+def leads(b: Found) -> list[int]:
+    """Offsets where the block may go on, behind a call too."""
+    return [*b.links, b.offset + len(b.code)]
