@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from exuvia.codegen import hot
-from exuvia.codegen.hot import Head, Making, Wanted, made_of, make
+from exuvia.codegen.heads import Head
+from exuvia.codegen.hot import Making, Wanted, made_of, make
 from exuvia.codegen.layout import CACHE
 from exuvia.codegen.store import Store
 from exuvia.support import log
