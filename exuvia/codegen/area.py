@@ -18,6 +18,7 @@ class Area:
         self.map = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
         self._first = ctypes.c_char.from_buffer(self.map)
         self.address = ctypes.addressof(self._first)
+        self.words = memoryview(self.map).cast("Q")  # each is read and written whole, which struct does not do
 
     def clear(self) -> None:
         """All zeros again, the memory given back."""

@@ -517,6 +517,10 @@ class Emitter(HostFloats):
     def do_rare(self, n: Node, i: Instruction) -> None:
         """A mark at the start of a branch."""
 
+    def do_fence(self, n: Node, i: Instruction) -> None:
+        """What was stored is seen by other processors before anything is read."""
+        self.do("fence seq_cst")
+
     def leaves(self, body: list[Node]) -> bool:
         return body[-1].op in ("raise", "retry", "leave", "enter")
 

@@ -7,8 +7,8 @@ import hashlib
 import mmap
 import os
 import time
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 
 from exuvia.codegen.area import Area, Code
@@ -43,6 +43,11 @@ BATCH = 48  # handlers in a module
 WANTED = 1024
 Progress = Callable[[int, int], None]  # instruction forms compiled, of how many
 Word = ctypes.c_uint64
+
+
+def others_run() -> int:
+    """The address of what lets other threads of the host run before ours, sched_yield(2)."""
+    return ctypes.cast(ctypes.CDLL(None).sched_yield, ctypes.c_void_p).value or 0
 
 
 def build_identity(architecture: Architecture) -> str:
@@ -113,12 +118,12 @@ class Engine:
         self.arena = Area(ARENA_SIZE)
         self.tlb = Area(TLB_AREA * processors)
         self.processors = 0
-        self.wanted = (ctypes.c_uint32 * WANTED)()
+        self.states = (Word * processors)()
         self.cache = (Word * len(CACHE))()
         for name, value in dict(
             ram=ram, ram_size=ram_size, pages=self.pages.address, hash=self.hash.address, arena=self.arena.address,
             arena_end=self.arena.address + ARENA_SIZE, special=ctypes.addressof(self.special), tlb=self.tlb.address,
-            wanted=ctypes.addressof(self.wanted), processors=processors,
+            processors=processors, states=ctypes.addressof(self.states), let_others=others_run(),
         ).items():  # fmt: skip
             self.cache[CACHE[name] // 8] = value
         ctypes.memset(self.tlb.address, 255, self.tlb.size)
@@ -136,6 +141,8 @@ class Engine:
         self.written = self.native("written", 3)
         self.step = self.native("step", 1)
         self.block = self.native("block", 1)
+        self.settle = self.native("settled", 1)
+        self._hold, self._let_go = self.native("hold", 1), self.native("let_go", 1)
         self.counter = self.native("counter", 0)
         self.hot = Hot(self)
 
@@ -229,7 +236,7 @@ class Engine:
                 self.progress(min(start + BATCH, len(missing)), len(missing))
 
     def allot(self, size: int) -> int:
-        """Memory beside the blocks, gone with them; 0 where there is none left."""
+        """Memory beside the blocks, gone with them; 0 where there is none left. For who holds them."""
         at = -(-self.cache[CACHE["arena"] // 8] // 8) * 8
         if at + size > self.cache[CACHE["arena_end"] // 8]:
             return 0
@@ -255,6 +262,8 @@ class Engine:
 
     def make_mode(self, mode: int) -> None:
         """Decoder and handler tables of a mode, when it is first met."""
+        if mode in self.tables:  # another processor met it
+            return
         t = self.tables[mode] = self.architecture.tables(mode, self.features)
         blob = (ctypes.c_char * len(t.blob)).from_buffer_copy(t.blob)
         lazy, careful_lazy = self.special[SPECIAL.index("lazy")], self.special[SPECIAL.index("careful_lazy")]
@@ -282,6 +291,7 @@ class Engine:
     def new_state(self) -> State:
         """The state of one more processor."""
         state = State(self, self.tlb.address + TLB_AREA * self.processors)
+        self.states[self.processors] = state.address
         self.processors += 1
         self._fill_tables(state.address, ctypes.addressof(self.special))
         if f"r.{self.layout.routines[-1]}.1" not in self.symbols:
@@ -291,6 +301,15 @@ class Engine:
             state.put(at, self.symbols[f"r.{name}.0"])
             state.put(at + 24, self.symbols[f"r.{name}.1"])
         return state
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Heads, lists of heads and the arena are ours; processors that want to change them wait. Nothing is compiled in here."""
+        self._hold(self.states[0])
+        try:
+            yield
+        finally:
+            self._let_go(self.states[0])
 
     def set_slots(self, slots: list[tuple[int, int, int, bool]]) -> None:
         """Where RAM is: (guest-physical start, size, host address, writable)."""
@@ -313,6 +332,7 @@ class State:
 
     def __init__(self, engine: Engine, tlb: int) -> None:
         self.area = Area(STATE_SIZE + mmap.PAGESIZE)
+        self.wanted = (ctypes.c_uint32 * WANTED)()
         self.address = self.area.address
         self.view = memoryview(self.area.map)
         self.words = self.view.cast("Q")
@@ -321,7 +341,7 @@ class State:
         for name, value in dict(
             cache=ctypes.addressof(engine.cache), tlb_base=tlb, tlb_system=tlb + TLB_SIZE, tlb=tlb + TLB_SIZE,
             slots=ctypes.addressof(engine.slots), modes=ctypes.addressof(engine.modes), functions=ctypes.addressof(engine.functions),
-            large_low=(1 << 64) - 1, large_low2=(1 << 64) - 1, walk_error=(1 << 64) - 1,
+            large_low=(1 << 64) - 1, large_low2=(1 << 64) - 1, walk_error=(1 << 64) - 1, wanted=ctypes.addressof(self.wanted),
         ).items():  # fmt: skip
             self.words[self.index[name]] = value
         ctypes.memset(self.address + 16384, 255, 16 * 4096)

@@ -5,18 +5,21 @@ from __future__ import annotations
 import ctypes
 import struct
 import time
+from array import array
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from exuvia.codegen.area import Area
+from exuvia.codegen.heads import HEAD_WORDS, Head
 from exuvia.codegen.layout import (
     ACCESS_FETCH,
     CACHE,
+    ENTRY_SHIFT,
     HEAD,
-    HEAD_SIZE,
     KNOWN_BITS,
     NO_ENTRY,
     PAGE_ENTRY,
+    REGION_BLOCK,
     REGION_CODE,
     REGION_HEADS,
     SPECIAL,
@@ -31,32 +34,14 @@ from exuvia.support.errors import UserError
 if TYPE_CHECKING:
     from exuvia.codegen.engine import Engine, State
 
-HEAD_WORDS = struct.Struct("<QQIHHQQQQIHBx")  # in the order of layout.HEAD
 MOST_BLOCKS, MOST_INSTRUCTIONS, MOST_PAGES = 48, 400, 8  # of a region
 KEPT = 32 << 20  # bytes of regions that a build's store may hold: half of what there is room for
 RELUCTANCE = 4  # times as many samples a block needs while others wait to be made, or where most of what was hot had been made before
 OFTEN = 4  # samples of a block that shall be an entry when its region is made again
 PATIENCE = 8  # how often the samples that a page needs are doubled where its regions are dropped again and again
 OFF, LEN = FIELDS["off"][0], FIELDS["len"][0]
+WORD_MASK = (1 << 64) - 1
 Near = Callable[[int], int]  # how far a page lies from one -> where the host has it, or 0
-
-
-class Head(NamedTuple):
-    """A block's head as it lies in memory (codegen/layout.py)."""
-
-    address: int
-    handler: int
-    body: int
-    samples: int
-    n: int
-    offset: int
-    region: int
-    key: int
-    next: int
-    sibling: int
-    mask: int
-    entry: int
-    mode: int
 
 
 class Known(NamedTuple):
@@ -144,12 +129,13 @@ class Hot:
     def heads(self, page: int, mode: int) -> Iterator[Head]:
         """Decoded blocks in a mode, by the host address of their page."""
         e = self.engine
-        (at,) = struct.unpack_from("<Q", e.pages.map, ((page - e.cache[CACHE["ram"] // 8]) >> 12) * PAGE_ENTRY + 8)
-        while at:
-            found = self.head(at)
-            if found.mode == mode and found.body and found.n:
-                yield found
-            at = found.sibling
+        found = []
+        with e.held():
+            (at,) = struct.unpack_from("<Q", e.pages.map, ((page - e.cache[CACHE["ram"] // 8]) >> 12) * PAGE_ENTRY + 8)
+            while at:
+                found.append(self.head(at))
+                at = found[-1].sibling
+        yield from (h for h in found if h.mode == mode and h.mask)
 
     def block(self, head: Head) -> Found:
         """The head's block, counted from its page."""
@@ -178,7 +164,7 @@ class Hot:
     def grow(self, address: int, near: Near | None = None) -> Wanted | None:
         """The region around a hot head: sampled blocks of its page, and of others that `near` finds, and what lies between them."""
         seed = self.head(address)
-        if not seed.body or not seed.n:
+        if not seed.mask:
             return None
         around = Around(self, seed, near)
         chosen: dict[int, Found] = {}
@@ -206,7 +192,7 @@ class Hot:
         """The region that a head is in, to be made with it, and others that are met often, as entries."""
         (code,) = struct.unpack_from("<Q", self.arena.map, head.region - self.arena.address + REGION_CODE)
         made, heads = self.placed.get(code), [self.head(a) for a in self.standing.get(code, ())]
-        if made is None or any(h.region != head.region or not h.body for h in heads):
+        if made is None or any(h.region != head.region or not h.mask for h in heads):
             return None
         blocks = tuple(self.block(h).moved(offset - h.offset) for h, (offset, _, _) in zip(heads, made.blocks, strict=True))
         met = {k for k, h in enumerate(heads) if h.entry == NO_ENTRY and h.samples >= OFTEN} | set(made.entries)
@@ -217,7 +203,7 @@ class Hot:
     def sampled(self, state: State, address: int, pc: int, enough: int) -> None:
         """A block may have a known region, or runs often: look whether there is one; have one made if it was seen `enough` times."""
         head = self.head(address)
-        if not head.body or address in self.asked:
+        if not head.mask or address in self.asked:
             return
         if self.busy() or self.found > self.made:
             enough *= RELUCTANCE
@@ -272,8 +258,10 @@ class Hot:
                 pages[offset] = near(offset - base) if near else 0
             if all(pages.values()) and self.holds(made.blocks, pages):
                 heads = self.decoded(state, head.mode, [pc - head.offset - base + o for o, _, _ in made.blocks], pc)
-                if all(heads) and self.fits(made, heads) and self.same(made, heads):
-                    done = self.install(heads, code, made)
+                with self.engine.held():
+                    fits = all(heads) and self.holds(made.blocks, pages) and self.fits(made, heads) and self.same(made, heads)
+                    done = fits and self.install(heads, code, made)
+                if fits:
                     self.tell("found" if done else "found, and the block cache is full", heads)
                     return True
         return False
@@ -306,7 +294,7 @@ class Hot:
         """Are the blocks as long as they were? Where one ends depends on what stands behind it at the page's end."""
         for (offset, text, _), address in zip(made.blocks, heads, strict=True):
             h = self.head(address)
-            if h.region or not h.body:
+            if h.region or not h.mask:
                 return False
             last = h.body + RECORD * (h.n - 1 + (GUARD if crosses(offset, text) else 0)) - self.arena.address
             (off,) = struct.unpack_from("<H", self.arena.map, last + OFF)
@@ -350,12 +338,14 @@ class Hot:
         if wanted.flood != self.flood:
             self.tell("made for blocks that have been forgotten", (), cost)
             return
-        heads = [self.head(a) for a in wanted.heads]
-        pages = {b.offset & -PAGE: h.key - h.offset for h, b in zip(heads, wanted.blocks, strict=True)}
-        if self.holds([(b.offset, b.code, ()) for b in wanted.blocks], pages) and all(
-            h.body and h.region == wanted.replaces and h.n * RECORD == len(b.records) for h, b in zip(heads, wanted.blocks, strict=True)
-        ):
-            done = self.install(wanted.heads, code, made)
+        with self.engine.held():
+            heads = [self.head(a) for a in wanted.heads]
+            pages = {b.offset & -PAGE: h.key - h.offset for h, b in zip(heads, wanted.blocks, strict=True)}
+            fits = self.holds([(b.offset, b.code, ()) for b in wanted.blocks], pages) and all(
+                h.mask and h.region == wanted.replaces and h.n * RECORD == len(b.records) for h, b in zip(heads, wanted.blocks, strict=True)
+            )
+            done = fits and self.install(wanted.heads, code, made)
+        if fits:
             self.tell("made" if done else "made, and the block cache is full", wanted.heads, cost)
         else:
             self.late += 1
@@ -376,23 +366,34 @@ class Hot:
     def install(self, heads: list[int] | tuple[int, ...], code: int, made: Made) -> bool:
         """Put code into the heads of the entries; where code has a limit, their own handler finds it (codegen/runtime/limit.py).
 
-        False where there is no room to say which heads.
+        False where there is no room to say which heads. For who holds the blocks; other processors run, so that what they read of a head
+        is written word by word, and last.
         """
         limited = self.engine.architecture.limited(self.head(heads[0]).mode)
         end = max(offset + len(text) for offset, text, _ in made.blocks)
-        if not (table := self.engine.allot(REGION_HEADS + 16 * len(heads))):
+        if not (table := self.engine.allot(REGION_HEADS + REGION_BLOCK * len(heads))):
             return False
         self.standing[code] = tuple(heads)
-        pages = [offset & -PAGE for offset, _, _ in made.blocks]
-        place = table - self.arena.address
-        struct.pack_into(f"<{3 + len(heads)}Q{len(pages)}q", self.arena.map, place, len(heads), code, end, *heads, *pages)
-        for k, head in enumerate(heads):
-            at = head - self.arena.address
-            struct.pack_into("<Q", self.arena.map, at + HEAD["region"], table)
-            self.stood[head] = table
-            struct.pack_into("<H", self.arena.map, at + HEAD["entry"], k if k in made.entries else NO_ENTRY)
+        words, start = self.arena.words, self.arena.address
+        before = [self.head(a) for a in heads]
+        place = (table - start) // 8
+        words[place : place + 3] = array("Q", (len(heads), code, end))
+        for k, (h, (offset, _, _)) in enumerate(zip(before, made.blocks, strict=True)):
+            at = place + (REGION_HEADS + REGION_BLOCK * k) // 8
+            words[at : at + 3] = array("Q", (h.address, h.body, offset & -PAGE & WORD_MASK))
+        if any(h.word for h in before):
+            usual = self.engine.special[SPECIAL.index("limited" if limited else "head")]
+            for h in before:
+                if h.stands:
+                    words[(h.address - start) // 8] = usual
+            self.engine.settle(self.engine.states[0])  # a processor may have read the old handler of a head, and not yet its old region
+        for k, h in enumerate(before):
+            at = h.address - start
+            words[(at + HEAD["region"]) // 8] = table | (k if k in made.entries else NO_ENTRY) << ENTRY_SHIFT
+            self.arena.map[at + HEAD["stands"]] = 1
+            self.stood[h.address] = table
             if k in made.entries and not limited:
-                struct.pack_into("<Q", self.arena.map, at + HEAD["handler"], code)
+                words[at // 8] = code
         self.installed += 1
         return True
 
@@ -448,6 +449,3 @@ class Hot:
         self.asked.clear()
         self.stood.clear()
         self.dropped.clear()
-
-
-assert HEAD_WORDS.size == HEAD_SIZE

@@ -175,7 +175,7 @@ class Interpreter(InState):
         self.start(go)
         pointers = [self.let(f"inttoptr i64 {h} to ptr") for h in hosts]
         if copies:
-            self.block_copy(pointers[0], pointers[1], length)
+            self.block_copy(pointers[0], pointers[1], length, size)
         else:
             w = n.args[1].w
             self.each(
@@ -186,8 +186,8 @@ class Interpreter(InState):
         self.start(end)
         self.remember(i.memo, id(n), self.let(f"phi i64 [ {most}, %{last} ], [ 0, %{was} ]"))
 
-    def block_copy(self, to: str, source: str, length: str) -> None:
-        """Sixty-four bytes at a time, then what is left byte by byte."""
+    def block_copy(self, to: str, source: str, length: str, size: int) -> None:
+        """Sixty-four bytes at a time, then what is left element by element."""
         blocks = self.let(f"lshr i64 {length}, 6")
 
         def block(k: str) -> None:
@@ -199,12 +199,13 @@ class Interpreter(InState):
 
         self.each(blocks, block)
         done = self.let(f"shl i64 {blocks}, 6")
-        rest = self.let(f"and i64 {length}, 63")
+        t = f"i{8 * size}"
+        rest = self.let(f"lshr i64 {self.let(f'and i64 {length}, 63')}, {size.bit_length() - 1}")
         a, b = (self.let(f"getelementptr i8, ptr {p}, i64 {done}") for p in (source, to))
 
         def single(k: str) -> None:
-            v = self.let(f"load i8, ptr {self.let(f'getelementptr i8, ptr {a}, i64 {k}')}")
-            self.do(f"store i8 {v}, ptr {self.let(f'getelementptr i8, ptr {b}, i64 {k}')}")
+            v = self.let(f"load {t}, ptr {self.let(f'getelementptr {t}, ptr {a}, i64 {k}')}, align 1")
+            self.do(f"store {t} {v}, ptr {self.let(f'getelementptr {t}, ptr {b}, i64 {k}')}, align 1")
 
         self.each(rest, single)
 

@@ -2,7 +2,7 @@
 
 Block: a *head* (64 bytes, never moved or freed before a full flush; everything chains to heads) and a *body* of op records (dsl/record.py).
 A head's first word is what runs when the block is entered: the head's own handler, a compiled region, or `redecode` after its bytes
-changed.
+changed; `mask` is 0 then. Bodies are never written again: a processor may still be in an old one.
 """
 
 from __future__ import annotations
@@ -11,11 +11,15 @@ from typing import Any
 
 from exuvia.dsl.state import ROUTINES_AT, RUNTIME_AT, Layout
 
-HEAD = dict(handler=0, body=8, samples=16, n=20, off=22, region=24, key=32, next=40, sibling=48, mask=56, entry=60, mode=62)
+HEAD = dict(handler=0, body=8, samples=16, n=20, off=22, region=24, key=32, next=40, sibling=48, mask=56, mode=60, stands=61)
 HEAD_SIZE = 64
-REGION_CODE, REGION_END, REGION_HEADS = 8, 16, 24  # a region in memory: how many heads, its code, where it ends, the heads, and how far
-# the page of each block lies behind the one that the region counts from
-NO_ENTRY = 0xFFFF  # in a head's `entry`: its block is in a region, and cannot be entered there
+# a region in memory: how many heads, its code, where it ends, then of each block the head, the body that it was made of, and how far its
+# page lies behind the one that the region counts from
+REGION_CODE, REGION_END, REGION_HEADS, REGION_BLOCK = 8, 16, 24, 24
+# a head's `region` is one word, so that what another processor changes meanwhile is seen whole: the region's address, above it the
+# number of the block, or NO_ENTRY where the region cannot be entered. It is the region if `stands`, else what was one.
+ENTRY_SHIFT, NO_ENTRY = 48, 0xFFFF
+REGION_MASK = (1 << ENTRY_SHIFT) - 1
 LINK_STUB = 8  # in a link of 24 bytes: the target, then a stub record {handler, delta}
 
 TLB_ENTRIES, TLB_ENTRY = 4096, 32
@@ -30,7 +34,7 @@ TLB_AREA = LOCAL_LIST + 4 * LIST_ENTRIES
 JOURNAL = 4096  # host pages in a processor's journal of what was written (vcpu/sidebyside.py)
 
 # the block cache, shared by the processors of a machine: words
-WORDS = "ram ram_size pages hash arena arena_end special tlb wanted processors dropped known".split()
+WORDS = "ram ram_size pages hash arena arena_end special tlb processors dropped known lock states let_others".split()
 CACHE = {name: 8 * i for i, name in enumerate(WORDS)}
 BUCKETS = 1 << 16
 GOLDEN = 0x9E3779B97F4A7C15  # 2**64 over the golden ratio: multiples of it spread evenly
@@ -50,7 +54,7 @@ REASON = {name: i for i, name in enumerate(REASONS)}
 PENDING_FAULT, PENDING_MMIO = 1, 2
 
 RUNTIME = (
-    "miss jump fresh leave leave_out fault finish access careful_leave again io_in flush flush_page h_head".split()
+    "miss jump fresh leave leave_out fault finish access careful_leave again io_in flush flush_page h_head relax".split()
 )  # entry points for code compiled apart
 SPECIAL = "head redecode link far fall lazy guard careful_lazy limited known".split()  # handlers that no instruction has
 

@@ -21,7 +21,18 @@ from exuvia.codegen.flags import Arrived, Pending, later, small
 from exuvia.codegen.hostfloats import Instruction
 from exuvia.codegen.interpreter import is_next
 from exuvia.codegen.joins import Joins, Way
-from exuvia.codegen.layout import ADDEND, HEAD, READ, REGION_HEADS, TLB_ENTRIES, WRITE, runtime_at
+from exuvia.codegen.layout import (
+    ADDEND,
+    ENTRY_SHIFT,
+    HEAD,
+    READ,
+    REGION_BLOCK,
+    REGION_HEADS,
+    REGION_MASK,
+    TLB_ENTRIES,
+    WRITE,
+    runtime_at,
+)  # fmt: skip
 from exuvia.codegen.native import ARGS
 from exuvia.codegen.shapes import PAGE, Block, Record, Registers, Unit, asked, carry, connect, left_for, liveness, verify
 from exuvia.dsl.record import FIELDS, LINK, RECORD
@@ -54,20 +65,21 @@ class Region(Joins):
         self.sinks = tight(self.blocks)
         if self.sinks:
             carry(self.blocks, self.registers)
-        self.do(f"%tab = load ptr, ptr {self.at(HEAD['region'], '%op')}")
         verify(self.blocks)
         self.several = any(b.page for b in self.blocks)
         own = "%own" if self.several else "%page"
         self.do(f"{own} = load i64, ptr {self.at(PAGE_AT)}")
         self.on_time("%ic", lambda: self.tail_head("%op", "%ic"))
-        which = self.load("i16", self.at(HEAD["entry"], "%op"))
+        word = self.load("i64", self.at(HEAD["region"], "%op"))
+        self.do(f"%tab = inttoptr i64 {self.let(f'and i64 {word}, {REGION_MASK}')} to ptr")
+        which = self.let(f"lshr i64 {word}, {ENTRY_SHIFT}")
         if self.several:  # the state's page is the region's, and put right where it is left
-            far = self.let(f"getelementptr i64, ptr {self.at(REGION_HEADS + 8 * len(self.blocks), '%tab')}, i16 {which}")
-            self.do(f"%page = sub i64 {own}, {self.load('i64', far)}")
+            block = self.let(f"getelementptr i8, ptr %tab, i64 {self.let(f'mul i64 {which}, {REGION_BLOCK}')}")
+            self.do(f"%page = sub i64 {own}, {self.load('i64', self.at(REGION_HEADS + 16, block))}")
             self.do(f"store i64 %page, ptr {self.at(PAGE_AT)}")
         entries = [k for k, b in enumerate(self.blocks) if b.entry]
-        cases = " ".join(f"i16 {k}, label %E{k}" for k in entries)
-        self.do(f"switch i16 {which}, label %E{entries[0]} [ {cases} ]")
+        cases = " ".join(f"i64 {k}, label %E{k}" for k in entries)
+        self.do(f"switch i64 {which}, label %E{entries[0]} [ {cases} ]")
         for k in entries:
             self.start(f"E{k}")
             self.env = {}
@@ -155,7 +167,7 @@ class Region(Joins):
             head = self.head(k)
             self.turn(self.b)
             self.do(f"store ptr {head}, ptr {self.word('current')}")
-            op = self.let(f"getelementptr i8, ptr {self.load('ptr', self.at(HEAD['body'], head))}, i64 {at}")
+            op = self.let(f"getelementptr i8, ptr {self.body(k)}, i64 {at}")
             self.tail_to(op, ic)
 
         self.aside(f"Y{k}", last)
@@ -172,7 +184,11 @@ class Region(Joins):
         return label
 
     def head(self, k: int) -> str:
-        return self.load("ptr", self.at(REGION_HEADS + 8 * k, "%tab"))
+        return self.load("ptr", self.at(REGION_HEADS + REGION_BLOCK * k, "%tab"))
+
+    def body(self, k: int) -> str:
+        """The records that the region was made of; its head may have others by now."""
+        return self.load("ptr", self.at(REGION_HEADS + REGION_BLOCK * k + 8, "%tab"))
 
     def tail_to(self, op: str, ic: Any) -> None:
         h = self.load("ptr", op)
@@ -228,8 +244,8 @@ class Region(Joins):
             return self.jump_to(self.linear(self.b.links[link]))
         self.turn(self.b)
         links = RECORD * (self.b.guard + self.b.whole + self.b.falls) + LINK * link
-        body = self.load("ptr", self.at(HEAD["body"], self.head(self.k)))
-        return self.tail_to(self.load("ptr", self.at(links, body)), self.ic)
+        self.do(f"store ptr {self.head(self.k)}, ptr {self.word('current')}")
+        return self.tail_to(self.load("ptr", self.at(links, self.body(self.k))), self.ic)
 
     def enter(self, w: int) -> None:
         """To a block of the region."""
@@ -402,7 +418,7 @@ class Region(Joins):
         key = "field", name
         if key not in self.pointers:
             offset, w, signs = FIELDS[name]
-            body = self.load("ptr", self.at(HEAD["body"], self.head(self.k)))
+            body = self.body(self.k)
             v = self.load(f"i{w}", self.at((self.b.guard + self.index) * RECORD + offset, body))
             v = v if w == 64 else self.let(f"{'sext' if signs else 'zext'} i{w} {v} to i64")
             self.remember(self.pointers, key, v)

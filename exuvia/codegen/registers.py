@@ -176,6 +176,10 @@ class InState(Emitter):
         scaled = self.let(f"mul i64 {self.value(index, i)}, {f.stride}")
         return self.let(f"getelementptr i8, ptr {self.at(f.offset)}, i64 {scaled}")
 
+    def do_relax(self, n: Node, i: Instruction) -> None:
+        f = self.load("ptr", self.at(runtime_at("relax")))
+        self.let(f"call i64 {f}(ptr %st)")
+
     def do_phys(self, n: Node, i: Instruction) -> None:
         self.remember(i.memo, id(n), self.let(f"call i64 @phys(ptr %st, i64 {self.value(n.args[0], i)})"))
 
@@ -184,13 +188,15 @@ class InState(Emitter):
         v = self.value(n, i)
         return str(v) if n.op in ("ptr", "translate") else self.let(f"inttoptr i64 {v} to ptr")
 
+    # Volatile: other processors see these, so LLVM must neither join, split, drop nor move them. The host is an x86, or orders them alike.
+
     def do_load(self, n: Node, i: Instruction) -> None:
-        self.bind(n, i, self.let(f"load {self.type(n)}, ptr {self.host_pointer(n.args[0], i)}, align 1"))
+        self.bind(n, i, self.let(f"load volatile {self.type(n)}, ptr {self.host_pointer(n.args[0], i)}, align 1"))
 
     def do_store(self, n: Node, i: Instruction) -> None:
         host, v = n.args
         value = self.any_value(v, i, v)
-        self.do(f"store {self.type(v)} {value}, ptr {self.host_pointer(host, i)}, align 1")
+        self.do(f"store volatile {self.type(v)} {value}, ptr {self.host_pointer(host, i)}, align 1")
 
     def do_cas(self, n: Node, i: Instruction) -> None:
         old, new = (self.value(a, i) for a in n.args[1:])

@@ -14,7 +14,7 @@ ENGINE = """deadline budget_end request interrupt_pending icount pc op resume re
     io_port io_size io_data io_ready mmio_address mmio_size mmio_done mmio_next bounce_count bounce_used bounce_entry bounce_none
     walk_page walk_rights walk_error local_count global_count large_low large_high large_low2 large_high2 huge_pages
     journal journaled slot wanted_count stepping watching access_count tlb_base decoded invalidated hot hot_after first_look
-    tlb_misses host_control""".split()
+    tlb_misses host_control wanted inside asked pauses""".split()
 ENGINE_AT = 256
 ISA_AT = 2048  # where the architecture's declarations start
 PAGE_AT = 136  # the linear address of the running block's page
@@ -32,7 +32,8 @@ WATCHES_AT = (
 WATCHES = 4
 ACCESSES_AT = WATCHES_AT + 8 * 2 * WATCHES  # what an instruction did there: {linear address, access word}
 ACCESSES = 64
-STATE_SIZE = ACCESSES_AT + 16 * ACCESSES
+STEP_AT = ACCESSES_AT + 16 * ACCESSES  # the block of one instruction that is stepped through
+STATE_SIZE = STEP_AT + 512
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """What every machine is: processors, address spaces, a clock, and the loop in which all of it runs.
 
-The thread in `Machine.run` is the machine thread; docs/architecture.md says what may be called from where.
+The thread in `Machine.run` is the machine thread. It runs the processor, or where there are several, each has a thread of its own and this
+one does all else. Whoever is not in the guest's code holds the machine, one thread at a time; docs/architecture.md says more.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, ClassVar, Literal, Protocol
+from typing import Any, ClassVar, Literal, Protocol, TypeVar
 
 from exuvia.boot.entry import Entry
 from exuvia.boot.image import must_be_readable
@@ -25,11 +26,12 @@ from exuvia.support import log
 from exuvia.support.registry import Registry
 from exuvia.vcpu.clock import Clock, Timer
 
-SLICE = 2_000_000  # ns that one of several processors runs before the next has its turn
 LONGEST = 3600.0  # s of one sleep: a guest may arm a timer centuries ahead, for which Python's locks cannot wait
 SWITCH_INTERVAL = 50e-6  # s; at Python's own 5 ms each return from native code could wait that long for another thread
 
 Status = Literal["prelaunch", "running", "paused", "shutdown"]
+A = TypeVar("A")
+R = TypeVar("R")
 
 
 class Vcpu(Protocol):
@@ -96,8 +98,34 @@ class _AlarmClock(Clock):
         return ticket
 
 
+class _Turns:
+    """A lock that who waits gets before who had it last: a guest that does nothing but leave native code holds up no timer."""
+
+    def __init__(self) -> None:
+        self._lock, self._next = threading.Lock(), threading.Lock()
+
+    def acquire(self, blocking: bool = True) -> bool:
+        """As a Lock's."""
+        if not self._next.acquire(blocking):
+            return False
+        try:
+            return self._lock.acquire(blocking)
+        finally:
+            self._next.release()
+
+    def release(self) -> None:
+        """As a Lock's."""
+        self._lock.release()
+
+    def __enter__(self) -> None:
+        self.acquire()
+
+    def __exit__(self, *error: object) -> None:
+        self.release()
+
+
 class _Attended:
-    """One of several processors as its local APIC drives it: what runs instead of it is told when it gets something to do."""
+    """One of several processors as its local APIC drives it: its thread may be asleep, or in the guest's code."""
 
     def __init__(self, machine: Machine, vcpu: Vcpu) -> None:
         self.machine, self.vcpu = machine, vcpu
@@ -115,12 +143,11 @@ class _Attended:
 
     def init(self) -> None:
         """INIT."""
-        self.vcpu.init()
+        self.machine.alone(self.vcpu.init)
 
     def start(self, vector: int) -> None:
         """SIPI."""
-        self.vcpu.start(vector)
-        self.machine.attend(self.vcpu)
+        self.machine.alone(lambda: self.vcpu.start(vector))
 
 
 class Machine:
@@ -168,8 +195,17 @@ class Machine:
         """What `run` calls when it ends, in the machine thread."""
         self._posted: deque[Callable[[], object]] = deque()
         self._current: Vcpu | None = None
-        self._watched: int | None = None  # the virtual time at which the watcher kicks the running processor
-        self._turn = 0
+        self._watched: int | None = None  # the virtual time at which the watcher kicks the running processor, or the loop wakes
+        # what several processors need: a lock that whoever holds the machine has; one each that is taken while native code runs
+        self._lock = _Turns()
+        self._outside: dict[int, threading.Lock] = {}
+        self._parks: list[threading.Condition] = []  # where their threads sleep
+        self._rest = threading.Condition(self._lock)  # type: ignore[arg-type]  # told when a processor has stopped
+        self._works: deque[Callable[[], object]] = deque()  # for when none runs
+        self._alone = True  # none may run
+        self._running = 0  # how many do
+        self._failure: BaseException | None = None  # what ended one's thread
+        self._turn = 0  # whose thread holds the machine
         self._reset_wanted = False
         self._shutdown_wanted = False
         self._exit_status: int | None = None
@@ -224,12 +260,42 @@ class Machine:
         current = self._current
         if current is not None:
             current.kick()
+        elif self._wanted:
+            self._kick_all()
+
+    def alone(self, work: Callable[[], object]) -> None:
+        """Have `work` run in the machine thread soon, while no processor runs; at once where none does. One that asks goes no instruction
+        further before."""
+        if self._alone:
+            work()
+        else:
+            self._works.append(work)
+            self.kick()
 
     def attend(self, vcpu: Vcpu) -> None:
-        """`vcpu` was given something to do: end the turn of another that runs now."""
-        current = self._current
-        if current is not None and current is not vcpu:
-            current.kick()
+        """`vcpu`, one of several, was given something to do. For who holds the machine."""
+        if not vcpu.halted and vcpu.index < len(self._parks):
+            self._parks[vcpu.index].notify()
+
+    def apart(self, index: int, run: Callable[[A], R]) -> Callable[[A], R]:
+        """`run` for processor `index`, one of several, that others get the machine meanwhile: it enters native code and nothing else."""
+        outside, lock = self._outside.setdefault(index, threading.Lock()), self._lock
+
+        def enter(argument: A) -> R:
+            outside.acquire()
+            lock.release()
+            try:
+                return run(argument)
+            finally:
+                outside.release()
+                lock.acquire()
+                self._turn = index
+
+        return enter
+
+    def _kick_all(self) -> None:
+        for vcpu in self.vcpus:
+            vcpu.kick()
 
     def request_reset(self, reason: str = "requested") -> None:
         """Reset the machine; with -no-reboot, shut it down instead."""
@@ -253,11 +319,15 @@ class Machine:
 
     def pause(self) -> None:
         """Stop the processors and virtual time."""
-        self.post(lambda: self._stop("paused"))
+        self._request(lambda: self._stop("paused"))
 
     def resume(self) -> None:
         """Go on after `pause`; a machine that is shut down is reset first."""
-        self.post(self._continue)
+        self._request(self._continue)
+
+    def _request(self, work: Callable[[], object]) -> None:
+        self._works.append(work)
+        self.kick()
 
     def _stop(self, status: Status) -> None:
         if self.status == "running":
@@ -274,10 +344,17 @@ class Machine:
 
     @contextmanager
     def standstill(self) -> Iterator[None]:
-        """Guest time stands while the host does what no computer does in between: compile what the processor needs next."""
+        """Guest time stands while the host does what no computer does in between: compile what the processor needs next.
+
+        For who holds the machine; the other processors leave native code and wait for it."""
         if not self.clock.running:
             yield
             return
+        for index, outside in self._outside.items():
+            if not outside.acquire(blocking=False):
+                self.vcpus[index].kick()
+                outside.acquire()
+            outside.release()
         self.clock.pause()
         try:
             yield
@@ -292,31 +369,75 @@ class Machine:
         """Run until `exit` or the guest's power-off; the exit status. UserError when a reset finds that its kernel has gone."""
         interval = sys.getswitchinterval()
         sys.setswitchinterval(SWITCH_INTERVAL)
-        watcher = threading.Thread(target=self._watch, name="timer", daemon=True)
-        watcher.start()
+        several = len(self.vcpus) > 1
+        if several:
+            self._parks = [threading.Condition(self._lock) for _ in self.vcpus]  # type: ignore[arg-type]
+            threads = [
+                threading.Thread(target=self._carry, args=pair, name=f"cpu{pair[0].index}", daemon=True)
+                for pair in zip(self.vcpus, self._parks, strict=True)
+            ]
+        else:
+            threads = [threading.Thread(target=self._watch, name="timer", daemon=True)]
         try:
-            self.reset()
-            if self.config.paused:
-                self.status = "paused"
-            else:
-                self._continue()
-            while self._exit_status is None:
-                self._step()
-            return self._exit_status
+            with self._lock:
+                for thread in threads:
+                    thread.start()
+                self.reset()
+                if self.config.paused:
+                    self.status = "paused"
+                else:
+                    self._continue()
+                self._disperse()
+                while self._exit_status is None:
+                    self._step()
+                return self._exit_status
         finally:
-            if self.clock.running:
-                self.clock.pause()
+            self._closing = True
+            with self._lock:
+                self._gather()
+                if self.clock.running:
+                    self.clock.pause()
+                self._disperse()
             with self._wake:
-                self._closing = True
                 self._wake.notify_all()
-            watcher.join()
+            for thread in threads:
+                if thread.ident is not None:
+                    thread.join()
             for end in self.at_end:
                 end()
             sys.setswitchinterval(interval)
 
+    @property
+    def _wanted(self) -> bool:
+        """Is there something that no processor may run for?"""
+        requests = bool(self._works) or self._shutdown_wanted or self._reset_wanted
+        return requests or self._exit_status is not None or self._failure is not None
+
     def _step(self) -> None:
         for _ in range(len(self._posted)):
             self._posted.popleft()()
+        if self._wanted:
+            self._gather()
+            self._act()
+            self._disperse()
+        if self._exit_status is not None:
+            return
+        if self.status != "running":
+            self._wait(None)
+            return
+        self.clock.run_due()
+        vcpu = self.vcpus[0] if len(self.vcpus) == 1 else None
+        if vcpu is None or vcpu.halted:
+            self._wait(self.clock.next_deadline())
+        else:
+            self._execute(vcpu)
+
+    def _act(self) -> None:
+        """What was asked for, now that no processor runs."""
+        if self._failure is not None:
+            raise self._failure
+        for _ in range(len(self._works)):
+            self._works.popleft()()
         if self._shutdown_wanted:
             self._shutdown_wanted = self._reset_wanted = False
             if self.config.no_shutdown:
@@ -326,52 +447,74 @@ class Machine:
         if self._reset_wanted:
             self._reset_wanted = False
             self.reset()
-        if self._exit_status is not None:
-            return
-        if self.status != "running":
-            self._wait(None)
-            return
-        self.clock.run_due()
-        vcpu = self._next_vcpu()
-        if vcpu is None:
-            self._wait(self.clock.next_deadline())
-        else:
-            self._execute(vcpu)
-
-    def _next_vcpu(self) -> Vcpu | None:
-        count = len(self.vcpus)
-        for step in range(1, count + 1):
-            vcpu = self.vcpus[(self._turn + step) % count]
-            if not vcpu.halted:
-                self._turn = vcpu.index
-                return vcpu
-        return None
 
     def _execute(self, vcpu: Vcpu) -> None:
-        deadline = self.clock.next_deadline()
-        if len(self.vcpus) > 1:
-            end = self.clock.now() + SLICE
-            deadline = end if deadline is None else min(deadline, end)
+        """The only processor runs, in this thread."""
         self._current = vcpu
-        self._watch_for(deadline)
+        self._watch_for(self.clock.next_deadline())
         # what came between the last look and the line that made the processor kickable
-        if not (self._posted or self._reset_wanted or self._shutdown_wanted or self._exit_status is not None):
+        if not (self._posted or self._wanted):
             vcpu.run()
         self._current = None
 
     def _wait(self, deadline: int | None) -> None:
-        """Sleep until `deadline` (virtual ns), a request or posted work."""
-        with self._wake:
-            if self._posted or self._reset_wanted or self._shutdown_wanted or self._exit_status is not None:
-                return
-            timeout = None if deadline is None else (deadline - self.clock.now()) / 1e9
-            if timeout is None or timeout > 0:
-                self._wake.wait(None if timeout is None else min(timeout, LONGEST))
+        """Sleep until `deadline` (virtual ns), a request or posted work. One of several processors may arm a timer meanwhile."""
+        several = bool(self._parks)
+        if several:
+            self._watched = deadline
+        self._lock.release()
+        try:
+            with self._wake:
+                if self._posted or self._wanted:
+                    return
+                if several:
+                    deadline = self._watched
+                timeout = None if deadline is None else (deadline - self.clock.now()) / 1e9
+                if timeout is None or timeout > 0:
+                    self._wake.wait(None if timeout is None else min(timeout, LONGEST))
+        finally:
+            self._lock.acquire()
 
-    # The watcher: one thread that kicks the running processor when the next timer is due.
+    # Several processors: each in its thread.
+
+    def _carry(self, vcpu: Vcpu, park: threading.Condition) -> None:
+        try:
+            with self._lock:
+                while not self._closing:
+                    if self._alone or self._wanted or self.status != "running" or vcpu.halted:
+                        park.wait()
+                        continue
+                    self._turn = vcpu.index
+                    self._running += 1
+                    try:
+                        vcpu.run()
+                    finally:
+                        self._running -= 1
+                        self._rest.notify()
+                    self._lock.release()  # whoever waits is next
+                    self._lock.acquire()
+        except BaseException as error:  # the machine thread raises it
+            self._failure = error
+            self.kick()
+
+    def _gather(self) -> None:
+        """Until no processor runs."""
+        self._alone = True
+        if self._running:
+            self._kick_all()
+            while self._running:
+                self._rest.wait()
+
+    def _disperse(self) -> None:
+        """Processors may run."""
+        self._alone = False
+        for park in self._parks:
+            park.notify()
+
+    # The watcher of an only processor: a thread that kicks it when the next timer is due.
 
     def _armed(self, at: int) -> None:
-        if self._current is not None and (self._watched is None or at < self._watched):
+        if (self._current is not None or self._parks) and (self._watched is None or at < self._watched):
             self._watch_for(at)
 
     def _watch_for(self, deadline: int | None) -> None:

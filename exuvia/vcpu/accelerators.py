@@ -50,6 +50,9 @@ def software(machine: Any, index: int, apic: Any) -> Any:
     except UnknownName as error:
         raise UserError(f"-cpu {config.cpu}: {error}") from None
     regions = dict(config.accel_options).get("regions", "on")
+    several = config.smp > 1
+    if regions == "check" and several:
+        raise UserError(f"-accel software,regions=check: it compares one processor at a time; give -smp 1, not {config.smp}")
     engine = _engines.get(machine)
     if engine is None:
         ram = machine.ram
@@ -92,11 +95,13 @@ def software(machine: Any, index: int, apic: Any) -> Any:
                 vcpu.skip(ticks)
 
         machine.clock.beside, machine.clock.skip = engine.counter, skip
-        machine.memory.on_change.append(changed)
+        machine.memory.on_change.append((lambda: machine.alone(changed)) if several else changed)
         ram.on_write.append(written)
         changed()
     whole = engine, kind.numbered(index, config.smp), index, machine.memory, machine.ports, apic, machine
     vcpu = SideBySide(_seconds[machine], *whole) if regions == "check" else SoftwareVcpu(*whole)
+    if several:
+        vcpu.__dict__["native_run"], vcpu.__dict__["alone"] = machine.apart(index, engine.run), machine.alone
     if regions == "off":
         vcpu.first_look, vcpu.hot_after = 0, NEVER
     vcpu.__dict__["count"] = machine.clock.count

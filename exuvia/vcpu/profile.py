@@ -109,6 +109,8 @@ class Profile:
         for cpu in machine.vcpus:
             if not isinstance(cpu, SoftwareVcpu) or isinstance(cpu, SideBySide):
                 raise UserError("profile needs -accel software, and regions=on or off")
+        if len(machine.vcpus) > 1:
+            raise UserError("profile follows one processor: give --smp 1")
         self.machine, self.when = machine, when
         self.cpus: list[SoftwareVcpu] = machine.vcpus
         self.engine = self.cpus[0].engine
@@ -231,7 +233,7 @@ class Profile:
             made, hot = self.regions[code], self.engine.hot
             after = bisect_right(self.starts, code)
             end = self.starts[after] if after < len(self.starts) else self.engine.region_code.address + self.used
-            heads = [head for head in hot.standing.get(code, ()) if hot.head(head).body]
+            heads = [head for head in hot.standing.get(code, ()) if hot.head(head).mask]
             entry = made.blocks[made.entries[0]][0] if made.entries else made.blocks[0][0]
             at = code - self.engine.region_code.address
             text = self.engine.region_code.map[at : at + end - code]
@@ -251,7 +253,7 @@ class Profile:
         if not arena.address <= sample.head < arena.address + arena.size:
             return
         head = self.engine.hot.head(sample.head)
-        if not head.body or not head.n:  # dropped meanwhile
+        if not head.mask:  # dropped meanwhile
             return
         key = sample.page + head.offset, head.mode
         if key not in self.spent:

@@ -1,6 +1,6 @@
 """The software processor: native code in `codegen`, and here what it comes back for.
 
-Everything in this file happens in the machine thread, but for `kick`.
+Everything in this file happens in a thread that holds the machine (machines/machine.py), but for `kick` and what `native_run` enters.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class SoftwareVcpu(Processor):
         d["words"], d["at"] = native.words, native.index
         d["halted"], d["waiting"], d["kicked"], d["intr"], d["nmi_pending"] = False, False, False, False, False
         d["long_mode"] = "lm" in model
-        d["ports_watched"], d["native_run"] = False, engine.run
+        d["ports_watched"], d["native_run"], d["alone"] = False, engine.run, lambda work: work()
         d["acknowledge"] = lambda: 0xFF
         a = native.index
         d["exit_handlers"] = [getattr(self, f"on_{name}") for name in REASONS]
@@ -82,6 +82,7 @@ class SoftwareVcpu(Processor):
     acknowledge: Callable[[], int]
     exit_handlers: list[Callable[[], None]]
     native_run: Callable[[int], int]
+    alone: Callable[[Callable[[], object]], object]  # has something done while no processor runs
     exits: list[int]  # how often native code was left, by reason
     wanted_count: int
     access_count: int
@@ -330,7 +331,7 @@ class SoftwareVcpu(Processor):
     def on_lazy(self) -> None:
         """Handlers are missing: this one, and others that were decoded since."""
         count = self.wanted_count
-        wanted = {self.slot, *self.engine.wanted[:count]}
+        wanted = {self.slot, *self.native.wanted[:count]}
         self.wanted_count = 0
         slots = self.engine.tables[self.mode].slots
         pairs = [(w & (1 << INDEXED_SHIFT) - 1, INDEXED if w >> INDEXED_SHIFT else PLAIN) for w in sorted(wanted)]
@@ -339,9 +340,9 @@ class SoftwareVcpu(Processor):
     def on_hot(self) -> None:
         """A block was seen to run: for the first time, or often enough to be compiled."""
         if self.engine.hot.full:
-            self.on_full()
-            return self.engine.hot.begin_again()
-        return self.engine.hot.sampled(self.native, self.words[self.at["hot"]], self.pc, self.hot_after)
+            self.alone(self.begin_again)
+        else:
+            self.engine.hot.sampled(self.native, self.words[self.at["hot"]], self.pc, self.hot_after)
 
     def on_careful(self) -> None:
         """A careful handler is missing."""
@@ -349,9 +350,18 @@ class SoftwareVcpu(Processor):
 
     def on_full(self) -> None:
         """The block cache is full: begin again."""
+        self.alone(self.drop_blocks)
+
+    def drop_blocks(self) -> None:
+        """Forget all blocks."""
         self.engine.drop_blocks()
         for vcpu in self.machine.vcpus:
             vcpu.forget_blocks()
+
+    def begin_again(self) -> None:
+        """Regions too."""
+        self.drop_blocks()
+        self.engine.hot.begin_again()
 
     def forget_blocks(self) -> None:
         """No jump leads to a block that is no more."""
@@ -448,10 +458,6 @@ class SoftwareVcpu(Processor):
     def skip(self, ticks: int) -> None:
         """The TSC does not count what the host's did just now."""
         self.tsc_offset = self.tsc_offset - ticks & WORD_MASK
-
-    def end_turn(self) -> None:
-        """Another processor may be what this one waits for."""
-        self.__dict__["kicked"] = True
 
     def halt(self) -> None:
         """Until an interrupt."""

@@ -48,6 +48,13 @@ def test_system_errors() -> None:
     assert result.stderr == "exuvia-system-i386: -m: 'a lot' is no size (a number, perhaps with K, M, G or T)\n"
 
 
+def test_side_by_side_compares_one_processor(tmp_path: Path) -> None:
+    (tmp_path / "kernel").write_bytes(b"anything")
+    result = command("system", "x86_64", "-kernel", str(tmp_path / "kernel"), "-smp", "2", "-accel", "software,regions=check")
+    assert (result.returncode, result.stdout) == (1, "")
+    assert result.stderr == "exuvia-system-x86_64: -accel software,regions=check: it compares one processor at a time; give -smp 1, not 2\n"
+
+
 def test_more_memory_than_this_host_could_ever_give(tmp_path: Path) -> None:
     host = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") >> 30
     (tmp_path / "kernel").write_bytes(b"anything")

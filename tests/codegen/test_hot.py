@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from exuvia.codegen import hot
-from exuvia.codegen.hot import Head
+from exuvia.codegen.heads import Head
 from exuvia.codegen.layout import CACHE
 from exuvia.codegen.making import Making, Wanted, made_of, make
 from exuvia.codegen.store import Store

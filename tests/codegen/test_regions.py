@@ -13,8 +13,8 @@ from typing import NamedTuple
 
 import pytest
 
-from exuvia.codegen.hot import Head
-from exuvia.codegen.layout import HEAD, NO_ENTRY, REASON, REGION_CODE, SPECIAL
+from exuvia.codegen.heads import Head
+from exuvia.codegen.layout import ENTRY_SHIFT, HEAD, NO_ENTRY, REASON, REGION_CODE, SPECIAL
 from exuvia.dsl.state import ISA_AT, WATCHES_AT
 from exuvia.isa.x86.concrete import Processor
 from exuvia.isa.x86.state import DS, ES, FS, GS, layout
@@ -163,7 +163,7 @@ class Bench:
     def enter(self, h: Head, handler: int, entry: int) -> None:
         """Set what a head runs."""
         ctypes.c_uint64.from_address(h.address).value = handler
-        ctypes.c_uint16.from_address(h.address + HEAD["entry"]).value = entry
+        ctypes.c_uint64.from_address(h.address + HEAD["region"]).value = h.region | entry << ENTRY_SHIFT
 
     def take_away(self, page: int, present: bool) -> None:
         """Map or unmap a page of the window."""

@@ -17,9 +17,10 @@ PASS = 0x10 << 1 | 1
 CONSOLE = "-device isa-debug-exit,iobase=0xf4,iosize=4 -display none -no-reboot -m 64".split()
 
 
-def names() -> list[str]:
-    """The programs, by name."""
-    return sorted(path.stem for path in PROGRAMS.glob("*.S"))
+def names(processors: bool = True) -> list[str]:
+    """The programs, by name; on wish without those for several processors."""
+    found = sorted(path.stem for path in PROGRAMS.glob("*.S"))
+    return [name for name in found if processors or "-smp" not in options(name)]
 
 
 def source(name: str) -> str:

@@ -20,8 +20,10 @@ COMMAND = "uname -m; printf exuvia | sha256sum; grep -c ^processor /proc/cpuinfo
     ("name", "machine", "processors"),
     [
         ("alpine", "x86_64", 1),
-        pytest.param("alpine", "x86_64", 2, marks=pytest.mark.soak),
+        ("alpine", "x86_64", 2),
+        pytest.param("alpine", "x86_64", 4, marks=pytest.mark.soak),
         pytest.param("debian-amd64", "x86_64", 1, marks=pytest.mark.soak),
+        pytest.param("debian-amd64", "x86_64", 2, marks=pytest.mark.soak),
         pytest.param("debian-i386", "i686", 1, marks=pytest.mark.soak),
     ],
 )

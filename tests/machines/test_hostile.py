@@ -139,8 +139,11 @@ def awake(pc: Pc) -> None:
     pc._stop = stopped  # type: ignore[method-assign]
 
     def wait(deadline: int | None) -> None:
-        for vcpu in pc.vcpus:
+        for vcpu, park in zip(pc.vcpus, pc._parks, strict=True):
             vcpu.halted = False
+            park.notify()
+        pc._lock.release()
+        pc._lock.acquire()
 
     pc._wait = wait  # type: ignore[method-assign]
 

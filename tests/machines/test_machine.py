@@ -10,6 +10,7 @@ import pytest
 
 from exuvia.machines.config import MachineConfig
 from exuvia.machines.machine import Machine
+from exuvia.support.errors import UserError
 from tests.machines.fake import FakeVcpu
 
 pytestmark = pytest.mark.timeout(10)
@@ -24,6 +25,9 @@ class Bare(Machine):
         super().__init__(config)
         self.fakes = [FakeVcpu(n, program) for n, program in enumerate(programs)]
         self.vcpus.extend(self.fakes)
+        if len(programs) > 1:
+            for fake in self.fakes:
+                fake.native_run = self.apart(fake.index, fake.native_run)
         self.boots = 0
 
     def boot(self) -> None:
@@ -229,20 +233,26 @@ def test_paused_at_the_start() -> None:
     other.join()
 
 
-def test_processors_take_turns() -> None:
+def test_processors_run_at_the_same_time() -> None:
+    """Each waits, as in native code, for the other."""
+    met = threading.Barrier(2, timeout=5)
+    threads: set[threading.Thread] = set()
+
     def program(cpu: FakeVcpu) -> Iterator[str]:
+        cpu.native_run = machine.apart(cpu.index, lambda _: met.wait() >= 0)
+        threads.add(threading.current_thread())
         if cpu.index == 0:
-            machine.fakes[1].start(8)
+            machine.alone(lambda: machine.fakes[1].start(8))
+            yield ""
         for _ in range(3):
-            order.append(cpu.index)
             yield "spin"
         machine.exit(0)
-        yield ""
+        yield "hlt"
 
-    order: list[int] = []
     machine = Bare(MachineConfig(smp=2), program, program)
     assert machine.run() == 0
-    assert order == [0, 1, 0, 1, 0, 1]
+    assert len(threads) == 2
+    assert not any(thread.is_alive() for thread in threads)
 
 
 def test_a_machine_can_be_ended_while_everything_is_halted() -> None:
@@ -251,3 +261,160 @@ def test_a_machine_can_be_ended_while_everything_is_halted() -> None:
     other.start()
     assert machine.run() == 9
     other.join()
+
+
+# -- several processors
+
+
+class Several(Bare):
+    """Four processors that run until they are kicked; `inside` are those that do."""
+
+    def __init__(self, config: MachineConfig, program: Program) -> None:
+        super().__init__(config, program, program, program, program)
+        self.inside: set[int] = set()
+        for fake in self.fakes:
+            fake.native_run = self.apart(fake.index, self.entered(fake))
+
+    def entered(self, fake: FakeVcpu) -> Callable[[float], bool]:
+        def run(timeout: float) -> bool:
+            self.inside.add(fake.index)
+            kicked = fake.kicked.wait(timeout)
+            self.inside.discard(fake.index)
+            return kicked
+
+        return run
+
+    def boot(self) -> None:
+        super().boot()
+        assert not self.inside, "a reset while processors run"
+        for fake in self.fakes:
+            fake.halted = False
+
+    def until_all_run(self) -> None:
+        end = time.monotonic() + 5
+        while len(self.inside) < 4:
+            assert time.monotonic() < end, self.inside
+            time.sleep(0.001)
+
+
+def outside(machine: Several, *steps: Callable[[], object]) -> int:
+    """Runs the machine and takes each step once all processors run; the status. No thread is left."""
+    failures: list[BaseException] = []
+
+    def drive() -> None:
+        try:
+            for step in steps:
+                machine.until_all_run()
+                step()
+        except BaseException as error:
+            failures.append(error)
+            machine.exit(99)
+
+    threads = set(threading.enumerate())
+    other = threading.Thread(target=drive)
+    other.start()
+    status = machine.run()
+    other.join()
+    assert not failures, failures
+    assert set(threading.enumerate()) == threads
+    return status
+
+
+def test_resets_while_all_run() -> None:
+    machine = Several(MachineConfig(smp=4), forever("spin"))
+    resets = [machine.request_reset] * 20
+    again: list[Callable[[], object]] = []
+    for reset in resets:
+        again += [reset, lambda: time.sleep(0.002)]
+    assert outside(machine, *again, lambda: machine.exit(3)) == 3
+    assert 10 <= machine.boots <= 21  # two requests may be one reset
+
+
+def test_pause_while_all_run() -> None:
+    machine = Several(MachineConfig(smp=4), forever("spin"))
+    times: list[int] = []
+
+    def stand() -> None:
+        machine.pause()
+        end = time.monotonic() + 5
+        while machine.status != "paused":
+            assert time.monotonic() < end
+            time.sleep(0.001)
+        times.append(machine.clock.now())
+        assert not machine.inside
+        time.sleep(0.02)
+        times.append(machine.clock.now())
+        assert not machine.inside
+        machine.resume()
+
+    assert outside(machine, stand, stand, lambda: machine.exit(0)) == 0
+    assert times[0] == times[1] < times[2] == times[3]
+
+
+@pytest.mark.parametrize(("end", "status"), [(Machine.request_shutdown, 0), (lambda machine: machine.exit(7), 7)])
+def test_an_end_while_all_run(end: Callable[[Machine], object], status: int) -> None:
+    machine = Several(MachineConfig(smp=4), forever("spin"))
+    assert outside(machine, lambda: end(machine)) == status
+    assert not machine.inside
+
+
+def test_guest_time_stands_while_the_host_compiles_for_one_of_several() -> None:
+    """The others leave native code, although they are in the middle of something."""
+    machine = Several(MachineConfig(smp=4), forever("spin"))
+    seen: list[tuple[set[int], int]] = []
+
+    def compile_something() -> None:
+        with machine.standstill():
+            before = machine.clock.now()
+            time.sleep(0.02)
+            seen.append((set(machine.inside), machine.clock.now() - before))
+
+    assert outside(machine, lambda: machine.post(compile_something), lambda: time.sleep(0.05), lambda: machine.exit(0)) == 0
+    assert seen == [(set(), 0)]
+
+
+def test_timers_and_posted_work_disturb_no_processor() -> None:
+    machine = Several(MachineConfig(smp=4), forever("spin"))
+    fired: list[int] = []
+    timer = machine.clock.timer(lambda: fired.append(sum(fake.runs for fake in machine.fakes)))
+
+    def work() -> None:
+        fired.append(sum(fake.runs for fake in machine.fakes))
+        timer.set(machine.clock.now() + 2_000_000)
+
+    def wait() -> None:
+        end = time.monotonic() + 5
+        while len(fired) < 2:
+            assert time.monotonic() < end
+            time.sleep(0.001)
+        machine.exit(0)
+
+    assert outside(machine, lambda: machine.post(work), wait) == 0
+    assert fired == [4, 4]
+
+
+def test_an_error_in_a_processors_thread_ends_the_machine() -> None:
+    def program(cpu: FakeVcpu) -> Iterator[str]:
+        yield "spin" if cpu.index else ""
+        if cpu.index == 0:
+            machine.until_all_others_run()
+            raise UserError("no more")
+        while True:
+            yield "spin"
+
+    class Others(Several):
+        def until_all_others_run(self) -> None:
+            fake = self.fakes[0]
+            fake.native_run = self.apart(0, lambda _: all(self.waited(n) for n in (1, 2, 3)))
+            assert fake.native_run(0)
+
+        def waited(self, index: int) -> bool:
+            end = time.monotonic() + 5
+            while index not in self.inside and time.monotonic() < end:
+                time.sleep(0.001)
+            return index in self.inside
+
+    machine = Others(MachineConfig(smp=4), program)
+    with pytest.raises(UserError, match="no more"):
+        machine.run()
+    assert not machine.inside

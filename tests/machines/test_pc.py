@@ -53,7 +53,10 @@ def config(tmp_path: Path) -> MachineConfig:
 def make(config: MachineConfig, *programs: Program, **chardevs: object) -> Pc:
     def factory(machine: Machine, index: int, apic: LocalApic) -> FakeVcpu:
         assert isinstance(machine, Pc)
-        return FakeVcpu(index, lambda cpu: programs[index](cpu, machine))
+        cpu = FakeVcpu(index, lambda cpu: programs[index](cpu, machine))
+        if config.smp > 1:
+            cpu.native_run = machine.apart(index, cpu.native_run)
+        return cpu
 
     return Pc(config, chardevs, vcpus=factory)
 

@@ -138,7 +138,7 @@ def test_device_writes_reach_code_of_both(bench: Bench) -> None:
 
 
 @pytest.mark.skipif(not (shutil.which("as") and shutil.which("ld")), reason="binutils (as, ld) is not installed")
-@pytest.mark.parametrize("name", names())
+@pytest.mark.parametrize("name", names(processors=False))
 def test_small_guests(name: str, tmp_path: Path) -> None:
     program = [sys.executable, "-c", "import sys; from exuvia.cli.system import x86_64; sys.exit(x86_64())", "-accel", "tcg,regions=check"]
     text, status = run(program, assemble(name, tmp_path), name, 60)

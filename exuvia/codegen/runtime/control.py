@@ -12,7 +12,8 @@ from exuvia.codegen.floats import Surroundings
 from exuvia.codegen.layout import ACCESS_FETCH, HEAD, INDEXED_SHIFT, LINK_STUB, MODE, MODE_ENTRY, REASON, RUNTIME, SPECIAL, routine_at
 from exuvia.codegen.native import Native, V
 from exuvia.codegen.runtime.blocks import INDEX, OFF, SLOT, jump_entry, special, usual_head
-from exuvia.codegen.runtime.memory import PAGE, handler, words
+from exuvia.codegen.runtime.memory import PAGE, function, handler, words
+from exuvia.codegen.runtime.sharing import publish, state_word
 from exuvia.dsl.state import Layout
 
 SAMPLE = 8192  # instructions from look to look, and up to twice as many
@@ -67,7 +68,10 @@ def known(at: dict[str, int]) -> str:
     """A region may be known that has this block: Python looks, once, before the block runs."""
     b = handler("h_known")
     op = b.arg("op", True)
-    b.store(op, usual_head(b, at))
+    here, then = special(b, at, "known"), usual_head(b, at)
+    pair = b.let(f"cmpxchg ptr {b.pointer(op)}, i64 {here.name}, i64 {then.name} seq_cst seq_cst, align 8")
+    with b.if_(~V(b, b.let(f"extractvalue {{i64, i1}} {pair}, 1"), 1), False):  # another processor looked, or dropped it
+        b.go(op)
     b.store(op + HEAD["samples"], 1, 32)
     b.put(at["pc"], b.get(at["page"]) + b.load(op + HEAD["off"], 16))
     b.put(at["hot"], op)
@@ -107,7 +111,9 @@ def link(at: dict[str, int]) -> str:
             found = b.call("find")
             with b.if_(found == 0):
                 b.tail("@not_found")
-            b.store(op - LINK_STUB, found)
+            running = b.load(b.get(at["current"]) + HEAD["key"])
+            with b.if_((b.load(found + HEAD["key"]) & PAGE) == (running & PAGE), True):  # else our translation is a new one
+                b.store(op - LINK_STUB, found)
             b.go(found)
         text += b.text()
     b = handler("h_fall")
@@ -239,6 +245,7 @@ def out(at: dict[str, int], looks: Callable[[Native], V]) -> str:
     end = b.get(at["budget_end"])
     put_atomic(b, at["deadline"], next_look(b, at, ic, end).name)
     b.do("fence seq_cst")
+    put_atomic(b, at["asked"], 0)
     b.put(at["resume"], 0)
     b.put(at["icount"], ic)
     with b.if_((load_atomic(b, at["request"]) | looks(b)) != 0):
@@ -267,9 +274,16 @@ def next_look(b: Native, at: dict[str, int], ic: V, end: V) -> V:
 def run(at: dict[str, int], layout: Layout) -> str:
     """Enter native code: at the record `resume`, or at `pc`."""
     b = Native("define dso_local i64 @run(ptr %st) nounwind")
+    put_atomic(b, at["inside"], 1)
+    reason = b.call("go_on")
+    publish(b, state_word(b, at, "inside"), 0)
+    b.ret(reason)
+    text = b.text()
+    b = function("go_on")
     floats = Surroundings(b, layout)
     put_atomic(b, at["deadline"], next_look(b, at, b.get(at["icount"]), b.get(at["budget_end"])).name)
     b.do("fence seq_cst")
+    put_atomic(b, at["asked"], 0)
     resume = b.get(at["resume"])
     tlb = b.pointer(b.get(at["tlb"]))
     ic = b.get(at["icount"])
@@ -290,7 +304,7 @@ def run(at: dict[str, int], layout: Layout) -> str:
     r = b.let(f"call preserve_nonecc i64 @jump(ptr %st, ptr null, ptr {tlb}, i64 {ic.name})")
     floats.leave()
     b.end(f"ret i64 {r}")
-    text = b.text()
+    text += b.text()
     # the addresses of everything that other code refers to
     b = Native("define dso_local i64 @fill_tables(ptr %st, i64 %special) nounwind")
     from exuvia.codegen.layout import runtime_at

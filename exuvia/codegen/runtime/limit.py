@@ -5,7 +5,7 @@ In modes that can have one, `h_limited` is the usual handler of heads; it also s
 
 from __future__ import annotations
 
-from exuvia.codegen.layout import HEAD, NO_ENTRY, REASON, REGION_CODE, REGION_END
+from exuvia.codegen.layout import ENTRY_SHIFT, HEAD, NO_ENTRY, REASON, REGION_CODE, REGION_END, REGION_MASK
 from exuvia.codegen.runtime.blocks import LEN, OFF, special
 from exuvia.codegen.runtime.memory import address_mask, function, handler, words
 from exuvia.dsl.record import RECORD
@@ -49,9 +49,10 @@ def limited(at: dict[str, int]) -> str:
         b.put(at["resume"], 0)
         b.put(at["icount"], b.arg("ic"))
         b.ret(REASON["step"])
-    region = b.load(op + HEAD["region"])
-    with b.if_(region != 0):
-        with b.if_(b.load(op + HEAD["entry"], 16) != NO_ENTRY):
+    word = b.load(op + HEAD["region"])
+    region = word & REGION_MASK
+    with b.if_(b.load(op + HEAD["stands"], 8) != 0):
+        with b.if_((word >> ENTRY_SHIFT) != NO_ENTRY):
             with b.if_(b.call("outside", first, b.load(region + REGION_END)) == 0, True):
                 b.tail(b.pointer(b.load(region + REGION_CODE)))
     b.tail("@h_head")

@@ -68,6 +68,12 @@ def address_mask(b: Native, at: dict[str, int]) -> V:
     return b.load(b.get(at["modes"]) + b.get(at["mode"]) * MODE_ENTRY + MODE["mask"])
 
 
+def fence_if_shared(b: Native, at: dict[str, int]) -> None:
+    """What was stored before is seen by the other processors, if there are any, before anything is read."""
+    with b.if_(b.load(b.get(at["cache"]) + CACHE["processors"]) != 1, False):
+        b.do("fence seq_cst")
+
+
 def source(layout: Layout) -> str:
     """LLVM text of this part."""
     at = words(layout)
@@ -143,6 +149,10 @@ def translate(at: dict[str, int]) -> str:
     b.store(entry + WRITE, may_write)
     b.store(entry + EXECUTE, b.choose((rights & 4) != 0, vpage, -1))
     b.store(entry + ADDEND, host - vpage)
+    with b.if_(may_write == vpage):  # another processor may be taking the write tags of this page: it has not seen ours
+        fence_if_shared(b, at)
+        with b.if_(b.load(b.call("page_of", host), 32) != 0, False):
+            b.store(entry + WRITE, -1)
     with b.if_((rights & 8) == 0):  # not global: goes with the address space
         n = b.get(at["local_count"])
         with b.if_(n < LIST_ENTRIES):
@@ -215,8 +225,8 @@ def miss(at: dict[str, int]) -> str:
 def access(at: dict[str, int]) -> str:
     """(tlb, linear, access) for careful handlers -> an address to read or write; 0 with `pending` says why not.
 
-    RAM inside one page is given as it is; everything else through a bounce buffer, of which there are enough (`room` in dsl/check.py).
-    `finish` writes out those whose `write` the handler set when it stored: `bounce_entry` tells it where.
+    RAM inside one page is given as it is, so that what is atomic stays so; everything else through a bounce buffer, of which there are
+    enough (`room` in dsl/check.py). `finish` writes out those whose `write` the handler set when it stored: `bounce_entry` tells it where.
     """
     b = function("access_in_pieces", "tlb", "linear", "access")
     tlb, linear, acc = b.arg("tlb"), b.arg("linear"), b.arg("access")
@@ -266,13 +276,16 @@ def access(at: dict[str, int]) -> str:
             b.ret(where[0].v)
     k, used = b.get(at["bounce_count"]), b.get(at["bounce_used"])
     entry = st + BOUNCES_AT + (k << 6)
-    data = st + (BOUNCES_AT + 64 * BOUNCES) + used
+    in_place = (n2 == 0) & (kinds[0].v == 2)
+    data = b.choose(in_place, where[0].v, st + (BOUNCES_AT + 64 * BOUNCES) + used)
     b.put(at["bounce_count"], k + 1)
     b.put(at["bounce_entry"], entry)
-    b.put(at["bounce_used"], used + ((size + 15) & ~15))
+    b.put(at["bounce_used"], used + b.choose(in_place, 0, (size + 15) & ~15))
     values: dict[str, Any] = dict(write=0, bytes=data, a1=where[0].v, n1=n1, k1=kinds[0].v, a2=where[1].v, n2=n2, k2=kinds[1].v)
     for key, v in values.items():
         b.store(entry + BOUNCE[key], v)
+    with b.if_(in_place):
+        b.ret(data)
     for first, n, kind, place in ((b.const(0), n1, kinds[0], where[0]), (n1, n2, kinds[1], where[1])):
         with b.if_(kind.v != 1):  # also for a store: the text may decide against it after the check
             b.call("copy_bytes", data + first, place.v, n)
@@ -332,26 +345,29 @@ def exact(at: dict[str, int]) -> str:
 
 
 def finish(at: dict[str, int]) -> str:
-    """A careful handler has committed, and `pc` says where to go: write the bounced bytes out."""
+    """A careful handler has committed, and `pc` says where to go: write the bounced bytes out, then drop the code that stood there."""
     b = handler("finish")
     st = b.arg("st", True)
     devices = b.var(0)
-    i = b.var(0)
     count = b.get(at["bounce_count"])
-    with b.loop():
-        b.break_if(i.v >= count)
-        entry = st + BOUNCES_AT + (i.v << 6)
-        with b.if_(b.load(entry + BOUNCE["write"]) != 0):
-            data, n1 = b.load(entry + BOUNCE["bytes"]), b.load(entry + BOUNCE["n1"])
-            for first, suffix in ((b.const(0), "1"), (n1, "2")):
-                kind, place, size = (b.load(entry + BOUNCE[x + suffix]) for x in "kan")
-                with b.if_(kind == 1):
-                    devices.v = 1
-                with b.if_((kind != 1) & (size != 0)):
-                    b.call("copy_bytes", place, data + first, size)
-                    with b.if_(kind == 2):
-                        b.call("invalidate", place, size)
-        i.v = i.v + 1
+    for drops in (False, True):  # who waits for the lock has no store on its way (codegen/runtime/sharing.py)
+        i = b.var(0)
+        with b.loop():
+            b.break_if(i.v >= count)
+            entry = st + BOUNCES_AT + (i.v << 6)
+            with b.if_(b.load(entry + BOUNCE["write"]) != 0):
+                data, n1 = b.load(entry + BOUNCE["bytes"]), b.load(entry + BOUNCE["n1"])
+                for first, suffix in ((b.const(0), "1"), (n1, "2")):
+                    kind, place, size = (b.load(entry + BOUNCE[x + suffix]) for x in "kan")
+                    if drops:
+                        with b.if_((kind == 2) & (size != 0)):
+                            b.call("invalidate", place, size)
+                        continue
+                    with b.if_(kind == 1):
+                        devices.v = 1
+                    with b.if_((kind != 1) & (size != 0) & (place != data + first)):
+                        b.call("copy_bytes", place, data + first, size)
+            i.v = i.v + 1
     b.put(at["mmio_done"], 0)
     ic = b.call("exact", b.arg("op", True), b.arg("ic"), 1)
     b.put(at["icount"], ic)
@@ -398,6 +414,7 @@ def flush(at: dict[str, int]) -> str:
     b = function("flush_jumps")
     g = (b.get(at["generation"]) + 64) & 0xFFFF
     b.put(at["generation"], g)
+    fence_if_shared(b, at)  # what changes translations is serializing (SDM vol. 3, 8.3)
     with b.if_(g == 0):  # the generations came round: old entries would look right again
         i = b.var(0)
         with b.loop():

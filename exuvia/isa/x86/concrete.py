@@ -378,9 +378,6 @@ class Processor:
         """NMIs are delivered again."""
         self.nmi_blocked = 0
 
-    def end_turn(self) -> None:
-        """Let another processor of the machine run, where they take turns."""
-
     def halt(self) -> None:
         """Stop until an interrupt."""
         raise NotImplementedError

@@ -2,7 +2,7 @@
 
 from importlib import import_module
 
-CHAPTERS = "undefined pause control debug delivery returns descriptors transfers tasks msr cpuid random frames".split()
+CHAPTERS = "undefined control debug delivery returns descriptors transfers tasks msr cpuid random frames".split()
 
 
 def load() -> None:
