@@ -24,8 +24,10 @@ from benchmarks.chart import bars
 from benchmarks.measure import Failure, emulators, to_end
 
 SOURCES = Path(__file__).parent / "loops"
-LOOPS = "alu memory call flags indirect sse_scalar sse_packed rep_movs random_loads x87 x87_denormals".split()
+LOOPS = "alu memory call flags indirect sse_scalar sse_packed avx_packed avx_memory rep_movs random_loads x87 x87_denormals".split()
 PASS = 0x10 << 1 | 1
+MODEL = {"avx": ["-cpu", "max"]}
+"""Options of loops whose name begins so."""
 TIMEOUT = 300.0
 
 
@@ -49,7 +51,8 @@ def run(emulator: list[str], kernel: Path) -> tuple[int, float]:
     output.unlink(missing_ok=True)
     console = ["-chardev", f"file,id=console,path={output}", "-device", "isa-debugcon,iobase=0xe9,chardev=console"]
     ending = ["-device", "isa-debug-exit,iobase=0xf4,iosize=4", "-display", "none", "-no-reboot", "-m", "64"]
-    cost = to_end([*emulator, "-kernel", str(kernel), *console, *ending], PASS, TIMEOUT)
+    model = MODEL.get(kernel.stem.partition("_")[0], [])
+    cost = to_end([*emulator, *model, "-kernel", str(kernel), *console, *ending], PASS, TIMEOUT)
     return int(output.read_text(), 16), cost.cpu
 
 

@@ -47,7 +47,7 @@ class Conditions:
         if base.op == "const":
             return bool(base.attr) == holds
         if base.op == "host_floats":
-            return available() == holds
+            return available(base.attr) == holds
         found = self.known.get(self.alike(base))
         return None if found is None else found == holds
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from exuvia.codegen.floats import EXTENDED, QUADS
+from exuvia.codegen.floats import EXTENDED, cut, quads, together
 from exuvia.codegen.hostfloats import HostFloats, Instruction, floating
 from exuvia.codegen.instructions import host_instruction
 from exuvia.dsl.record import COUNTS
@@ -35,14 +35,14 @@ LANE_COMPARE = {
 
 def vector(n: Node) -> bool:
     """Is this value best kept in a vector register?"""
-    if n.w != 128:
+    if n.w not in (128, 256):
         return False
-    if n.op in ("lanes", "lanes1", "insert", "load", "concat", "shuffle", "host"):
-        return True
-    if n.op == "get":
-        return True
     if n.op == "call":
         return host_instruction(n.attr.name) is not None
+    if n.op in ("lanes", "lanes1", "insert", "load", "concat", "shuffle", "host"):
+        return True
+    if n.op == "get" or n.op == "lane":
+        return True
     if n.op in ("and", "or", "xor"):
         return any(map(vector, n.args))
     if n.op in ("select", "merge"):
@@ -136,7 +136,7 @@ class Emitter(HostFloats):
         if (t := floating(n)) is not None:
             return self.let(f"bitcast {t} {i.memo['f', id(n)]} to i{w}")
         if vector(n):
-            return self.let(f"bitcast <2 x i64> {self.vec(n, i)} to i128")
+            return self.let(f"bitcast {quads(w)} {self.vec(n, i)} to i{w}")
         if (method := getattr(self, "value_" + op, None)) is not None:
             return method(n, i)
         if w == 1 and op in ("and", "xor") and isinstance(a := self.value(n.args[0], i), int):
@@ -167,7 +167,7 @@ class Emitter(HostFloats):
     def value_trunc(self, n: Node, i: Instruction) -> Any:
         x = n.args[0]
         if vector(x) and n.w <= 64:
-            v = self.let(f"extractelement <2 x i64> {self.vec(x, i)}, i64 0")
+            v = self.let(f"extractelement {quads(x.w)} {self.vec(x, i)}, i64 0")
             return v if n.w == 64 else self.let(f"trunc i64 {v} to i{n.w}")
         return self.let(f"trunc i{x.w} {self.value(x, i)} to i{n.w}")
 
@@ -245,7 +245,7 @@ class Emitter(HostFloats):
         """The host's own instruction for a function, and the type it gives."""
         if (h := host_instruction(n.attr.name)) is None:
             return None
-        args = [f"{t} {self.lanes(x, t, i) if x.w == 128 else self.value(x, i)}" for t, x in zip(h.types, n.args, strict=True)]
+        args = [f"{t} {self.lanes(x, t, i) if x.w >= 128 else self.value(x, i)}" for t, x in zip(h.types, n.args, strict=True)]
         extra = [x.split()[0] + " immarg" for x in h.extra]
         self.declares.add(f"declare {h.result} @{h.intrinsic}({', '.join([*h.types, *extra])})")
         return h.result, self.let(f"call {h.result} @{h.intrinsic}({', '.join([*args, *h.extra])})")
@@ -335,15 +335,15 @@ class Emitter(HostFloats):
         if x.op == "float" or (x.op == "convert" and x.attr != "fptosi"):
             return self.float(x, i)
         t = FLOATS[x.w]
-        if x.op == "trunc" and vector(x.args[0]) or x.op == "lane" and x.args[0].w == 128:
-            lanes = f"<{128 // x.w} x {t}>"
+        if x.op == "trunc" and vector(x.args[0]) or x.op == "lane" and vector(x.args[0]):
+            lanes = f"<{x.args[0].w // x.w} x {t}>"
             lane = x.attr if x.op == "lane" else 0
             return self.let(f"extractelement {lanes} {self.lanes(x.args[0], lanes, i)}, i64 {lane}")
         return self.let(f"bitcast i{x.w} {self.value(x, i)} to {t}")
 
     # -- vectors
     def vec(self, n: Node, i: Instruction) -> Any:
-        """A 128-bit value as <2 x i64>."""
+        """A value of 128 or 256 bits as so many i64."""
         n = self.settled(n, i)
         key = "v", id(n)
         if (v := i.memo.get(key)) is not None:
@@ -352,49 +352,63 @@ class Emitter(HostFloats):
         return self.remember(i.memo, key, self.compute_vec(n, i))
 
     def compute_vec(self, n: Node, i: Instruction) -> Any:
+        t = quads(n.w)
         if n.op == "const":
-            return f"<i64 {n.attr & (1 << 64) - 1}, i64 {n.attr >> 64}>"
+            return f"<{', '.join(f'i64 {n.attr >> k & (1 << 64) - 1}' for k in range(0, n.w, 64))}>"
         if n.op == "get":
             return self.get(n, i)
         if n.op == "insert":
             old, x = n.args[0], self.settled(n.args[1], i)
             if x.op in ("float", "convert") or floating(x) is not None:
-                t, v = f"<{128 // x.w} x {FLOATS[x.w]}>", f"{FLOATS[x.w]} {self.scalar(x, i)}"
+                of, v = f"<{n.w // x.w} x {FLOATS[x.w]}>", f"{FLOATS[x.w]} {self.scalar(x, i)}"
             else:
-                t, v = f"<{128 // x.w} x i{x.w}>", f"i{x.w} {self.value(x, i)}"
-            r = self.let(f"insertelement {t} {self.lanes(old, t, i)}, {v}, i64 {n.attr}")
-            return r if t == "<2 x i64>" else self.let(f"bitcast {t} {r} to <2 x i64>")
+                of, v = f"<{n.w // x.w} x i{x.w}>", f"i{x.w} {self.value(x, i)}"
+            return self.cast(of, self.let(f"insertelement {of} {self.lanes(old, of, i)}, {v}, i64 {n.attr}"), t)
+        if n.op == "lane":
+            return self.half(n.args[0], n.attr, i)
+        if n.op == "concat" and n.args[0].w == 128:
+            return self.halves(n.args[0], n.args[1], i)
         if n.op == "concat":
-            t, r = self.join(n, i)
-            return r if t == "<2 x i64>" else self.let(f"bitcast {t} {r} to <2 x i64>")
+            return self.cast(*self.join(n, i), t)
         if n.op == "zext" and n.args[0].w <= 64:
             x = n.args[0]
             low = self.value(x, i)
             if x.w < 64 and not isinstance(low, int):
                 low = self.let(f"zext i{x.w} {low} to i64")
-            return self.let(f"insertelement <2 x i64> zeroinitializer, i64 {low}, i64 0")
+            return self.let(f"insertelement {t} zeroinitializer, i64 {low}, i64 0")
         if n.op in ("and", "or", "xor"):
-            return self.let(f"{n.op} <2 x i64> {self.vec(n.args[0], i)}, {self.vec(n.args[1], i)}")
+            return self.let(f"{n.op} {t} {self.vec(n.args[0], i)}, {self.vec(n.args[1], i)}")
         if n.op == "select":
             c = self.value(n.args[0], i)
-            return self.let(f"select i1 {c}, <2 x i64> {self.vec(n.args[1], i)}, <2 x i64> {self.vec(n.args[2], i)}")
+            if isinstance(c, int):
+                return self.vec(n.args[1 if c else 2], i)
+            return self.let(f"select i1 {c}, {t} {self.vec(n.args[1], i)}, {t} {self.vec(n.args[2], i)}")
         if n.op in ("lanes", "lanes1"):
-            t, r = self.lane_operation(n, i)
-            return r if t == "<2 x i64>" else self.let(f"bitcast {t} {r} to <2 x i64>")
+            return self.cast(*self.lane_operation(n, i), t)
         if n.op == "call" and (host := self.host_call(n, i)) is not None:
-            return host[1] if host[0] == "<2 x i64>" else self.let(f"bitcast {host[0]} {host[1]} to <2 x i64>")
+            return self.cast(*host, t)
         if n.op == "shuffle":
-            t, r = self.choose_lanes(n, i)
-            return r if t == "<2 x i64>" else self.let(f"bitcast {t} {r} to <2 x i64>")
+            return self.cast(*self.choose_lanes(n, i), t)
         if n.op in ("merge", "load") and id(n) not in i.memo:
             raise NotImplementedError(f"{n.op}: a value outside of its branch?")
-        return self.let(f"bitcast i128 {self.value(n, i)} to <2 x i64>")
+        return self.let(f"bitcast i{n.w} {self.value(n, i)} to {t}")
+
+    def cast(self, of: str, v: Any, t: str) -> Any:
+        """A vector as another type of the same width."""
+        return v if of == t else self.let(f"bitcast {of} {v} to {t}")
+
+    def half(self, n: Node, which: int, i: Instruction) -> Any:
+        """The low (0) or high (1) half of 256 bits."""
+        return self.let(cut(self.vec(n, i), which))
+
+    def halves(self, low: Node, high: Node, i: Instruction) -> Any:
+        """256 bits of two halves."""
+        return self.let(together(self.vec(low, i), self.vec(high, i)))
 
     def lanes(self, n: Node, t: str, i: Instruction) -> Any:
         """A value as a vector of type t."""
-        if n.w == 128:
-            v = self.vec(n, i)
-            return v if t == "<2 x i64>" else self.let(f"bitcast <2 x i64> {v} to {t}")
+        if n.w >= 128:
+            return self.cast(quads(n.w), self.vec(n, i), t)
         return self.let(f"bitcast i{n.w} {self.value(n, i)} to {t}")
 
     def join(self, n: Node, i: Instruction) -> tuple[str, Any]:
@@ -440,7 +454,7 @@ class Emitter(HostFloats):
             getattr(self, "do_" + n.op)(n, i)
 
     def type(self, n: Node) -> str:
-        return floating(n) or ("<2 x i64>" if vector(n) else f"i{n.w}")
+        return floating(n) or (quads(n.w) if vector(n) else f"i{n.w}")
 
     def any_value(self, n: Node, i: Instruction, like: Node) -> Any:
         """A value in the representation that `like` has."""
@@ -454,7 +468,7 @@ class Emitter(HostFloats):
             return self.host_pointer(n.args[0], i)
         if t in FLOATS.values():
             return self.scalar(n, i)
-        return self.vec(n, i) if t == QUADS else self.value(n, i)
+        return self.vec(n, i) if t == quads(n.w) else self.value(n, i)
 
     def bind(self, n: Node, i: Instruction, v: Any) -> None:
         self.remember(i.memo, ("f", id(n)) if floating(n) else ("v", id(n)) if vector(n) else id(n), v)

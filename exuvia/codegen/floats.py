@@ -7,14 +7,29 @@ LLVM takes floats for free of effects, would drop and move them and swap operand
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from exuvia.codegen.instructions import host
 from exuvia.codegen.native import Native, V
 from exuvia.dsl.state import Layout
 
-QUADS, EXTENDED = "<2 x i64>", "x86_fp80"
+QUADS, EXTENDED = "packed", "x86_fp80"  # the first: as many i64 as the value or argument has
 TYPES = {"ss": "float", "sd": "double", "ps": QUADS, "pd": QUADS}
+
+
+def quads(w: int) -> str:
+    """The type of a vector register of so many bits."""
+    return f"<{w // 64} x i64>"
+
+
+def cut(wide: Any, which: int) -> str:
+    """The low (0) or high (1) half of 256 bits."""
+    return f"shufflevector {quads(256)} {wide}, {quads(256)} poison, <2 x i32> <i32 {2 * which}, i32 {2 * which + 1}>"
+
+
+def together(low: Any, high: Any) -> str:
+    """256 bits of their halves."""
+    return f"shufflevector {quads(128)} {low}, {quads(128)} {high}, <4 x i32> <i32 0, i32 1, i32 2, i32 3>"
 
 
 class Assembly(NamedTuple):
@@ -47,7 +62,8 @@ for _kind, _type in TYPES.items():
         two(_name + _kind, _type)
     _scalar = _kind[0] == "s"
     one("sqrt" + _kind, _type, _type, "$1, $1, $0" if _scalar else "$1, $0")
-    FLOATS["cmp" + _kind] = Assembly(f"vcmp{_kind} $$#, $2, $1, $0", "=x,x,x", (_type,), (_type, _type), 8)
+    for _name, _choices in (("cmp", 8), ("vcmp", 32)):
+        FLOATS[_name + _kind] = Assembly(f"vcmp{_kind} $$#, $2, $1, $0", "=x,x,x", (_type,), (_type, _type), _choices)
     FLOATS["round" + _kind] = Assembly(f"vround{_kind} $$#, $1, {'$1, ' if _scalar else ''}$0", "=x,x", (_type,), (_type,), 16)
     if _scalar:
         for _name in ("comi", "ucomi"):
@@ -62,6 +78,12 @@ for _kind, _type in TYPES.items():
     else:
         for _name in ("addsub", "hadd", "hsub"):
             two(_name + _kind, _type)
+for _name in ("fmadd", "fmsub", "fnmadd", "fnmsub", "fmaddsub", "fmsubadd"):
+    for _kind, _type in TYPES.items():
+        for _order in ("132", "213", "231") if _kind[0] == "p" or len(_name) < 8 else ():
+            FLOATS[_name + _order + _kind] = Assembly(f"v{_name}{_order}{_kind} $3, $2, $0", "=x,0,x,x", (_type,), (_type,) * 3)
+one("cvtph2ps", QUADS, QUADS)
+FLOATS["cvtps2ph"] = Assembly("vcvtps2ph $$#, $1, $0", "=x,x", (QUADS,), (QUADS,), 8)
 one("cvtss2sd", "double", "float", "$1, $1, $0")
 one("cvtsd2ss", "float", "double", "$1, $1, $0")
 for _name in "cvtps2pd cvtpd2ps cvtdq2ps cvtps2dq cvttps2dq cvtdq2pd cvtpd2dq cvttpd2dq".split():
@@ -101,10 +123,10 @@ for _name in ("fsqrt", "frndint"):
     FLOATS[_name] = Assembly(_name + STATUS, "={st},={ax},0", (EXTENDED, "i16"), (EXTENDED,))
 
 
-def available() -> bool:
-    """Has this host these instructions?"""
+def available(feature: str = "avx") -> bool:
+    """Has this host these instructions, and those of a feature that not every host has?"""
     triple, features = host()
-    return triple.startswith("x86_64") and "avx" in features
+    return triple.startswith("x86_64") and {"avx", feature} <= features
 
 
 CONTROL, FLAGS, MASKED = 0xE040, 0x3F, 0x1F80

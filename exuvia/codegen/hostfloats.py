@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from exuvia.codegen.floats import EXTENDED, FLOATS, available
+from exuvia.codegen.floats import EXTENDED, FLOATS, QUADS, available, quads
 from exuvia.dsl.trace import Trace
 from exuvia.dsl.values import Node
 
@@ -23,6 +23,11 @@ def floating(n: Node) -> str | None:
 def argument(t: str) -> str:
     """A parameter's type; m64 and so on are memory."""
     return f"ptr elementtype(i{t[1:]})" if t[0] == "m" else t
+
+
+def sized(t: str, w: int) -> str:
+    """The type of an argument or result of so many bits."""
+    return quads(w) if t == QUADS else t
 
 
 class Instruction:
@@ -50,7 +55,7 @@ class HostFloats:
     typed: Callable[[Node, str, Instruction], Any]
 
     def value_host_floats(self, n: Node, i: Instruction) -> Any:
-        return int(available())
+        return int(available(n.attr))
 
     def extended(self, n: Node, i: Instruction) -> Any:
         """A value of 80 bits as a float."""
@@ -62,13 +67,14 @@ class HostFloats:
     def do_host(self, n: Node, i: Instruction) -> None:
         """One of the host's own instructions."""
         a = FLOATS[n.attr]
-        args = ", ".join(f"{argument(t)} {self.typed(x, t, i)}" for t, x in zip(a.types, n.args, strict=not a.choices))
+        types = [sized(t, x.w) for t, x in zip(a.types, n.args, strict=not a.choices)]
+        args = ", ".join(f"{argument(t)} {self.typed(x, t, i)}" for t, x in zip(types, n.args))
         if a.stores:
             args = f"{argument(f'm{a.stores}')} {self.word('host_control')}, {args}"
         if not a.results:
             self.do(f'call void asm sideeffect "{a.text}", "{a.constraints}"({args})')
             return self.bind(n, i, self.load(f"i{a.stores}", self.word("host_control")))
-        t = a.results[0] if len(a.results) == 1 else f"{{{', '.join(a.results)}}}"
+        t = sized(a.results[0], n.w) if len(a.results) == 1 else f"{{{', '.join(a.results)}}}"
 
         def one(k: int) -> Any:
             return self.let(f'call {t} asm sideeffect "{a.text.replace("#", str(k))}", "{a.constraints}"({args})')

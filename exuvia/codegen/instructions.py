@@ -30,6 +30,7 @@ INSTRUCTIONS: dict[str, HostInstruction] = {
     "aes_decrypt": _x86("aes", "aesni.aesdec", QUADS, QUADS, QUADS),
     "aes_decrypt_last": _x86("aes", "aesni.aesdeclast", QUADS, QUADS, QUADS),
     "multiply_without_carry": _x86("pclmul", "pclmulqdq", QUADS, QUADS, QUADS, extra=("i8 0",)),
+    "permute_words": _x86("avx2", "avx2.permd", "<8 x i32>", "<8 x i32>", "<8 x i32>"),
     "sha256_rounds": _x86("sha", "sha256rnds2", WORDS, WORDS, WORDS, WORDS),
     "crc32c_8": _x86("sse4.2", "sse42.crc32.32.8", "i32", "i32", "i8"),
     "crc32c_16": _x86("sse4.2", "sse42.crc32.32.16", "i32", "i32", "i16"),

@@ -232,6 +232,15 @@ class Interpreter(InState):
         super().do_cas(n, i)
         self.mark_stored(n.args[0], i)
 
+    def do_poke(self, n: Node, i: Instruction) -> None:
+        """What is written at once is not done again: where all answers of devices have been used, none is kept."""
+        super().do_poke(n, i)
+        if self.careful:
+            following, done = (self.load("i64", self.word(word)) for word in ("mmio_next", "mmio_done"))
+            left = self.let(f"select i1 {self.let(f'icmp eq i64 {following}, {done}')}, i64 0, i64 -1")
+            self.set_word("mmio_next", self.let(f"and i64 {following}, {left}"))
+            self.set_word("mmio_done", self.let(f"and i64 {done}, {left}"))
+
     def mark_stored(self, host: Node, i: Instruction) -> None:
         """What only was to be writable stays as it is: a bounce buffer is written out if a store reached it."""
         if self.careful:

@@ -6,9 +6,10 @@ from functools import cached_property
 from typing import Any, NamedTuple
 
 from exuvia.codegen.flags import Arrived, Kind, Pending, filled, widths
+from exuvia.codegen.floats import cut, quads
 from exuvia.codegen.hostfloats import Instruction
-from exuvia.codegen.registers import InState
 from exuvia.codegen.shapes import Block, Unit
+from exuvia.codegen.wide import Wide
 from exuvia.dsl.state import Layout
 from exuvia.dsl.trace import FlagRules, Trace
 
@@ -25,7 +26,7 @@ class Way(NamedTuple):
     arrived: int | None = None  # the flags are those with which this block was reached
 
 
-class Joins(InState):
+class Joins(Wide):
     """The part of a region's text that has to wait; `PHIS` and `FLAGS` mark its places."""
 
     def __init__(self, layout: Layout, blocks: list[Block]) -> None:
@@ -40,7 +41,7 @@ class Joins(InState):
 
     def unit_type(self, u: Unit) -> str:
         w = self.layout.files[u[0]].width
-        return "<2 x i64>" if w == 128 else f"i{w}"
+        return quads(w) if w == 128 else f"i{w}"
 
     def save_flags(self, pending: Pending | Arrived) -> None:
         """Flag words into the state."""
@@ -67,12 +68,27 @@ class Joins(InState):
                 self.out.append(line)
         return self.out
 
+    def entered(self, k: int) -> list[tuple[Unit, Unit | None]]:
+        """The registers with which the block begins, and the ones above them where it wants both."""
+        wants = self.blocks[k].wants
+        pairs = {u: high for u in wants if (high := self.above(u)) in wants}
+        return [(u, pairs.get(u)) for u in sorted(wants) if u not in pairs.values()]
+
     def phis(self, k: int) -> None:
-        """Registers, the instruction counter, and flags: which rule set them, and its arguments."""
+        """Registers, the instruction counter, and flags; then the halves of registers that came as one."""
+        entered = self.entered(k)
+        for u, high in entered:
+            values = ", ".join(f"[ {w.values[u]}, %{w.label} ]" for w in self.incoming[k])
+            name, t = ("", self.unit_type(u)) if high is None else (".wide", quads(256))
+            self.do(f"%b{k}.{u[0]}.{u[1]}{name} = phi {t} {values}")
+        self.phis_of_flags(k)
+        for u, high in entered:
+            for which, half in enumerate((u, high) if high is not None else ()):
+                self.do(f"%b{k}.{half[0]}.{half[1]} = {cut(f'%b{k}.{u[0]}.{u[1]}.wide', which)}")
+
+    def phis_of_flags(self, k: int) -> None:
+        """The instruction counter, and flags: which rule set them, and its arguments."""
         ways = self.incoming[k]
-        for u in sorted(self.blocks[k].wants):
-            values = ", ".join(f"[ {w.values[u]}, %{w.label} ]" for w in ways)
-            self.do(f"%b{k}.{u[0]}.{u[1]} = phi {self.unit_type(u)} {values}")
         self.do(f"%b{k}.ic = phi i64 {', '.join(f'[ {w.ic}, %{w.label} ]' for w in ways)}")
         for name, w in sorted(self.blocks[k].conditions):
             self.do(f"%b{k}.cc.{name} = phi i{w} {', '.join(f'[ {way.conditions[name]}, %{way.label} ]' for way in ways)}")

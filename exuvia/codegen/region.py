@@ -18,8 +18,9 @@ from exuvia.codegen.addresses import Access, Addresses, plan
 from exuvia.codegen.conditions import Conditions, conjuncts, plainly
 from exuvia.codegen.emit import LIKELY, UNLIKELY
 from exuvia.codegen.flags import Arrived, Pending, later, small
+from exuvia.codegen.floats import quads
 from exuvia.codegen.hostfloats import Instruction
-from exuvia.codegen.interpreter import is_next
+from exuvia.codegen.interpreter import is_next, walk_body
 from exuvia.codegen.joins import Joins, Way
 from exuvia.codegen.layout import (
     ADDEND,
@@ -103,6 +104,10 @@ class Region(Joins):
         self.out.append(f"PHIS {k}")
         self.env = {u: f"%b{k}.{u[0]}.{u[1]}" for u in sorted(self.blocks[k].wants)}
         self.dirty = {u: self.env[u] for u in sorted(self.blocks[k].carried)}
+        self.forget()
+        for u, high in self.entered(k):
+            if high is not None:
+                self.know(f"%b{k}.{u[0]}.{u[1]}.wide", self.env[u], self.env[high])
         self.pending, self.saved = Arrived(k, self.blocks[k].conditions), False
         self.ic = f"%b{k}.ic"
         self.checked: list[tuple[Access, Any]] = []  # checks that have been done, and what they gave
@@ -134,12 +139,12 @@ class Region(Joins):
             else:
                 self.go(0)
         self.write_exits()
-        ic, checked, versions, facts = self.ic, self.checked, self.addresses.versions, self.conditions.known
+        ic, checked, versions, facts, wholes = self.ic, self.checked, self.addresses.versions, self.conditions.known, self.wholes
         for child, label, env, dirty, pending, saved in after:
             self.start(label)
             self.env, self.dirty, self.pending, self.saved, self.ic = env, dirty, pending, saved, ic
             self.checked, self.addresses = list(checked), Addresses(self.registers, versions)
-            self.conditions = Conditions(self, dict(facts))
+            self.conditions, self.wholes = Conditions(self, dict(facts)), dict(wholes)
             self.tree(child, done)
 
     def write_exits(self) -> None:
@@ -209,8 +214,8 @@ class Region(Joins):
 
     def write(self, dirty: dict[Unit, Any]) -> None:
         """Registers into the state."""
-        for u, v in dirty.items():
-            t = self.unit_type(u)
+        for u, v in self.paired(dirty).items():
+            t = self.unit_type(u) if v is dirty[u] else quads(256)
             self.do(f"store {t} {v}, ptr {self.at(self.layout.offset(*u))}, align {alignment(t)}")
 
     def write_registers(self, but: Collection[Unit] = ()) -> None:
@@ -222,7 +227,7 @@ class Region(Joins):
     # -- going from block to block
     def arrive(self, k: int, ic: Any) -> None:
         """To a block that begins with phis, from here."""
-        values = {u: self.unit_value(u) for u in sorted(self.blocks[k].wants)}
+        values = {u: self.unit_value(u) if high is None else self.whole(*self.both_values(u, high)) for u, high in self.entered(k)}
         conditions = {name: self.condition(name, w) for name, w in sorted(self.blocks[k].conditions)}
         way = Way(self.label, values, ic, conditions=conditions)
         if self.blocks[k].flags and not self.saved:
@@ -331,6 +336,7 @@ class Region(Joins):
         self.pointers = {}
         trace = r.form.trace
         i = Instruction(trace)
+        self.expect_pokes(trace.body)
         self.effects(trace.body, i)
         pc = trace.env.get(("pc", 0, 64))
         if pc is None:
@@ -452,7 +458,7 @@ class Region(Joins):
             return self.linear(self.b.page) if self.b.page else "%page"
         u = self.registers.unit(place)
         if u is None:
-            t = "<2 x i64>" if w == 128 else f"i{w}"
+            t = quads(w) if w == 128 else f"i{w}"
             return self.let(f"load {t}, ptr {self.at(self.layout.offset(name, int(slot)))}, align {alignment(t)}")
         v = self.unit_value(u)
         whole = self.layout.files[name].width
@@ -481,12 +487,20 @@ class Region(Joins):
             self.dirty.pop(u, None)  # in the order of writing
             self.dirty[u] = v
             return
-        t = "<2 x i64>" if w == 128 else f"i{w}"
+        t = quads(w) if w == 128 else f"i{w}"
         self.do(f"store {t} {v}, ptr {self.at(self.layout.offset(name, int(slot)))}, align {alignment(t)}")
 
     def do_peek(self, n: Node, i: Instruction) -> None:
         self.write_registers()
         super().do_peek(n, i)
+
+    def expect_pokes(self, body: list[Node]) -> None:
+        """Register files that are written at once inside of branches are in the state alone: both ways out of the branch agree then."""
+        branches = [n for n in body if n.op in ("when", "loop") and not (left_for(n) and self.conditions.certain(n.args[0]) is not True)]
+        files = {n.attr for b in branches for n in walk_body(b.attr[0]) if n.op == "poke"} & self.registers.cached
+        if files:
+            self.write_registers()
+            self.env = {u: v for u, v in self.env.items() if u[0] not in files}
 
     def do_poke(self, n: Node, i: Instruction) -> None:
         self.write_registers()

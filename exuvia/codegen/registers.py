@@ -6,7 +6,7 @@ import zlib
 from typing import Any
 
 from exuvia.codegen.emit import Emitter
-from exuvia.codegen.floats import EXTENDED, available
+from exuvia.codegen.floats import EXTENDED, available, quads
 from exuvia.codegen.hostfloats import Instruction, floating
 from exuvia.codegen.layout import runtime_at
 from exuvia.dsl.state import JUMPS, JUMPS_AT, PAGE_AT, Layout
@@ -81,7 +81,7 @@ class InState(Emitter):
         if place[0] == "pc" and not self.routine:
             return self.value(Node("next_pc", 64), i)
         w = place[2]
-        t = "<2 x i64>" if w == 128 else f"i{w}"
+        t = quads(w) if w == 128 else f"i{w}"
         return self.let(f"load {t}, ptr {self.place(place)}, align {16 if w == 128 else 1 if w < 64 or w == 80 else 8}")
 
     def place(self, place: Place) -> str:
@@ -106,7 +106,7 @@ class InState(Emitter):
 
     def put(self, place: Place, v: Any) -> None:
         w = place[2]
-        t = "<2 x i64>" if w == 128 else f"i{w}"
+        t = quads(w) if w == 128 else f"i{w}"
         self.do(f"store {t} {v}, ptr {self.place(place)}, align {16 if w == 128 else 1 if w < 64 or w == 80 else 8}")
 
     def word(self, name: str) -> str:
@@ -152,7 +152,7 @@ class InState(Emitter):
         return self.let(f"call i{n.w} {self.function(n.attr)}({', '.join(args)})")
 
     def do_peek(self, n: Node, i: Instruction) -> None:
-        t = "<2 x i64>" if n.w == 128 else f"i{n.w}"
+        t = quads(n.w) if n.w == 128 else f"i{n.w}"
         p = self.indexed(n.attr, n.args[0], i)
         self.bind(n, i, self.let(f"load {t}, ptr {p}, align 1"))
         if n.w == 80 and available():
@@ -167,7 +167,7 @@ class InState(Emitter):
     def do_poke(self, n: Node, i: Instruction) -> None:
         self.floats.clear()
         v = self.settled(n.args[1], i)
-        t = "<2 x i64>" if v.w == 128 else floating(v) or f"i{v.w}"
+        t = quads(v.w) if v.w == 128 else floating(v) or f"i{v.w}"
         value = self.typed(v, t, i)
         self.do(f"store {t} {value}, ptr {self.indexed(n.attr, n.args[0], i)}, align 1")
 

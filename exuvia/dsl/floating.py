@@ -60,6 +60,7 @@ class Format:
         return ((2 << self.exponent) - 1) << (self.width - 1 - self.exponent) | self.quiet | (1 << 63 if self.explicit else 0)
 
 
+BINARY16 = Format("f16", 16, 5, 11)
 BINARY32 = Format("f32", 32, 8, 24)
 BINARY64 = Format("f64", 64, 11, 53)
 EXTENDED = Format("f80", 80, 15, 64, explicit=True)
@@ -225,21 +226,38 @@ def rounded(f: Format, sign: Value, exponent: Value, wide: Value, c: Control) ->
     return out
 
 
-def add(f: Format, a: Number, b: Number, c: Control, nan: NanRule, minus: bool = False) -> Result:
-    """a + b, or a - b."""
-    s = f.work
-    b_sign = ~b.sign if minus else b.sign
+@dataclass
+class Term:
+    """What is added: a significand with its leading bit on top of twice a format's working width, the last two bits zero; 0 for zero."""
+
+    sign: Value
+    exponent: Value
+    significand: Value
+
+
+def term(a: Number, sign: Value) -> Term:
+    """A number, under a sign."""
+    return Term(sign, a.exponent, a.significand.zext(2 * a.format.work) << a.format.work)
+
+
+def total(f: Format, a: Term, b: Term, c: Control) -> tuple[Result, Value]:
+    """The sum of two terms, rounded; and before that, which is 0 for a zero that still wants its sign."""
+    w = 2 * f.work
     swap = (a.exponent.s < b.exponent) | ((a.exponent == b.exponent) & (a.significand.u < b.significand))
     exponent, other = swap.choose(b.exponent, a.exponent), swap.choose(a.exponent, b.exponent)
-    big = swap.choose(b.significand, a.significand).zext(2 * s) << (s - 2)
-    small = swap.choose(a.significand, b.significand).zext(2 * s) << (s - 2)
-    sign = swap.choose(b_sign, a.sign)
+    big, small = (x.u >> 2 for x in (swap.choose(b.significand, a.significand), swap.choose(a.significand, b.significand)))
     small = jam(small, exponent - other)
-    total = (a.sign ^ b_sign).choose(big - small, big + small)
-    zeros = total.leading
-    r = rounded(f, sign, exponent + 2 - zeros.low(32), total << (zeros & (2 * s - 1)), c)
+    whole = (a.sign ^ b.sign).choose(big - small, big + small)
+    zeros = whole.leading
+    return rounded(f, swap.choose(b.sign, a.sign), exponent + 2 - zeros.low(32), whole << (zeros & (w - 1)), c), whole
+
+
+def add(f: Format, a: Number, b: Number, c: Control, nan: NanRule, minus: bool = False) -> Result:
+    """a + b, or a - b."""
+    b_sign = ~b.sign if minus else b.sign
+    r, whole = total(f, term(a, a.sign), term(b, b_sign), c)
     r.flags.set(r.flags | flag(a.subnormal | b.subnormal, DE))
-    with rarely((total == 0) | a.odd | b.odd):
+    with rarely((whole == 0) | a.odd | b.odd):
         both = a.zero & b.zero
         none = ((a.sign ^ b_sign) == 0).choose(a.sign, c.rounding == DOWN)
         r.set(zero(f, none), flag(~both & (a.subnormal | b.subnormal), DE))
@@ -247,9 +265,34 @@ def add(f: Format, a: Number, b: Number, c: Control, nan: NanRule, minus: bool =
             bad = a.infinite & b.infinite & (a.sign ^ b_sign)
             value = infinity(f, a.infinite.choose(a.sign, b_sign))
             r.set(bad.choose(f.indefinite, value), bad.choose(lift(IE, 16), flag(a.subnormal | b.subnormal, DE)))
-        with when(~(a.infinite | b.infinite) & (total != 0)):
+        with when(~(a.infinite | b.infinite) & (whole != 0)):
             r.set(f.indefinite, IE)  # replaced below: only NaNs and unsupported encodings are left
         nans(f, a, b, nan, r)
+    return r
+
+
+def fused(f: Format, a: Number, b: Number, d: Number, c: Control, negative: bool = False, minus: bool = False) -> Result:
+    """a * b + d, rounded once; `negative`: -(a * b), `minus`: - d. Of NaNs the first of a, b, d comes out, as it is."""
+    s = f.work
+    sign, d_sign = a.sign ^ b.sign, ~d.sign if minus else d.sign
+    sign = ~sign if negative else sign
+    product = a.significand.zext(2 * s) * b.significand.zext(2 * s)
+    high = product.top
+    exponent = a.exponent + b.exponent - f.bias + high.zext(32)
+    r, whole = total(f, Term(sign, exponent, high.choose(product, product << 1)), term(d, d_sign), c)
+    denormal = flag(a.subnormal | b.subnormal | d.subnormal, DE)
+    r.flags.set(r.flags | denormal)
+    with rarely((whole == 0) | a.odd | b.odd | d.odd):
+        infinite = a.infinite | b.infinite
+        bad = infinite & (a.zero | b.zero)
+        with when(whole == 0):
+            r.set(zero(f, (sign == d_sign).choose(sign, c.rounding == DOWN)), denormal)
+        with when(infinite | d.infinite):
+            wrong = bad | infinite & d.infinite & (sign ^ d_sign)
+            r.set(wrong.choose(f.indefinite, infinity(f, infinite.choose(sign, d_sign))), wrong.choose(lift(IE, 16), denormal))
+        with when(a.nan | b.nan | d.nan):
+            value = a.nan.choose(a.quieted, b.nan.choose(b.quieted, d.quieted))
+            r.set(value, flag(a.signalling | b.signalling | d.signalling, IE))
     return r
 
 

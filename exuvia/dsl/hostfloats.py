@@ -13,9 +13,9 @@ from exuvia.dsl.trace import now
 from exuvia.dsl.values import Node, Value
 
 
-def host_floats() -> Value:
-    """Does the host compute floats as the guest does?"""
-    return Value(Node("host_floats", 1))
+def host_floats(feature: str = "avx") -> Value:
+    """Does the host compute floats as the guest does, with the instructions of this feature too?"""
+    return Value(Node("host_floats", 1, (), feature))
 
 
 def on_host(instruction: str, w: int, *args: Any) -> Value:

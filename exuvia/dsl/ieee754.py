@@ -2,7 +2,7 @@
 
 Names: `f32_add`, `f64_sqrt`, `f32_to_i64` and so on. Every function's last argument is the 32-bit `control`: rounding mode in bits 14:13,
 FTZ in bit 15, DAZ in bit 6, exception masks in bits 12:7 (an unmasked underflow is one even where the result is exact). Every result is
-value | exceptions << width of the value, in 64 bits where the value has 32 and in 128 where it has 64; the exceptions are IE DE ZE OE UE
+value | exceptions << width of the value, in twice that width; the exceptions are IE DE ZE OE UE
 PE in bits 0 to 5, new ones only. NaN results follow SSE: the first operand's if it is one, else the second's, made quiet (SDM vol. 1,
 table 4-7).
 
@@ -11,6 +11,8 @@ table 4-7).
     fN_round (a, imm, control)                        ROUNDSS: imm (8 bits) 1:0 mode, 2 take the mode from control, 3 no PE
     fN_to_i32, fN_to_i64, fN_to_iM_truncate (a, control)
     iM_to_fN (a, control), f32_to_f64, f64_to_f32 (a, control)
+    fN_fmadd fmsub fnmadd fnmsub (a, b, c, control)   a * b + c and so on, rounded once; n: minus the product
+    f16_to_f32 (a, control), f32_to_f16 (a, mode, control)    without DAZ and FTZ of binary16; mode as fN_round's imm 2:0
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ from collections.abc import Callable
 from typing import Any
 
 from exuvia.dsl import floating
-from exuvia.dsl.floating import BINARY32, BINARY64, PE, TRUNCATE, Control, Format, Number, Result, result
+from exuvia.dsl.floating import BINARY16, BINARY32, BINARY64, DE, PE, TRUNCATE, Control, Format, Number, Result, result
 from exuvia.dsl.trace import Function, function, when
 from exuvia.dsl.values import Value, lift
 
@@ -121,6 +123,27 @@ def conversion(source: Format, f: Format) -> Function:
     return define(f"{source.name}_to_{f.name}", (source.width, 32), 2 * f.width, text)
 
 
+def fused(f: Format, name: str, negative: bool, minus: bool) -> Function:
+    def text(a: Value, b: Value, d: Value, control: Value) -> Value:
+        c = controlled(control)
+        x, y, z = (Number(f, v, c.daz) for v in (a, b, d))
+        return finish(floating.fused(f, x, y, z, c, negative, minus))
+
+    return define(f"{f.name}_{name}", (f.width,) * 3 + (32,), 2 * f.width, text)
+
+
+def from_half(a: Value, control: Value) -> Value:
+    r = floating.convert(BINARY32, Number(BINARY16, a), controlled(control))
+    r.flags.set(r.flags & ~DE)
+    return finish(r)
+
+
+def to_half(a: Value, mode: Value, control: Value) -> Value:
+    c = controlled(control)
+    c.rounding, c.ftz = mode.bit(2).choose(c.rounding, mode.low(2)), lift(0, 1)
+    return finish(floating.convert(BINARY16, Number(BINARY32, a, c.daz), c))
+
+
 f32_add, f64_add = (binary(f, "add", floating.add) for f in (BINARY32, BINARY64))
 f32_sub, f64_sub = (binary(f, "sub", floating.add, minus=True) for f in (BINARY32, BINARY64))
 f32_mul, f64_mul = (binary(f, "mul", floating.mul) for f in (BINARY32, BINARY64))
@@ -138,3 +161,9 @@ f32_to_i64_truncate, f64_to_i64_truncate = (to_integer(f, 64, "_truncate", True)
 i32_to_f32, i32_to_f64 = (from_integer(f, 32) for f in (BINARY32, BINARY64))
 i64_to_f32, i64_to_f64 = (from_integer(f, 64) for f in (BINARY32, BINARY64))
 f32_to_f64, f64_to_f32 = conversion(BINARY32, BINARY64), conversion(BINARY64, BINARY32)
+f32_fmadd, f64_fmadd = (fused(f, "fmadd", False, False) for f in (BINARY32, BINARY64))
+f32_fmsub, f64_fmsub = (fused(f, "fmsub", False, True) for f in (BINARY32, BINARY64))
+f32_fnmadd, f64_fnmadd = (fused(f, "fnmadd", True, False) for f in (BINARY32, BINARY64))
+f32_fnmsub, f64_fnmsub = (fused(f, "fnmsub", True, True) for f in (BINARY32, BINARY64))
+f16_to_f32 = define("f16_to_f32", (16, 32), 64, from_half)
+f32_to_f16 = define("f32_to_f16", (32, 8, 32), 32, to_half)

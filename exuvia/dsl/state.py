@@ -16,16 +16,16 @@ ENGINE = """deadline budget_end request interrupt_pending icount pc op resume re
     journal journaled slot wanted_count stepping watching access_count tlb_base decoded invalidated hot hot_after first_look
     tlb_misses host_control wanted inside asked pauses""".split()
 ENGINE_AT = 256
-ISA_AT = 2048  # where the architecture's declarations start
+ISA_AT = 2560  # where the architecture's declarations start
 PAGE_AT = 136  # the linear address of the running block's page
-MMIO_RESULTS_AT = ENGINE_AT + 8 * len(ENGINE)  # up to 64 words that devices answered, for an instruction that is done again
-MMIO_RESULTS = 64
+MMIO_RESULTS_AT = ENGINE_AT + 8 * len(ENGINE)  # up to 128 words that devices answered, for an instruction that is done again
+MMIO_RESULTS = 128
 RUNTIME_AT = MMIO_RESULTS_AT + 8 * MMIO_RESULTS  # pointers to the runtime's functions, for code compiled apart from it
 ROUTINES_AT = RUNTIME_AT + 8 * 24  # one record of 32 bytes for each of ROUTINES
 JUMPS_AT = 16384  # the jump cache: 4096 x {tag, head}
 JUMPS = 4096
 BOUNCES_AT = JUMPS_AT + 16 * JUMPS  # what the careful handlers access in pieces: descriptions of 64 bytes, then the bytes
-BOUNCES, BOUNCE_BYTES = 40, 8192  # XRSTOR has 31 accesses
+BOUNCES, BOUNCE_BYTES = 80, 8192  # XSAVE has 63 accesses
 WATCHES_AT = (
     BOUNCES_AT + 64 * BOUNCES + BOUNCE_BYTES
 )  # linear pages whose accesses Python wants to see: 4 of data, 4 of code; all ones: none
@@ -66,6 +66,7 @@ class Layout:
         # the word that is laid out like x86's MXCSR, of an architecture whose floats some hosts compute alike (codegen/floats.py)
         self.vector_control: str | None = None
         self.stack_control: str | None = None  # and the x87's
+        self.above: dict[str, str] = {}  # files whose registers lie right above those of another and make one of twice the width with them
         self.attention: dict[str, int] = {}  # bits of words: where an instruction that may change them leaves one set, Python looks
 
     def file(self, name: str, count: int, width: int, *, stride: int | None = None, at: int | None = None, reset: int = 0) -> File:

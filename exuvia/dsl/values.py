@@ -264,6 +264,8 @@ class Value:
 
     def lane(self, i: int, w: int) -> Value:
         """Lane i of w bits (lane 0 is the lowest)."""
+        if self.n.op == "concat" and self.n.args[0].w == w:
+            return Value(self.n.args[i])
         return Value(node("lane", w, self.n, attr=i)) if self.w > 64 else self.bits(i * w + w - 1, i * w)
 
     def lane_at(self, index: Any, w: int) -> Value:

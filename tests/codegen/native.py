@@ -159,11 +159,13 @@ class NativeMachine:
         cpu.fsw &= ~0x3800
         cpu.ftw = ~tags & 0xFF
         (cpu.mxcsr,) = struct.unpack_from("<I", image, 24)
-        st, x = layout.offset("st"), layout.offset("x")
+        st = layout.offset("st")
         for i in range(8):
             to = st + 16 * (cpu.top + i & 7)
             view[to : to + 10] = image[32 + 16 * i : 42 + 16 * i]
-        view[x : x + 256] = image[160:416]
+        for i in range(16):
+            x = layout.offset("x", i)
+            view[x : x + 32] = image[160 + 16 * i : 176 + 16 * i] + case.upper[16 * i : 16 * i + 16]
         cpu.pc, cpu.mode, cpu.resume, cpu.icount, cpu.budget_end = CODE, cases.take(memoryview(template), "mode"), 0, 0, FOREVER
         cpu.tlb, cpu.mmio_done, cpu.vector = cpu.tlb_base, 0, 0
         words = self.ram.view
@@ -213,7 +215,7 @@ class NativeMachine:
             fault = Fault(0, cpu.vector, cpu.error if cpu.event_has_error else 0, cpu.cr2 if cpu.vector == 14 else 0)
         else:
             rip -= 1
-        return Result(gprs, flags, rip, cases.image(view), memory, fault)
+        return Result(gprs, flags, rip, cases.image(view), memory, fault, cases.upper_halves(view))
 
     def run(self, case: Case, template: bytes | None = None) -> Result:
         """One case."""

@@ -20,6 +20,9 @@ WORDS_16 = {RBX: 7, RSI: 4, RDI: 5, RBP: 6}
 """ModRM's rm for a base register in 16-bit addressing (SDM vol. 2, table 2-1)."""
 SSE_PACKED = ("0F 58", "0F 59", "0F 5C", "66 0F 58", "66 0F FE", "66 0F EF", "66 0F DB", "66 0F 62", "66 0F 70", "0F 14", "66 0F 38 00")
 SSE_SCALAR = ("F2 0F 58", "F2 0F 59", "F2 0F 5E", "F3 0F 58", "F3 0F 5C", "F2 0F 51", "F2 0F 5D", "F3 0F 5A", "66 0F 2E", "0F 2F")
+AVX_PACKED = (*((1, x, 1) for x in (0xFE, 0xEF, 0xDB, 0x62, 0x58, 0xD2)), (1, 0x58, 0), (1, 0x59, 0), (2, 0x00, 1), (2, 0xB8, 1))
+AVX_SCALAR = ((1, 0x58, 3), (1, 0x59, 2), (1, 0x51, 3), (1, 0x5A, 2), (1, 0x10, 3))
+"""Opcode map, opcode, number of the mandatory prefix (SDM vol. 2, 2.3.5)."""
 
 
 class Memory(NamedTuple):
@@ -277,6 +280,8 @@ class Maker:
 
     def vector(self) -> None:
         r = self.random
+        if self.mode != 16 and r.random() < 0.45:
+            return self.avx()
         reg, kind = r.randrange(4), r.randrange(6)
         if kind == 0:
             self.operand(b"\x0f" + r.choice((b"\x10", b"\x11")), reg, self.memory(), 0)  # MOVUPS
@@ -290,6 +295,42 @@ class Maker:
             self.operand(b"\x0f\x2a", reg, self.register(), 32, prefix=b"\xf2") if self.mode != 16 else None
         else:
             self.operand(b"\x0f" + r.choice((b"\x6e", b"\x7e")), reg, self.register(), 0, prefix=b"\x66")
+
+    def avx(self) -> None:
+        """At 128 and at 256 bits, among SSE that leaves the upper halves."""
+        r = self.random
+        reg, other, rm, wide = r.randrange(4), r.randrange(4), r.randrange(4), r.random() < 0.7
+        kind = r.randrange(9)
+        if kind < 2:
+            self.vex(1, r.choice((0x10, 0x11)), 0, reg, 0, self.memory(), wide)  # VMOVUPS
+        elif kind < 5:
+            table, opcode, prefix = r.choice(AVX_PACKED)
+            self.vex(table, opcode, prefix, reg, other, rm if r.random() < 0.75 or opcode == 0xD2 else self.memory(), wide)
+        elif kind == 5:
+            table, opcode, prefix = r.choice(AVX_SCALAR)
+            self.vex(table, opcode, prefix, reg, other, rm, False)
+        elif kind == 6:
+            opcode = r.choice((0x18, 0x19, 0x06))  # VINSERTF128, VEXTRACTF128, VPERM2F128
+            self.vex(3, opcode, 1, reg, 0 if opcode == 0x19 else other, rm, True, r.randbytes(1))
+        elif kind == 7:
+            self.vex(1, 0x77, 0, None, 0, 0, r.random() < 0.2)  # VZEROUPPER, VZEROALL
+        else:
+            a, b, c = r.sample(range(4), 3)
+            self.vex(1, 0xEF, 1, b, b, b, True)
+            if r.random() < 0.7:
+                self.vex(1, 0x76, 1, c, c, c, True)
+            m = Memory(self.memory().base, r.choice((0, 4, 16, -8)), b, 1)
+            self.vex(2, r.choice((0x90, 0x91)), 1, a, c, m, wide)  # VPGATHERDD, VPGATHERQD at indices of zero
+
+    def vex(
+        self, table: int, opcode: int, prefix: int, reg: int | None, other: int, rm: int | Memory, wide: bool, tail: bytes = b""
+    ) -> None:
+        """An instruction with VEX of W0; `reg`: None where there is no ModRM."""
+        body, rex = b"", 0
+        if reg is not None:
+            body, rex = self.address(rm, reg, self.mode) if isinstance(rm, Memory) else (bytes([0xC0 | reg << 3 | rm]), 0)
+        inverted = 0xE0 & ~((rex & 3) << 5)
+        self.emit(0xC4, inverted | table, (~other & 15) << 3 | wide << 2 | prefix, opcode, body, tail)
 
     def sse(self, text: str, reg: int, rm: int | Memory) -> None:
         data = bytes.fromhex(text)
@@ -495,4 +536,6 @@ def start(random: Random, code: bytes, mode: int = 64, origin: int = WINDOW) -> 
     else:
         gprs[8:] = [0] * 8
         gprs[RDI], gprs[RBP] = random.randrange(5), random.randrange(5)
-    return Case(code, mode, gprs, values.rflags(random) & ~0x400, values.fxsave(random), random.randbytes(WINDOW_SIZE))
+    return Case(
+        code, mode, gprs, values.rflags(random) & ~0x400, values.fxsave(random), random.randbytes(WINDOW_SIZE), values.upper(random)
+    )

@@ -88,6 +88,7 @@ def edged(g: Generated, r: random.Random) -> Generated:
     image, memory = bytearray(g.case.fxsave), bytearray(g.case.memory)
     for i in range(16):
         image[160 + 16 * i : 176 + 16 * i] = words(r, w if w < 80 else 64, 16)
+    upper = words(r, w, 256) if w < 80 else g.case.upper
     for i in range(8):
         image[32 + 16 * i : 42 + 16 * i] = number(r, 80).to_bytes(10, "little")
     masks = 0x3F if r.random() < 0.85 else r.getrandbits(6)
@@ -105,7 +106,7 @@ def edged(g: Generated, r: random.Random) -> Generated:
         at = g.address - 0x2000_0000 if g.address >= 0x2000_0000 else 0
         if 0 <= at < len(memory) - 16:
             memory[at : at + 16] = words(r, size, 16)
-    return replace(g, case=replace(g.case, fxsave=bytes(image), memory=bytes(memory)))
+    return replace(g, case=replace(g.case, fxsave=bytes(image), memory=bytes(memory), upper=upper))
 
 
 def judged(native: NativeMachine, host: HostCpu, seed: int, rounds: int) -> list[Judged]:

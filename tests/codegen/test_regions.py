@@ -441,6 +441,8 @@ def disagreement(want: Result, got: Result) -> str:
     for name, at, size in (("fcw", 0, 2), ("fsw", 2, 2), ("ftw", 4, 1), ("mxcsr", 24, 4), ("x87", 32, 128), ("xmm", 160, 256)):
         if want.fxsave[at : at + size] != got.fxsave[at : at + size]:
             return f"{name} {want.fxsave[at : at + size].hex()}, we {got.fxsave[at : at + size].hex()}"
+    if want.upper != got.upper:
+        return f"upper halves {want.upper.hex()}, we {got.upper.hex()}"
     return ""
 
 

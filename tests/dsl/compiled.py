@@ -27,7 +27,7 @@ class Plain(Emitter):
         return f"@{f.name}"
 
     def module(self) -> str:
-        """LLVM text: every function, and `call_NAME(ptr arguments, ptr result)` with 16 bytes for each value."""
+        """LLVM text: every function, and `call_NAME(ptr arguments, ptr result)` with 32 bytes for each value."""
         for f in self.wanted:
             self.out, self.cold, self.label = [], [], "entry"
             i = Instruction(f.trace)
@@ -37,9 +37,10 @@ class Plain(Emitter):
             body = "\n".join([*self.out, *self.cold])
             self.texts.append(f"define internal i{f.returns} @{f.name}({arguments}) {{\nentry:\n{body}\n}}")
             loads = "".join(
-                f"  %p{n} = getelementptr i8, ptr %in, i64 {16 * n}\n  %a{n} = load i{w}, ptr %p{n}\n" for n, w in enumerate(f.widths)
+                f"  %p{n} = getelementptr i8, ptr %in, i64 {32 * n}\n  %a{n} = load i{w}, ptr %p{n}, align 1\n"
+                for n, w in enumerate(f.widths)
             )
-            call = f"  %r = call i{f.returns} @{f.name}({arguments})\n  store i{f.returns} %r, ptr %out\n  ret void"
+            call = f"  %r = call i{f.returns} @{f.name}({arguments})\n  store i{f.returns} %r, ptr %out, align 1\n  ret void"
             self.texts.append(f"define void @call_{f.name}(ptr %in, ptr %out) {{\n{loads}{call}\n}}")
         return "\n".join([*sorted(self.declares), *self.texts, PROFILE])
 
@@ -61,14 +62,13 @@ def compiled(functions: list[Function], level: int = 1) -> dict[str, Callable[..
 def caller(engine: Any, f: Function) -> Callable[..., int]:
     """One of them."""
     enter = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p)(engine.get_function_address(f"call_{f.name}"))
-    given, answer = (ctypes.c_uint64 * (2 * len(f.widths)))(), (ctypes.c_uint64 * 4)()
+    given, answer = (ctypes.c_uint8 * (32 * len(f.widths)))(), (ctypes.c_uint8 * 32)()
     mask = (1 << f.returns) - 1
 
     def call(*args: int) -> int:
-        for n, x in enumerate(args):
-            given[2 * n], given[2 * n + 1] = x & (1 << 64) - 1, x >> 64
+        given[:] = list(b"".join(x.to_bytes(32, "little") for x in args))
         enter(ctypes.addressof(given), ctypes.addressof(answer))
-        return (answer[0] | answer[1] << 64) & mask
+        return int.from_bytes(answer, "little") & mask
 
     call.__dict__["engine"] = engine
     return call

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import pytest
 
 from exuvia.dsl import ieee754
-from exuvia.dsl.floating import BINARY32, BINARY64, DE, IE, OE, PE, UE, ZE, Format
+from exuvia.dsl.floating import BINARY16, BINARY32, BINARY64, DE, IE, OE, PE, UE, ZE, Format
 from exuvia.dsl.trace import Function
 from exuvia.vcpu.evaluate import call
 from tests.dsl.compiled import compiled
@@ -140,6 +140,62 @@ def test_arithmetic_is_exact(native: Native, name: str, w: int) -> None:
         assert (got & (1 << w) - 1, got >> w) == (want.bits, want.flags | denormal(f, a, b)), (mode, hex(a), hex(b), hex(got))
         seen |= want.flags
     assert seen & (PE | (UE if name in ("mul", "div") else OE))
+
+
+FUSED: dict[str, Callable[[Fraction, Fraction, Fraction], Fraction]] = {
+    "fmadd": lambda a, b, c: a * b + c,
+    "fmsub": lambda a, b, c: a * b - c,
+    "fnmadd": lambda a, b, c: c - a * b,
+    "fnmsub": lambda a, b, c: -(a * b) - c,
+}
+
+
+@pytest.mark.parametrize("w", [32, 64])
+@pytest.mark.parametrize("name", list(FUSED))
+def test_fused_multiplication_is_exact(native: Native, name: str, w: int) -> None:
+    f, function = FORMATS[w], getattr(ieee754, f"f{w}_{name}")
+    r, seen = random.Random(w), 0
+    for mode, a, b in samples(1500, w, 2):
+        x, y = number(f, a), number(f, b)
+        assert x is not None and y is not None
+        c = operand(r, w)
+        if r.random() < 0.5 and x * y:  # the addend near the product, so that much cancels
+            near = expected(f, x * y, mode).bits ^ 1 << w - 1 ^ r.choice((0, 1, 3))
+            c = near if number(f, near) is not None else c
+        z = number(f, c)
+        assert z is not None
+        got, exact = native[function.name](a, b, c, MASKED | mode << 13), FUSED[name](x, y, z)
+        if exact == 0:
+            assert got & (1 << w - 1) - 1 == 0 and got >> w == denormal(f, a, b, c), (hex(a), hex(b), hex(c))
+            continue
+        want = expected(f, exact, mode)
+        assert (got & (1 << w) - 1, got >> w) == (want.bits, want.flags | denormal(f, a, b, c)), (mode, hex(a), hex(b), hex(c), hex(got))
+        seen |= want.flags
+    assert seen & (PE | OE | UE) == PE | OE | UE
+
+
+def test_half_precision(native: Native) -> None:
+    """Every half float to a single and back; singles to halves in every rounding mode."""
+    for half in range(1 << 16):
+        got = native["f16_to_f32"](half, MASKED)
+        x = number(BINARY16, half)
+        if x is None:
+            assert got >> 32 == (IE if half & 0x3FF and not half & 0x200 else 0)
+            assert got & 0xFFFFFFFF == (half & 0x8000) << 16 | 0x7F800000 | (half & 0x3FF) << 13 | (bool(half & 0x3FF) << 22)
+            continue
+        assert number(BINARY32, got & 0xFFFFFFFF) == x and got >> 32 == 0 and got >> 31 & 1 == half >> 15
+        assert native["f32_to_f16"](got & 0xFFFFFFFF, 4, MASKED) == half
+    r, seen = random.Random(16), 0
+    for i in range(4000):
+        bits = operand(r, 32) if i & 1 else r.getrandbits(1) << 31 | 127 + r.randrange(-26, 18) << 23 | r.getrandbits(23)
+        x = number(BINARY32, bits)
+        assert x is not None
+        if x:
+            mode = i >> 1 & 3
+            got, want = native["f32_to_f16"](bits, mode, MASKED), expected(BINARY16, x, mode)
+            assert (got & 0xFFFF, got >> 16) == (want.bits, want.flags | denormal(BINARY32, bits)), (hex(bits), mode)
+            seen |= want.flags
+    assert seen & (PE | OE | UE) == PE | OE | UE
 
 
 @pytest.mark.parametrize("w", [32, 64])

@@ -14,6 +14,7 @@ CODE_LIMIT = 256
 """Most bytes of code in one case."""
 GPR = "rax rcx rdx rbx rsp rbp rsi rdi r8 r9 r10 r11 r12 r13 r14 r15".split()
 FXSAVE_SIZE = 512
+UPPER_SIZE = 256
 FXSAVE_DEFAULT = bytes.fromhex("7f03") + bytes(22) + bytes.fromhex("801f0000ffff0000") + bytes(480)
 """FXSAVE image after FNINIT with MXCSR 1F80 (SDM vol. 1, 10.5.1)."""
 
@@ -31,6 +32,8 @@ class Case:
     """512 bytes as FXSAVE64 writes them."""
     memory: bytes = bytes(WINDOW_SIZE)
     """WINDOW_SIZE bytes, at WINDOW."""
+    upper: bytes = bytes(UPPER_SIZE)
+    """The upper halves of YMM0 to YMM15, where the host has them."""
 
 
 @dataclass(slots=True, frozen=True)
@@ -58,3 +61,4 @@ class Result:
     fxsave: bytes
     memory: bytes
     fault: Fault | None
+    upper: bytes = bytes(UPPER_SIZE)

@@ -17,7 +17,12 @@ class Encoding(Protocol):
     prefix: str | None
     """The mandatory prefix: '66', 'F2' or 'F3'; 'NP' or None where there is none."""
     vex: bool
-    """Whether it is encoded with VEX (L = 0, W = REX.W)."""
+    """Whether it is encoded with VEX."""
+    length: int | None
+    """VEX.L, and VEX.W; None where either does."""
+    wide: int | None
+    aligned: bool
+    """Whether memory operands of 16 bytes and more must be aligned."""
     plus: bool
     """Whether the opcode's low three bits name a register."""
     digit: int | None

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from tests.oracle.case import CODE, WINDOW, WINDOW_SIZE, Case, Fault, Result
 from tests.oracle.undefined import AF, CF, OF, PF, SF, STATUS, ZF
 
-APPROXIMATE = frozenset(("rcpps", "rcpss", "rsqrtps", "rsqrtss"))
+APPROXIMATE = frozenset(vex + name for vex in ("", "v") for name in ("rcpps", "rcpss", "rsqrtps", "rsqrtss"))
 """Results to 12 bits, of which each processor model gives its own (SDM vol. 2, RCPPS)."""
 TRANSCENDENTAL = frozenset(("fsin", "fcos", "fsincos", "fptan", "fpatan", "f2xm1", "fyl2x", "fyl2xp1"))
 """Results within one unit in the last place (SDM vol. 1, 8.3.10)."""
@@ -27,14 +27,30 @@ ES, IE = 0x80, 1
 
 @dataclass(frozen=True)
 class Bytes:
-    """An instruction without VEX, taken apart as far as the freedoms need it."""
+    """An instruction, taken apart as far as the freedoms need it."""
 
     prefixes: bytes
     rex: int
     opcode: bytes
-    """With its escape bytes."""
+    """With its escape bytes; of VEX only the first byte."""
     rest: bytes
     """ModRM and what follows."""
+    vex: Vex | None = None
+
+
+@dataclass(frozen=True)
+class Vex:
+    """Of an instruction with VEX; its opcode is not among the others (SDM vol. 2, 2.3.5)."""
+
+    map: int
+    last: int
+    """W, vvvv, L and pp."""
+    opcode: int
+
+    @property
+    def operand(self) -> int:
+        """The register that vvvv names."""
+        return ~self.last >> 3 & 15
 
 
 def apart(case: Case) -> Bytes:
@@ -45,6 +61,10 @@ def apart(case: Case) -> Bytes:
     prefixes = code[:at]
     if case.mode == 64 and code[at] >> 4 == 4:
         rex, at = code[at], at + 1
+    if code[at] in (0xC4, 0xC5) and (case.mode == 64 or code[at + 1] >= 0xC0):
+        head, body = (code[at + 1] & 31, code[at + 2 :]) if code[at] == 0xC4 else (1, bytes([code[at + 1] & 0x7F]) + code[at + 2 :])
+        inverted = ~code[at + 1] >> 5 & (7 if code[at] == 0xC4 else 4)
+        return Bytes(prefixes, 0x40 | inverted | body[0] >> 4 & 8, code[at : at + 1], body[2:], Vex(head, body[0], body[1]))
     length = (3 if code[at + 1] in (0x38, 0x3A) else 2) if code[at] == 0x0F else 1
     return Bytes(prefixes, rex, code[at : at + length], code[at + length :])
 
@@ -155,35 +175,57 @@ def unaligned_sha(case: Case, code: Bytes, address: int | None, want: Result, go
 
 def unchanged(case: Case, fault: Fault) -> Result:
     """Nothing but a fault."""
-    return Result(list(case.gprs), case.rflags, CODE, case.fxsave, case.memory, fault)
+    return Result(list(case.gprs), case.rflags, CODE, case.fxsave, case.memory, fault, case.upper)
 
 
 def not_a_number(case: Case, code: Bytes, address: int | None, want: Result, got: Result) -> Result:
     """DPPS, DPPD: which lane's NaN comes out is the processor's choice (SDM vol. 2, DPPS; each product: vol. 1, table 4-7)."""
-    if code.opcode not in (b"\x0f\x3a\x40", b"\x0f\x3a\x41") or want.fault or got.fault:
+    vex = code.vex
+    opcode = (
+        vex.opcode if vex is not None and (vex.map, vex.last & 3) == (3, 1) else code.opcode[2] if code.opcode[:2] == b"\x0f\x3a" else 0
+    )
+    if opcode not in (0x40, 0x41) or want.fault or got.fault:
         return want
-    w = 4 if code.opcode[2] == 0x40 else 8
+    w = 4 if opcode == 0x40 else 8
     modrm, immediate = code.rest[0], code.rest[-1]
-    target = modrm >> 3 & 7 | (code.rex & 4) << 1
-    a = register(case.fxsave, target)
-    b = register(case.fxsave, modrm & 7 | (code.rex & 1) << 3) if modrm >= 0xC0 else operand(case, address)
+    target, source = modrm >> 3 & 7 | (code.rex & 4) << 1, modrm & 7 | (code.rex & 1) << 3
+    first = target if vex is None else vex.operand & (15 if case.mode == 64 else 7)
+    invalid = struct.unpack_from("<I", want.fxsave, MXCSR)[0] & IE
+    results = []
+    for half in range(2 if vex is not None and vex.last & 4 else 1):
+        a = vector(case, first, half)
+        b = vector(case, source, half) if modrm >= 0xC0 else operand(case, address, 16 * half)
+        allowed = chosen_nans(a, b, w, immediate) | ({INDEFINITE_NAN[w]} if invalid else set())
+        lanes = [(vector(want, target, half)[at : at + w], vector(got, target, half)[at : at + w]) for at in range(0, 16, w)]
+        results.append(b"".join(ours if {theirs, ours} <= allowed else theirs for theirs, ours in lanes))
+    image, upper = bytearray(want.fxsave), bytearray(want.upper)
+    image[XMM + 16 * target : XMM + 16 * target + 16] = results[0]
+    if len(results) > 1:
+        upper[16 * target : 16 * target + 16] = results[1]
+    return replace(want, fxsave=bytes(image), upper=bytes(upper))
+
+
+INDEFINITE_NAN = {4: bytes.fromhex("0000c0ff"), 8: bytes.fromhex("000000000000f8ff")}
+
+
+def chosen_nans(a: bytes, b: bytes, w: int, immediate: int) -> set[bytes]:
+    """The NaNs that the chosen products may give, of lanes of w bytes."""
     exponent, quiet = (0x7F80_0000, 1 << 22) if w == 4 else (0x7FF << 52, 1 << 51)
 
     def is_nan(x: int) -> bool:
         return x & exponent == exponent and x & quiet * 2 - 1 != 0
 
     allowed = set()
-    if struct.unpack_from("<I", want.fxsave, MXCSR)[0] & IE:
-        allowed.add(exponent | quiet | 1 << 8 * w - 1)
     for lane in range(16 // w):
         x, y = (int.from_bytes(v[lane * w : lane * w + w], "little") for v in (a, b))
         if immediate >> 4 + lane & 1 and (is_nan(x) or is_nan(y)):
-            allowed.add((x if is_nan(x) else y) | quiet)
-    image = bytearray(want.fxsave)
-    for at in range(XMM + 16 * target, XMM + 16 * target + 16, w):
-        if {int.from_bytes(r.fxsave[at : at + w], "little") for r in (want, got)} <= allowed:
-            image[at : at + w] = got.fxsave[at : at + w]
-    return replace(want, fxsave=bytes(image))
+            allowed.add(((x if is_nan(x) else y) | quiet).to_bytes(w, "little"))
+    return allowed
+
+
+def vector(state: Case | Result, number: int, half: int) -> bytes:
+    """A vector register's low or high 128 bits."""
+    return state.upper[16 * number : 16 * number + 16] if half else register(state.fxsave, number)
 
 
 def register(image: bytes, number: int) -> bytes:
@@ -191,10 +233,11 @@ def register(image: bytes, number: int) -> bytes:
     return image[XMM + 16 * number : XMM + 16 * number + 16]
 
 
-def operand(case: Case, address: int | None) -> bytes:
-    """The 16 bytes of an operand in memory."""
+def operand(case: Case, address: int | None, offset: int = 0) -> bytes:
+    """16 bytes of an operand in memory."""
     assert address is not None
-    return case.memory[address - WINDOW : address - WINDOW + 16]
+    at = address + offset - WINDOW
+    return case.memory[at : at + 16]
 
 
 STORES = frozenset((0xD9, d) for d in (2, 3)) | {(x, d) for x in (0xDB, 0xDD, 0xDF) for d in (1, 2, 3)} | {(0xDB, 7), (0xDF, 6), (0xDF, 7)}
@@ -235,8 +278,27 @@ def parted_store(case: Case, code: Bytes, address: int | None, want: Result, got
     return replace(want, memory=want.memory[:at] + case.memory[at : at + 8] + want.memory[at + 8 :])
 
 
+MASKED_STORES = frozenset((0x2E, 0x2F, 0x8E))
+
+
+def masked_store(case: Case, code: Bytes, address: int | None, want: Result, got: Result) -> Result:
+    """VMASKMOV, VPMASKMOV to where a page fault is: which byte of its lanes the fault names."""
+    vex = code.vex
+    if vex is None or vex.map != 2 or vex.opcode not in MASKED_STORES or want.fault is None or got.fault is None or address is None:
+        return want
+    if {want.fault.vector, got.fault.vector} != {PAGE_FAULT} or want.fault.error != got.fault.error:
+        return want
+    size = 32 if vex.last & 4 else 16
+    w = 8 if vex.opcode == 0x2F or vex.opcode == 0x8E and vex.last & 0x80 else 4
+    mask = register(case.fxsave, vex.operand) + case.upper[16 * vex.operand : 16 * vex.operand + 16]
+    wanted = {address + k + j for k in range(0, size, w) if mask[k + w - 1] & 0x80 for j in range(w)}
+    if {want.fault.address, got.fault.address} <= {a for a in wanted if not WINDOW <= a < WINDOW + WINDOW_SIZE}:
+        return replace(want, fault=replace(want.fault, address=got.fault.address))
+    return want
+
+
 INDEFINITE = bytes(7) + b"\xc0"
 """The first quadword of what is stored for the indefinite value, binary or decimal."""
 FREEDOMS: tuple[Freedom, ...] = (
-    pushed_selector, compared_flags, first_operand, unaligned_sha, not_a_number, forbidden_store, parted_store,
+    pushed_selector, compared_flags, first_operand, unaligned_sha, not_a_number, forbidden_store, parted_store, masked_store,
 )  # fmt: skip

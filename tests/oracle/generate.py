@@ -16,7 +16,6 @@ LOCKABLE = frozenset("adc add and btc btr bts cmpxchg cmpxchg8b cmpxchg16b dec i
 """SDM vol. 2, LOCK: the instructions that take the prefix when their destination is memory."""
 STRINGS = frozenset(f"{name}{size}" for name in ("movs", "cmps", "scas", "lods", "stos") for size in ("", "b", "w", "d", "q"))
 SHIFTS = frozenset("shl sal shr sar rol ror rcl rcr shld shrd".split())
-VECTOR_BYTES = {"x": 16, "dq": 16, "ps": 16, "pd": 16, "": 16, "o": 16}
 SYSTEM = frozenset("CDA")
 
 
@@ -107,6 +106,7 @@ class Builder:
         self.gprs[RSP] = WINDOW + 4096 + (self.random.randrange(512) * 8)
         self.rflags = values.rflags(self.random)
         self.long_address = False  # a 67h prefix
+        self.vvvv = self.index = self.scale = 0  # of a gather
 
     def pick_address(self) -> int:
         """Where the memory operand lies: anywhere in the window, now and then across its end."""
@@ -119,8 +119,12 @@ class Builder:
             return WINDOW + 8192 - self.random.randrange(1, 20)
         address = WINDOW + 4096 + self.random.randrange(4000)
         operand = next((x for x in self.row.operands if x[0] in "WMQ"), "")
-        wide = operand[:1] == "W" and VECTOR_BYTES.get(operand[1:], 0) == 16 or operand[:1] == "M"
-        return address & ~15 if wide and self.random.random() < 0.85 or self.random.random() < 0.3 else address
+        wide = operand in ("Wx", "Wdq") or operand[:1] == "M"
+        return address & ~(self.vector() - 1) if wide and self.random.random() < 0.85 or self.random.random() < 0.3 else address
+
+    def vector(self) -> int:
+        """The size of its vectors, in bytes."""
+        return 32 if self.row.vex and self.row.length else 16
 
     def build(self) -> Generated:
         """The case."""
@@ -144,8 +148,10 @@ class Builder:
         code = prefixes + self.escape(opcode) + modrm + tail
         kind = "s" if row.name[-2:] in ("ss", "ps") else "d" if row.name[-2:] in ("sd", "pd") else "?"
         mmx = any(x in "PQN" for x in letters(row)) and r.random() < 0.9
-        image = values.fxsave(r, kind, mmx=mmx)
-        case = Case(code, self.mode, self.gprs, self.rflags, image, bytes(self.memory))
+        image, upper = values.fxsave(r, kind, mmx=mmx), values.upper(r, kind)
+        if row.facts.get("vsib"):
+            image, upper = self.gathered(image, upper)
+        case = Case(code, self.mode, self.gprs, self.rflags, image, bytes(self.memory), upper)
         return Generated(row, case, self.width, self.in_memory, count, self.address if self.in_memory and row.modrm else None)
 
     def reg_letter(self) -> str:
@@ -164,6 +170,8 @@ class Builder:
             return bytes([row.fixed + r.randrange(row.fixed_count)])
         self.rex |= (reg >> 3) << 2
         self.note_byte(reg)
+        if row.facts.get("vsib"):
+            return self.encode_vsib(reg)
         if not self.in_memory:
             vector = any(x[0] in "QN" for x in row.operands)
             rm = r.randrange(8 if vector else self.registers)
@@ -217,6 +225,29 @@ class Builder:
         self.rex |= base >> 3 | (index >> 3) << 1
         return bytes([mod | reg << 3 | 4, scale << 6 | (index & 7) << 3 | base & 7]) + packed
 
+    def encode_vsib(self, reg: int) -> bytes:
+        """A base, and a vector of indices; now and then two of the three vector registers are the same."""
+        r = self.random
+        self.vvvv, self.index = r.sample([x for x in range(self.registers) if x != reg], 2)
+        if r.random() < 0.05:
+            self.vvvv, self.index = r.choice(((reg, self.index), (self.vvvv, reg), (self.index, self.index)))
+        base = r.choice([x for x in range(self.registers) if x & 7 != RBP and x != RSP])
+        self.scale, disp = r.randrange(4), r.randrange(-128, 128)
+        self.gprs[base] = WINDOW + 4096 - disp
+        self.rex |= base >> 3 | (self.index >> 3) << 1
+        return bytes([0x40 | (reg & 7) << 3 | 4, self.scale << 6 | (self.index & 7) << 3 | base & 7]) + struct.pack("<b", disp)
+
+    def gathered(self, image: bytes, upper: bytes) -> tuple[bytes, bytes]:
+        """Indices that lead into the window, mostly; all of the mask in one case of three."""
+        r, registers = self.random, [bytearray(image[160 + 16 * i : 176 + 16 * i] + upper[16 * i : 16 * i + 16]) for i in range(16)]
+        w = 4 << (self.row.opcode & 1)  # of an index
+        far = 2000 if r.random() < 0.75 else 9000
+        indices = [r.randrange(-far, far) >> self.scale for _ in range(32 // w)]
+        registers[self.index][:] = b"".join(i.to_bytes(w, "little", signed=True) for i in indices)
+        if self.vvvv != self.index and r.random() < 0.4:
+            registers[self.vvvv][:] = bytes([0xFF]) * 32
+        return image[:160] + b"".join(x[:16] for x in registers) + image[416:], b"".join(x[16:] for x in registers)
+
     def operands(self) -> int | None:
         """Operand values that the mnemonic asks for: strings, stacks, branch targets, compare values, x87 images."""
         r, name, at = self.random, self.row.name, self.address - WINDOW
@@ -230,7 +261,7 @@ class Builder:
                 self.memory[start : start + 128] = bytes([self.gprs[RAX] & 255]) * 128
         elif name in ("xlat", "xlatb"):
             self.gprs[RBX] = WINDOW + 4096 + r.randrange(3000)
-        elif name in ("maskmovq", "maskmovdqu"):
+        elif name in ("maskmovq", "maskmovdqu", "vmaskmovdqu"):
             self.gprs[RDI] = WINDOW + 4096 + r.randrange(3000)
         elif name in ("leave", "enter"):
             self.gprs[RBP] = WINDOW + 4096 + r.randrange(512) * 8
@@ -282,7 +313,7 @@ class Builder:
         r, row, name = self.random, self.row, self.row.name
         if name in ("jmp", "call"):
             return b""
-        if name == "ldmxcsr":
+        if name in ("ldmxcsr", "vldmxcsr"):
             return struct.pack("<I", values.mxcsr(r))
         if name == "fldcw":
             return struct.pack("<H", values.control_word(r))
@@ -295,7 +326,8 @@ class Builder:
             return self.x87_operand()
         letter = next((x for x in row.operands if x[0] in "WQ"), None)
         if letter:
-            return values.lanes(r, {"ss": "s", "ps": "s", "sd": "d", "pd": "d"}.get(name[-2:], "?"))
+            kind = "h" if name == "vcvtph2ps" else {"ss": "s", "ps": "s", "sd": "d", "pd": "d"}.get(name[-2:], "?")
+            return values.lanes(r, kind) + (values.lanes(r, kind) if self.vector() == 32 else b"")
         return struct.pack("<Q", values.integer(r)) if r.random() < 0.7 else b""
 
     def x87_operand(self) -> bytes:
@@ -316,6 +348,8 @@ class Builder:
         r = self.random
         if is_register(operand) or operand == "1":
             return b""
+        if operand == "Lx":
+            return bytes([self.random.randrange(self.registers) << 4 | self.random.randrange(16)])
         letter, size = ("I", operand[2:]) if operand.startswith("sI") else (operand[0], operand[1:])
         if letter not in "IJO":
             return b""
@@ -354,11 +388,17 @@ class Builder:
         wide = self.size == 64 and not self.byte and not (self.mode == 64 and (row.facts.get("d64") or row.facts.get("f64")))
         prefix = int(row.prefix, 16) if row.prefix not in (None, "NP") else 0
         if row.vex:
-            vvvv = self.random.randrange(self.registers) if any(x[0] == "B" for x in row.operands) else 0
+            r = self.random
+            vvvv = r.randrange(self.registers) if any(x[0] in "BH" for x in row.operands) else 0
+            vvvv = self.vvvv if row.facts.get("vsib") else vvvv
             rxb = 7 if self.mode == 32 else ~self.rex & 7  # elsewhere 32-bit mode reads LES
-            pp = {0: 0, 0x66: 1, 0xF3: 2, 0xF2: 3}[prefix]
+            last = (~vvvv & 15) << 3 | {0: 0, 0x66: 1, 0xF3: 2, 0xF2: 3}[prefix]
+            last |= (r.randrange(2) if row.length is None else row.length) << 2
             table = {"0F": 1, "0F38": 2, "0F3A": 3}[row.map]
-            return bytes([0xC4, rxb << 5 | table, wide << 7 | (~vvvv & 15) << 3 | pp, opcode])
+            w = row.wide if row.wide is not None else wide if row.osize else r.randrange(2)
+            if table == 1 and rxb & 3 == 3 and not w and r.random() < 0.7:
+                return bytes([0xC5, rxb >> 2 << 7 | last, opcode])
+            return bytes([0xC4, rxb << 5 | table, w << 7 | last, opcode])
         rex = self.rex | (8 if wide else 0)
         out = bytes([prefix] if prefix else [])
         if rex or self.rex_wanted:

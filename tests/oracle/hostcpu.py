@@ -1,7 +1,7 @@
 """The host's processor as oracle: runs a few bytes natively between loading and storing every user-visible register.
 
 A worker process holds a trampoline, hand-encoded below, that walks over a batch of cases in shared memory: it copies a case's state to
-fixed addresses, loads it (FXRSTOR64, POPFQ, 16 MOVs), jumps to the case's bytes and stores everything that comes back. A signal handler,
+fixed addresses, loads it (XRSTOR64, POPFQ, 16 MOVs), jumps to the case's bytes and stores everything that comes back. A signal handler,
 also hand-encoded, notes the exception and resumes at the storing half, so a fault costs no process and its register state is exact.
 Cases for 32-bit mode are entered by a far jump to Linux's compatibility-mode code segment. A case that destroys its worker or never
 ends is reported as a fault with signal SIGKILL, and a new worker carries on behind it.
@@ -26,7 +26,7 @@ from typing import Any
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from tests.oracle.case import CODE, CODE_LIMIT, CODE_PAGE, FXSAVE_SIZE, WINDOW, WINDOW_SIZE, Case, Fault, Result
+from tests.oracle.case import CODE, CODE_LIMIT, CODE_PAGE, FXSAVE_SIZE, UPPER_SIZE, WINDOW, WINDOW_SIZE, Case, Fault, Result
 
 BATCH = 128
 """Cases per call of a worker."""
@@ -38,8 +38,11 @@ SHARED = 0x3000_0000
 COUNT, INDEX, HOST_RSP, SLOT_POINTER, FAR_POINTER = (SHARED + 8 * i for i in range(5))
 WORK = SHARED + 0x1000
 # A slot, and the work area, in this order; sizes in bytes.
-FX, GPRS, FLAGS, RIP, SIGNAL, VECTOR, ERROR, CR2, MODE, LENGTH, BYTES = 0, 512, 640, 648, 656, 664, 672, 680, 688, 696, 704
-STATE_SIZE = 1024
+FX, HEADER, UPPER = 0, 512, 576  # together what XSAVE64 writes
+GPRS, FLAGS, RIP, SIGNAL, VECTOR, ERROR, CR2, MODE, LENGTH, BYTES = 832, 960, 968, 976, 984, 992, 1000, 1008, 1016, 1024
+STATE_SIZE = 1280
+COMPONENTS = 7
+"""x87, SSE and AVX state, or what of it there is."""
 SLOT_SIZE = STATE_SIZE + WINDOW_SIZE
 SLOTS = SHARED + 0x2000
 SHARED_SIZE = (SLOTS - SHARED + BATCH * SLOT_SIZE + 4095) & ~4095
@@ -55,6 +58,11 @@ def why_not() -> str | None:
     if sys.platform != "linux" or platform.machine() not in ("x86_64", "AMD64") or sys.maxsize < 1 << 32:
         return f"the oracle needs 64-bit Linux on x86-64, this is {sys.platform} on {platform.machine()}"
     return None
+
+
+def avx() -> bool:
+    """Has the host AVX, and does Linux let programs use it?"""
+    return "avx" in Path("/proc/cpuinfo").read_text().split()
 
 
 class Emitter:
@@ -127,7 +135,12 @@ def trampoline() -> tuple[bytes, dict[str, int]]:
     e.emit("0F 44 C1")  # CMOVE eax, ecx
     e.emit("29 F8 83 E8 05")
     e.emit("89 47 01")
-    e.emit("48 0F AE 0C 25", WORK + FX)  # FXRSTOR64
+    if avx():
+        e.emit("B8", COMPONENTS)
+        e.emit("31 D2")
+        e.emit("48 0F AE 2C 25", WORK + FX)  # XRSTOR64
+    else:
+        e.emit("48 0F AE 0C 25", WORK + FX)  # FXRSTOR64
     e.emit("83 3C 25", WORK + MODE)
     e.emit("20")
     e.jump("0F 84", "enter32")
@@ -155,7 +168,13 @@ def trampoline() -> tuple[bytes, dict[str, int]]:
     e.load(rsp, HOST_RSP)
     e.emit("9C 8F 04 25", WORK + FLAGS)
     e.emit("6A 02 9D")
-    e.emit("48 0F AE 04 25", WORK + FX)  # FXSAVE64
+    if avx():
+        e.emit("B8", COMPONENTS)
+        e.emit("31 D2")
+        e.emit("48 0F AE 24 25", WORK + FX)  # XSAVE64
+        e.emit("C5 F8 77")  # VZEROUPPER
+    else:
+        e.emit("48 0F AE 04 25", WORK + FX)  # FXSAVE64
     e.emit("DB E3")
     e.load(rdi, SLOT_POINTER)
     copies(WORK, None, STATE_SIZE)
@@ -248,7 +267,9 @@ class HostCpu:
             results += [self.get(i, batch[i]) for i in range(done)]
             if done < len(batch):
                 case = batch[done]
-                results.append(Result(list(case.gprs), case.rflags, CODE, case.fxsave, case.memory, Fault(signal.SIGKILL, -1, 0, 0)))
+                results.append(
+                    Result(list(case.gprs), case.rflags, CODE, case.fxsave, case.memory, Fault(signal.SIGKILL, -1, 0, 0), case.upper)
+                )
         return results
 
     def call(self, count: int) -> int:
@@ -276,6 +297,8 @@ class HostCpu:
             raise ValueError(f"not a case: {len(case.code)} bytes of code, {len(case.fxsave)}, {len(case.memory)}, mode {case.mode}")
         view = self.view
         view[at + FX : at + FX + FXSAVE_SIZE] = case.fxsave
+        view[at + HEADER : at + UPPER] = struct.pack("<Q56x", COMPONENTS)
+        view[at + UPPER : at + UPPER + UPPER_SIZE] = case.upper
         HEAD.pack_into(view, at + GPRS, *case.gprs, case.rflags, 0, 0, 0, 0, 0, case.mode, len(case.code), 0)
         view[at + BYTES : at + BYTES + len(case.code)] = case.code
         view[at + STATE_SIZE : at + SLOT_SIZE] = case.memory
@@ -296,8 +319,8 @@ class HostCpu:
             rip -= 1  # a branch that landed on the filling
         else:
             fault = Fault(number, vector, error, address if vector == 14 else 0)
-        fxsave = view[at + FX : at + FX + FXSAVE_SIZE]
-        return Result(gprs, flags, rip, fxsave, view[at + STATE_SIZE : at + SLOT_SIZE], fault)
+        fxsave, upper = view[at + FX : at + FX + FXSAVE_SIZE], view[at + UPPER : at + UPPER + UPPER_SIZE]
+        return Result(gprs, flags, rip, fxsave, view[at + STATE_SIZE : at + SLOT_SIZE], fault, upper)
 
     def cpuid(self, leaf: int, subleaf: int = 0) -> tuple[int, int, int, int]:
         """EAX, EBX, ECX, EDX of CPUID."""
@@ -309,6 +332,7 @@ class HostCpu:
         words = {
             "1.ecx": self.cpuid(1)[2], "1.edx": self.cpuid(1)[3],
             "7.ebx": self.cpuid(7)[1] if self.cpuid(0)[0] >= 7 else 0,
+            "7.ecx": self.cpuid(7)[2] if self.cpuid(0)[0] >= 7 else 0,
             "ext.ecx": self.cpuid(0x8000_0001)[2], "ext.edx": self.cpuid(0x8000_0001)[3],
         }  # fmt: skip
         return frozenset(name for name, (word, bit) in FEATURES.items() if words[word] >> bit & 1)
@@ -321,6 +345,7 @@ FEATURES = {
         "aes 25, xsave 26, avx 28, f16c 29, rdrand 30",
         "1.edx": "fpu 0, tsc 4, cx8 8, cmov 15, clflush 19, mmx 23, fxsr 24, sse 25, sse2 26",
         "7.ebx": "fsgsbase 0, bmi1 3, avx2 5, bmi2 8, erms 9, rdseed 18, adx 19, sha_ni 29",
+        "7.ecx": "vaes 9, vpclmulqdq 10",
         "ext.ecx": "lahf_lm 0, abm 5, sse4a 6",
         "ext.edx": "syscall 11, rdtscp 27",
     }.items()

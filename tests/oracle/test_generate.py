@@ -67,6 +67,8 @@ UNKNOWN_TO_CAPSTONE = {
     *("DF =D0+i ST", "DF =D8+i ST", "DD =C8+i ST", "DF =C8+i ST", "DC =D0+i ST", "DC =D8+i ST", "DE =D0+i ST"),  # undocumented aliases
     *("NP 0F AE =E8+i", "NP 0F AE =F0+i", "NP 0F AE =F8+i"),  # of eight ModRM bytes of each fence it reads one
     *("8E Sw,Ew", "8C Ev,Sw"),  # segment registers 6 and 7 do not exist
+    *("VEX.128.66 0F3A 60 Vx,Wx,Ib", "VEX.128.66 0F3A 61 Vx,Wx,Ib"),  # with W set, for lengths of 64 bits
+    "63 Gv,Ed",  # with a 32-bit register and prefix 67
 }
 
 
@@ -161,6 +163,14 @@ def test_oracle_runs_them() -> None:
         assert len(faults) < len(cases) / 6
 
 
+def plain(g: Generated) -> bytes:
+    """The code without the VEX.W that instructions ignore: capstone does not know many of them with it."""
+    first = g.case.code.removeprefix(b"\x67")
+    if not g.row.vex or g.row.wide is not None or g.row.osize or first[0] != 0xC4:
+        return g.case.code
+    return g.case.code[: -len(first)] + first[:2] + bytes([first[2] & 0x7F]) + first[3:]
+
+
 def test_every_encoding_reads_back() -> None:
     """Capstone finds one instruction of the intended length for every row of the processor; what it does not know is named here."""
     for module in pkgutil.iter_modules(exuvia.isa.x86.__path__):
@@ -169,7 +179,7 @@ def test_every_encoding_reads_back() -> None:
     maker, wrong, seen = Generator(5), set(), 0
     for row in ROWS:
         for g in maker.cases(row):
-            decoded = list(decoders[g.case.mode].disasm(g.case.code, 0x1000_0800))
+            decoded = list(decoders[g.case.mode].disasm(plain(g), 0x1000_0800))
             seen += 1
             if len(decoded) != 1 or decoded[0].size != len(g.case.code):
                 wrong.add(row.text)

@@ -44,6 +44,7 @@ SINGLE_EDGES = [
     0x3F00_0000, 0x3EFF_FFFF, 0x3FC0_0000, 0x4020_0000, 0xC020_0000, 0x4EFF_FFFF, 0x4F00_0000, 0xCF00_0000, 0xCF00_0001,
     0x5EFF_FFFF, 0x5F00_0000, 0xDF00_0000, 0xDF00_0001, 0x4B00_0001, 0x4A80_0001,
 ]  # fmt: skip
+HALF_EDGES = [0, 0x8000, 0x3C00, 0x7C00, 0xFC00, 0x7E00, 0xFE00, 0x7C01, 0xFD55, 1, 0x83FF, 0x0400, 0x7BFF, 0xFBFF]
 EXTENDED_EDGES = [
     (0, 0), (0x8000, 0), (0x3FFF, 1 << 63), (0xBFFF, 1 << 63), (0x7FFF, 1 << 63), (0xFFFF, 1 << 63),
     (0x7FFF, 3 << 62), (0xFFFF, 3 << 62), (0x7FFF, 0xC000_0000_0000_0123), (0xFFFF, (1 << 64) - 1),  # quiet NaNs
@@ -112,11 +113,13 @@ def extended(random: Random) -> bytes:
 
 
 def lanes(random: Random, kind: str) -> bytes:
-    """Sixteen bytes for a vector register: kind 's' singles, 'd' doubles, 'i' integers, '?' one of them."""
+    """Sixteen bytes for a vector register: kind 's' singles, 'd' doubles, 'h' half floats, 'i' integers, '?' one of them."""
     if kind == "?":
         kind = random.choice("sdi")
     if kind == "s":
         return struct.pack("<4I", *(single(random) for _ in range(4)))
+    if kind == "h":
+        return struct.pack("<8H", *(random.choice(HALF_EDGES) if random.random() < 0.4 else random.getrandbits(16) for _ in range(8)))
     if kind == "d":
         return struct.pack("<2Q", double(random), double(random))
     width = random.choice((8, 16, 32, 64))
@@ -156,3 +159,8 @@ def fxsave(random: Random, kind: str = "?", *, mmx: bool = False) -> bytes:
 def rflags(random: Random) -> int:
     """RFLAGS with any status flags."""
     return 0x202 | random.choice((0, STATUS_FLAGS, 1, random.getrandbits(12) & STATUS_FLAGS, random.getrandbits(12) & STATUS_FLAGS))
+
+
+def upper(random: Random, kind: str = "?") -> bytes:
+    """The upper halves of the ymm registers."""
+    return b"".join(lanes(random, kind) for _ in range(16))

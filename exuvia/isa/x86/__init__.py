@@ -2,8 +2,8 @@
 
 from importlib import import_module
 
-CHAPTERS = """integer bit string control calls fences x87 x87_control x87_functions mmx sse sse3 ssse3 sse4 sse_string sse_float sse_convert
-    crypto eflags segments interrupts ports system""".split()
+CHAPTERS = """integer bit string control calls fences x87 x87_control x87_functions xsave mmx sse sse3 ssse3 sse4 sse_string
+    sse_float sse_convert crypto avx avx2 fma eflags segments interrupts ports system""".split()
 
 
 def load() -> None:

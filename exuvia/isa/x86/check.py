@@ -27,18 +27,20 @@ def operand_fields(row: Row, cpu: Cpu) -> dict[str, tuple[str, ...]]:
         elif letter in "EMWQ" and cpu.mem:
             out[x] = ADDRESS
         else:
-            out[x] = {"reg": ("reg",), "rm": ("rm",), "extra": ("extra",), "imm": ("imm",)}[field(letter)]
+            out[x] = (field(row, letter),)
     return out
 
 
-def field(letter: str) -> str:
+def field(row: Row, letter: str) -> str:
     """The field of a register or immediate operand."""
-    return "reg" if letter in "GVPSCD" else "extra" if letter == "B" else "imm" if letter in "IJOA" else "rm"
+    if letter == "H" and not row.vex:
+        letter = row.destination
+    return "reg" if letter in "GVPSCD" else "extra" if letter in "BH" else "imm" if letter in "IJOAL" else "rm"
 
 
 def fields(row: Row) -> set[str]:
     """The record's fields that the encoding fills with something meaningful."""
-    has = {field(x[0]) for x in row.operands if not named(x) and x[0] in "GVPSCDBIJOAs"}
+    has = {field(row, x[0]) for x in row.operands if not named(x) and x[0] in "GVPSCDBHIJOALs"}
     if any(x.startswith("sI") for x in row.operands):
         has.add("imm")
     if row.modrm or row.plus:

@@ -15,7 +15,8 @@ WORDS = {name for name in layout.declared if layout.files[name].count == 1} | {"
 class Cpu(Trace):
     """One form of one instruction. Facts known while tracing, for plain `if`s:
 
-    w (operand width of the row), osize, asize, code (16, 32, 64), stack (16, 32, 64), flat, mem, locked, rep (None, "rep", "repne"),
+    w (operand width of the row), osize, asize, vector (128, 256), code (16, 32, 64), stack (16, 32, 64), flat, mem, locked,
+    rep (None, "rep", "repne"),
     override (the ModRM operand has a segment base to add).
 
     `cpu.rAX` is the register at operand size, `cpu.aSI` at address size, `cpu.sSP` at stack size; `cpu.cr0` and so on are 64-bit words.
@@ -23,6 +24,7 @@ class Cpu(Trace):
 
     rules = FLAG_RULES
     w = osize = asize = code = stack = 0
+    vector = 128
     flat = mem = locked = override = False
     rep: str | None = None
     row: Any = None

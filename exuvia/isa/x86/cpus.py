@@ -21,12 +21,12 @@ FEATURES: dict[str, tuple[int, str, int]] = {
     for leaf, register, names in [
         (1, "d", "fpu 0 de 2 pse 3 tsc 4 msr 5 pae 6 mce 7 cx8 8 apic 9 sep 11 mtrr 12 pge 13 mca 14 cmov 15 pat 16 pse36 17 clflush 19"),
         (1, "d", "mmx 23 fxsr 24 sse 25 sse2 26"),
-        (1, "c", "pni 0 pclmulqdq 1 ssse3 9 cx16 13 pcid 17 sse4_1 19 sse4_2 20 movbe 22 popcnt 23 aes 25 xsave 26 rdrand 30"),
-        (1, "c", "hypervisor 31"),
+        (1, "c", "pni 0 pclmulqdq 1 ssse3 9 fma 12 cx16 13 pcid 17 sse4_1 19 sse4_2 20 movbe 22 popcnt 23 aes 25 xsave 26"),
+        (1, "c", "avx 28 f16c 29 rdrand 30 hypervisor 31"),
         (6, "a", "arat 2"),
-        (7, "b", "fsgsbase 0 tsc_adjust 1 bmi1 3 smep 7 bmi2 8 erms 9 invpcid 10 rdseed 18 adx 19 smap 20 sha_ni 29"),
-        (7, "c", "umip 2 rdpid 22"),
-        (0xD, "a", "xsaveopt 0"),
+        (7, "b", "fsgsbase 0 tsc_adjust 1 bmi1 3 avx2 5 smep 7 bmi2 8 erms 9 invpcid 10 rdseed 18 adx 19 smap 20 sha_ni 29"),
+        (7, "c", "umip 2 vaes 9 vpclmulqdq 10 rdpid 22"),
+        (0xD, "a", "xsaveopt 0 xsavec 1 xgetbv1 2"),
         (0x80000001, "c", "lahf_lm 0 abm 5 3dnowprefetch 8"),
         (0x80000001, "d", "syscall 11 nx 20 pdpe1gb 26 rdtscp 27 lm 29"),
         (0x80000007, "d", "constant_tsc 8"),
@@ -61,11 +61,13 @@ MODELS = {
     "qemu32": Kind(6, 6, 3, "GenuineIntel", _BRAND, _BASE, "32-bit baseline, as QEMU's model of that name"),
     "max": Kind(15, 107, 1, "AuthenticAMD", _BRAND, " ".join(FEATURES), "everything that this processor can do"),
 }
-# what a feature rests on: taking the latter away takes the former too
+# what a feature rests on: taking any of the latter away takes the former too
 NEEDS = {
     "pae": "cx8", "lm": "pae", "pdpe1gb": "lm", "sse": "fxsr", "sse2": "sse", "pni": "sse2", "ssse3": "pni", "sse4_1": "ssse3",
-    "sse4_2": "sse4_1", "aes": "sse2", "pclmulqdq": "sse2", "sha_ni": "sse2", "xsaveopt": "xsave", "bmi1": "lm", "bmi2": "lm",
-    "pcid": "lm", "invpcid": "lm", "fsgsbase": "lm", "lahf_lm": "lm", "cx16": "lm", "rdtscp": "tsc", "tsc_adjust": "tsc",
+    "sse4_2": "sse4_1", "aes": "sse2", "pclmulqdq": "sse2", "sha_ni": "sse2", "xsaveopt": "xsave", "xsavec": "xsave", "xgetbv1": "xsave",
+    "avx": "xsave sse4_2", "avx2": "avx", "fma": "avx", "f16c": "avx", "vaes": "avx2 aes", "vpclmulqdq": "avx2 pclmulqdq",
+    "bmi1": "lm", "bmi2": "lm", "pcid": "lm", "invpcid": "lm", "fsgsbase": "lm", "lahf_lm": "lm", "cx16": "lm", "rdtscp": "tsc",
+    "tsc_adjust": "tsc",
 }  # fmt: skip
 
 
@@ -113,8 +115,8 @@ class CpuModel:
         """The highest standard leaf."""
         return 0xD if "xsave" in self or self.word(7, "b") else 5
 
-    def cpuid(self, leaf: int, subleaf: int, *, osxsave: bool = False, apic: bool = True) -> tuple[int, int, int, int]:
-        """EAX, EBX, ECX, EDX. A leaf beyond the highest answers as that one does; `osxsave` and `apic` are the processor's state."""
+    def cpuid(self, leaf: int, subleaf: int, *, osxsave: bool = False, apic: bool = True, xcr0: int = 1) -> tuple[int, int, int, int]:
+        """EAX, EBX, ECX, EDX. A leaf beyond the highest answers as that one does; what has a name is the processor's state."""
         if leaf >> 31 and leaf <= 0x80000008 or leaf in (0x40000000, 0x40000001):
             pass
         elif leaf > self.basic:
@@ -124,6 +126,8 @@ class CpuModel:
         if leaf == 1:
             c |= osxsave << 27
             d &= ~(0 if apic else 1 << 9)
+        if leaf == 0xD and a and (subleaf == 0 or subleaf == 1 and "xsavec" in self):
+            b = self.area(xcr0)
         return a, b, c, d
 
     def leaf_0(self, subleaf: int) -> tuple[int, int, int, int]:
@@ -149,11 +153,21 @@ class CpuModel:
         """Structured features."""
         return (0, self.word(7, "b"), self.word(7, "c"), 0) if subleaf == 0 else (0, 0, 0, 0)
 
+    @property
+    def components(self) -> int:
+        """The bits that XCR0 can have: x87, SSE, AVX."""
+        return 7 if "avx" in self else 3
+
+    def area(self, xcr0: int) -> int:
+        """Bytes that XSAVE wants for these components: the legacy area and its header have 576, AVX's component 256."""
+        return 832 if xcr0 & 4 else 576
+
     def leaf_d(self, subleaf: int) -> tuple[int, int, int, int]:
-        """XSAVE: the legacy area and its header, 576 bytes."""
+        """XSAVE: sizes of what XCR0 has (see `cpuid`) and can have; where AVX's component stands."""
         if "xsave" not in self:
             return 0, 0, 0, 0
-        return {0: (3, 576, 576, 0), 1: (self.word(0xD, "a"), 0, 0, 0)}.get(subleaf, (0, 0, 0, 0))
+        leaves = {0: (self.components, 0, self.area(self.components), 0), 1: (self.word(0xD, "a"), 0, 0, 0)}
+        return (leaves | ({2: (256, 576, 0, 0)} if "avx" in self else {})).get(subleaf, (0, 0, 0, 0))
 
     def leaf_40000000(self, subleaf: int) -> tuple[int, int, int, int]:
         """A hypervisor's signature."""
@@ -209,6 +223,11 @@ class CpuModel:
         return self.address_bits | linear << 8, 0, self.count - 1, 0
 
 
+def with_needs(feature: str) -> set[str]:
+    """The feature and all that it rests on."""
+    return {feature}.union(*map(with_needs, NEEDS.get(feature, "").split()))
+
+
 def model(name: str, features: Iterable[str] = ()) -> CpuModel:
     """A model by name with `+feature`, `-feature`, `feature=on|off`; UnknownName names the nearest where there is none."""
     kind = MODELS.get(name)
@@ -225,11 +244,9 @@ def model(name: str, features: Iterable[str] = ()) -> CpuModel:
             on = value in ("on", "yes", "true")
         bare = canonical_name(bare)
         if on:
-            chosen.add(bare)
-            while bare := NEEDS.get(bare, ""):
-                chosen.add(bare)
+            chosen |= with_needs(bare)
         else:
             chosen.discard(bare)
-    while lacking := {f for f in chosen if f in NEEDS and NEEDS[f] not in chosen}:
+    while lacking := {f for f in chosen if not chosen.issuperset(NEEDS.get(f, "").split())}:
         chosen -= lacking
     return CpuModel(name, kind, frozenset(chosen))

@@ -9,7 +9,7 @@ from exuvia.dsl.trace import Var, function, loop
 from exuvia.dsl.values import Value, concat, lift
 from exuvia.isa.x86.cpu import Cpu, leave
 from exuvia.isa.x86.forms import op, pure
-from exuvia.isa.x86.vector import every
+from exuvia.isa.x86.vector import by_half, every
 
 AES: dict[str, Any] = {"sse": True, "feature": "aes"}
 SHA: dict[str, Any] = {"sse": True, "feature": "sha_ni"}
@@ -104,15 +104,15 @@ def aes_decrypt_last(state: Value, key: Value) -> Value:
 
 
 # fmt: off
-pure("66 0F38 DB Vx,Wx", lambda a, b: unmixed(b.read()), "aesimc",     **AES)
-pure("66 0F38 DC Vx,Wx", aes_encrypt,                    "aesenc",     **AES)
-pure("66 0F38 DD Vx,Wx", aes_encrypt_last,               "aesenclast", **AES)
-pure("66 0F38 DE Vx,Wx", aes_decrypt,                    "aesdec",     **AES)
-pure("66 0F38 DF Vx,Wx", aes_decrypt_last,               "aesdeclast", **AES)
+pure("66 0F38 DB Vx,Wx",    lambda a, b: unmixed(b.read()), "aesimc",     vex="128",  **AES)
+pure("66 0F38 DC Vx,Hx,Wx", by_half(aes_encrypt),           "aesenc",     vex="vaes", **AES)
+pure("66 0F38 DD Vx,Hx,Wx", by_half(aes_encrypt_last),      "aesenclast", vex="vaes", **AES)
+pure("66 0F38 DE Vx,Hx,Wx", by_half(aes_decrypt),           "aesdec",     vex="vaes", **AES)
+pure("66 0F38 DF Vx,Hx,Wx", by_half(aes_decrypt_last),      "aesdeclast", vex="vaes", **AES)
 # fmt: on
 
 
-@op("66 0F3A DF Vx,Wx,Ib", **AES)
+@op("66 0F3A DF Vx,Wx,Ib", vex="128", **AES)
 def aeskeygenassist(cpu: Cpu, a: Any, b: Any, i: Any) -> None:
     """Columns 1 and 3 substituted, and turned by a byte with the constant added."""
     v = aes_substitute(b)
@@ -137,9 +137,11 @@ def multiply_without_carry(a: Value, b: Value) -> Value:
     return r.read()
 
 
-@op("66 0F3A 44 Vx,Wx,Ib", sse=True, feature="pclmulqdq")
-def pclmulqdq(cpu: Cpu, a: Any, b: Any, i: Any) -> None:
-    a.set(multiply_without_carry(*(x.lane_at(i.bit(k).zext(64), 64).zext(128) for x, k in ((a, 0), (b, 4)))))
+def halves_multiplied(a: Value, b: Value, i: Value) -> Value:
+    return multiply_without_carry(*(x.lane_at(i.bit(k).zext(64), 64).zext(128) for x, k in ((a, 0), (b, 4))))
+
+
+pure("66 0F3A 44 Vx,Hx,Wx,Ib", by_half(halves_multiplied), "pclmulqdq", vex="vpclmulqdq", sse=True, feature="pclmulqdq")
 
 
 # -- SHA (FIPS 180-4, 4.1, 6.1, 6.2)

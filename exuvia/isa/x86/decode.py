@@ -84,6 +84,8 @@ class Reader:
         self.at.set(self.at + size)
         with when((kind == t.FAR) & (size == 4)):
             imm.set((imm & 0xFFFF) | ((imm.u >> 16) & 0xFFFF) << 32)
+        with when(kind == t.UPPER_HALF):
+            imm.set((imm.u >> 4) & (byte(self.tab + t.HEAD) == 0).choose(lift(15, 64), 7))
         return imm.read()
 
 
@@ -109,7 +111,7 @@ def decode(code: Value, out: Value, tab: Value, off: Value) -> Value:
     # registers, and the operand in memory
     reg, rm = Var(0), Var((op & 7) | (rex & 1) << 3)
     base, index, scale, disp = Var(lift(ZERO, 64)), Var(lift(ZERO, 64)), Var(0), Var(0)
-    memory, rip, seg = Var(0), Var(0), Var(lift(DS, 64))
+    memory, rip, seg, wrong = Var(0), Var(0), Var(lift(DS, 64)), Var(lift(0, 1))
     with when(has(e, t.MODRM)):
         m = r.next_byte()
         in_register = m.u >= 0xC0
@@ -124,14 +126,19 @@ def decode(code: Value, out: Value, tab: Value, off: Value) -> Value:
             d = host(tab + t.MODRMS + ((pre & t.P67) << 8) + (m << 3), 64)
             form, size = Var(d), Var((d.u >> t.DISP_SHIFT) & 7)
             index.set((d.u >> 8) & 0xFF)
+            wrong.set(has(e, t.VSIB) & ~has(d, t.HAS_SIB))
             with when(has(d, t.HAS_SIB)):
-                s = host(tab + t.SIBS + pick(m.u < 0x40, 2048, 0) + (r.next_byte() << 3), 64)
+                sib = r.next_byte()
+                s = host(tab + t.SIBS + pick(m.u < 0x40, 2048, 0) + (sib << 3), 64)
                 form.set(s)
                 none = has(s, t.NO_INDEX)
                 index.set(has(rex, 2).choose(none.choose(lift(96, 64), ((s.u >> 8) & 0xFF) + 64), (s.u >> 8) & 0xFF))
                 scale.set((s.u >> t.SCALE_SHIFT) & 3)
                 with when(has(s, t.SIB_DISP)):
                     size.set(4)
+                with when(has(e, t.VSIB)):  # the index is a vector, which the record has in `rm`
+                    index.set(ZERO)
+                    rm.set((sib.u >> 3) & 7 | (rex & 2) << 2)
             extended = has(form, t.BASE_EXTENDS) & has(rex, 1)
             base.set((form & 0xFF) + pick(extended, 64, 0))
             rip.set(pick(has(d, t.RIP), 1, 0))
@@ -148,7 +155,7 @@ def decode(code: Value, out: Value, tab: Value, off: Value) -> Value:
     repeat = has(pre, t.LOCK).choose(lift(3, 64), (pre.u >> 1) & 3)
     variant = osize | memory | (pre & (t.P67 | t.PSEG)) | repeat << 4
     dense = byte(tab + t.COMPACT + ((e.u >> (t.COMPACT_CLASS - 7)) & (63 << 7)) + variant)
-    refused = (dense == t.REFUSED) | (extra != 0) & ~has(e, t.EXTRA)
+    refused = (dense == t.REFUSED) | wrong | (extra != 0) & ~has(e, t.EXTRA)
     known = refused.choose(lift(t.UNDEFINED_SLOT, 64), (e & 0xFFFF) + dense)
     slot = (length.u > 15).choose(lift(t.TOO_LONG_SLOT, 64), known)
     facts = (slot.u <= t.TOO_LONG_SLOT).choose(lift(RESULT_ENDS, 64), (e.u >> 32) & 0xF00)
@@ -160,7 +167,7 @@ def decode(code: Value, out: Value, tab: Value, off: Value) -> Value:
     segment = has(pre, t.PHAS).choose((pre.u >> t.SEG_SHIFT) & 7, seg.read())
     final = disp + (rip != 0).choose(off + length, lift(0, 64))
     low = register(reg, t.REG_KIND) | register(rm, t.RM_KIND) << 8 | base << 16 | index << 24
-    write(out + 8, low | extra << 32 | scale << 40 | segment << 48 | (length & 0xFF) << 56)
+    write(out + 8, low | (extra << pick(has(e, t.EXTRA_GENERAL), 3, 0)) << 32 | scale << 40 | segment << 48 | (length & 0xFF) << 56)
     write(out + 16, (final & 0xFFFF_FFFF) | (off & 0xFFFF) << 32 | slot << 48)
     write(out + 24, imm)
     return (length & 0xFF) | facts | slot << RESULT_SLOT
@@ -178,11 +185,12 @@ def vex(r: Reader, cls: Var, table: Var, extra: Var) -> None:
             number.set(first & 31)
             inverted.set(((~first).u >> 5) & 7)
             last.set(r.next_byte())
-        wrong = has(r.pre, t.P66 | t.PF3 | t.PF2 | t.LOCK) | (r.rex != 0) | has(last, 4) | ((number - 1).u > 2)
-        table.set(wrong.choose(lift(t.NOTHING, 64), (number + 3) * t.MAP_SIZE))
+        wrong = has(r.pre, t.P66 | t.PF3 | t.PF2 | t.LOCK) | (r.rex != 0) | ((number - 1).u > 2)
+        which = (number << 2) + ((last.u >> 2) & 1) + ((last.u >> 6) & 2)
+        table.set(wrong.choose(lift(t.NOTHING, 64), which * t.MAP_SIZE))
         cls.set(wrong.choose(lift(0, 64), last & 3))
         mask = pick(legacy == 0, 15, 7)
-        extra.set(((((~last.read()).u >> 3) & 15) & mask) << 3)
+        extra.set((((~last.read()).u >> 3) & 15) & mask)
         r.rex.set((legacy == 0).choose(0x40 | inverted | (last.u >> 4) & 8, lift(0, 64)))
         r.op.set(r.next_byte())
 

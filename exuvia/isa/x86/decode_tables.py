@@ -13,7 +13,7 @@ from exuvia.isa.x86.state import CS, DS, ES, FS, GP, GS, SS, ZERO, mode_facts
 
 # An entry of an opcode map, 64 bits.
 COMPACT_CLASS, OSIZE_CLASS, IMMEDIATE, REG_KIND, RM_KIND = 16, 22, 25, 29, 31  # bit positions; the slot, or a group's number, is in 15:0
-MODRM, GROUP, SUBGROUP, EXTRA, REGISTERS_ONLY = (1 << i for i in range(33, 38))
+MODRM, GROUP, SUBGROUP, EXTRA, REGISTERS_ONLY, VSIB, EXTRA_GENERAL = (1 << i for i in range(33, 40))
 ENDS, TARGET, CONDITIONAL, SHADOW = (1 << i for i in range(40, 44))
 
 # A prefix's entry, 32 bits: what it sets in 15:0, what it takes back in 31:16. Bits 3 and 6 are those of the variant number.
@@ -24,14 +24,17 @@ SEG_SHIFT = 8
 DISP_SHIFT, HAS_SIB, BASE_EXTENDS, RIP, STACK = 16, 1 << 19, 1 << 20, 1 << 21, 1 << 22
 SCALE_SHIFT, SIB_DISP, NO_INDEX = 16, 1 << 18, 1 << 19
 
-KINDS = {"": 0, "b": 1, "w": 2, "z": 3, "v": 4, "d": 5, "q": 6, "wb": 7, "bb": 8, "O": 9, "A": 10}
-FAR = KINDS["A"]
+KINDS = {"": 0, "b": 1, "w": 2, "z": 3, "v": 4, "d": 5, "q": 6, "wb": 7, "bb": 8, "O": 9, "A": 10, "L": 11}
+FAR, UPPER_HALF = KINDS["A"], KINDS["L"]
 GENERAL, BYTE, FULL, LOW3 = range(4)  # how a register number becomes a slot
 
-# Offsets in the blob. An opcode map has a table of 256 entries for each class of mandatory prefix: none, 66, F3, F2.
+# Offsets in the blob. An opcode map has a table of 256 entries for each class of mandatory prefix: none, 66, F3, F2. Those of VEX are
+# four each: by L, and by 2 * W.
 MAP_SIZE = 4 * 256 * 8
-MAPS = {"": 0, "0F": 1, "0F38": 2, "0F3A": 3, "VEX 0F": 4, "VEX 0F38": 5, "VEX 0F3A": 6}
-NOTHING = 7 * MAP_SIZE  # 256 entries without an instruction
+MAPS = {"": 0, "0F": 1, "0F38": 2, "0F3A": 3}
+VEX_MAPS = {"0F": 4, "0F38": 8, "0F3A": 12}
+MAP_COUNT = 16
+NOTHING = MAP_COUNT * MAP_SIZE  # 256 entries without an instruction
 CLASSES = {None: 0, "NP": 0, "66": 1, "F3": 2, "F2": 3}
 HEAD = NOTHING + 2048  # 1 where C4 and C5 are LES and LDS unless ModRM names a register
 PREFIXES = HEAD + 64
@@ -86,6 +89,14 @@ def osizes(code: int) -> bytes:
     return bytes((0, 1) if code == 16 else (1, 0)) * 6 + bytes([1, 1, 2, 2])
 
 
+def map_numbers(row: Row) -> list[int]:
+    """The opcode maps that it stands in."""
+    if not row.vex:
+        return [MAPS[row.map]]
+    lengths = (0, 1) if row.length is None else (row.length,)
+    return [VEX_MAPS[row.map] + n + 2 * w for n in lengths for w in ((0, 1) if row.wide is None else (row.wide,))]
+
+
 def named(x: str) -> bool:
     """Is the operand a register by its name, which takes nothing from the encoding?"""
     return x in ("AL", "CL", "DX") or x[0] == "r"
@@ -98,6 +109,8 @@ def immediate_kind(row: Row) -> int:
         x = x.removeprefix("s") if x.startswith("sI") else x
         if x[0] in "IJ":
             kind += x[1:]
+        elif x[0] == "L":
+            kind = "L"
         elif x[0] in "OA" and not named(x):
             kind += x[0]
     return KINDS[kind]
@@ -106,7 +119,7 @@ def immediate_kind(row: Row) -> int:
 def immediates(code: int) -> bytes:
     """Sizes in bytes by kind, operand size code and prefix 67."""
     out = bytearray(128)
-    fixed = {"b": 1, "w": 2, "d": 4, "q": 8, "wb": 3, "bb": 2}
+    fixed = {"b": 1, "w": 2, "d": 4, "q": 8, "wb": 3, "bb": 2, "L": 1}
     address = {64: (8, 4), 32: (4, 2), 16: (2, 4)}[code]
     for kind, k in KINDS.items():
         for osize in range(4):
@@ -243,7 +256,8 @@ class Builder:
         lacks = wide is not None and self.features is not None and wide not in self.features
         self.rows += [(UNDEFINED, 0) if lacks and v & 2 else (row, v) for v in variants]
         for bit, on in (
-            (MODRM, row.modrm), (EXTRA, any(x[0] == "B" for x in row.operands)), (REGISTERS_ONLY, registers_only(row)),
+            (MODRM, row.modrm), (EXTRA, row.extra), (REGISTERS_ONLY, registers_only(row)), (VSIB, facts.get("vsib")),
+            (EXTRA_GENERAL, any(x[0] == "B" for x in row.operands)),
             (ENDS, facts.get("ends") or facts.get("branch")), (TARGET, facts.get("branch")),
             (CONDITIONAL, facts.get("conditional")), (SHADOW, facts.get("shadow")),
         ):  # fmt: skip
@@ -277,19 +291,19 @@ class Builder:
 
     def maps(self) -> bytes:
         """The opcode maps."""
-        shared: dict[tuple[str, int], list[Row]] = {}
+        shared: dict[tuple[int, int], list[Row]] = {}
         for row in self.source:
-            name = ("VEX " if row.vex else "") + row.map
-            for opcode in range(row.opcode, row.opcode + (8 if row.plus else 1)):
-                shared.setdefault((name, opcode), []).append(row)
-        out = [self.nothing] * (7 * 4 * 256 + 256)
-        for (name, opcode), rows in shared.items():
-            made: dict[tuple[Row, ...], int] = {}  # most are the same under every mandatory prefix
+            for number in map_numbers(row):
+                for opcode in range(row.opcode, row.opcode + (8 if row.plus else 1)):
+                    shared.setdefault((number, opcode), []).append(row)
+        out = [self.nothing] * (MAP_COUNT * 4 * 256 + 256)
+        made: dict[tuple[Row, ...], int] = {(): self.nothing}  # most are the same under every mandatory prefix
+        for (number, opcode), rows in shared.items():
             for cls in range(4):
                 here = tuple(row for row in rows if row.prefix is None or CLASSES[row.prefix] == cls)
                 if here not in made:
                     made[here] = self.opcode(here)
-                out[(MAPS[name] * 4 + cls) * 256 + opcode] = made[here]
+                out[(number * 4 + cls) * 256 + opcode] = made[here]
         return struct.pack(f"<{len(out)}Q", *out)
 
     def prefixes(self) -> bytes:

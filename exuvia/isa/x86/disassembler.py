@@ -16,7 +16,7 @@ NAMES = [n.lower() for n in GPR]
 LOW = "al cl dl bl spl bpl sil dil".split()
 HIGH = "ah ch dh bh".split()
 SEGMENT = [s.lower() for s in SEGMENTS]
-POINTERS = {8: "byte ptr ", 16: "word ptr ", 32: "dword ptr ", 64: "qword ptr ", 80: "tbyte ptr ", 128: "xmmword ptr "}
+POINTERS = {8: "byte ptr ", 16: "word ptr ", 32: "dword ptr ", 64: "qword ptr ", 80: "tbyte ptr ", 128: "xmmword ptr ", 256: "ymmword ptr "}
 SUFFIX = {16: "w", 32: "d", 64: "q"}
 USUAL = {"nb": "ae", "z": "e", "nz": "ne", "nbe": "a", "nl": "ge", "nle": "g"}
 BY_SIZE = {  # names at operand sizes of 16, 32 and 64 bits
@@ -25,6 +25,7 @@ BY_SIZE = {  # names at operand sizes of 16, 32 and 64 bits
     "iret": ("iret", "iretd", "iretq"), "pusha": ("pushaw", "pushad", "pushad"), "popa": ("popaw", "popad", "popad"),
     "cmpxchg8b": ("cmpxchg8b", "cmpxchg8b", "cmpxchg16b"),
     "pextrd": ("pextrd", "pextrd", "pextrq"), "pinsrd": ("pinsrd", "pinsrd", "pinsrq"),
+    "vpextrd": ("vpextrd", "vpextrd", "vpextrq"), "vpinsrd": ("vpinsrd", "vpinsrd", "vpinsrq"),
     "retf": ("retf", "retf", "retfq"), "sysret": ("sysret", "sysret", "sysretq"), "sysexit": ("sysexit", "sysexit", "sysexitq"),
 }  # fmt: skip
 WIDE = frozenset("fxsave fxrstor xsave xsaveopt xsavec xsaves xrstor xrstors".split())
@@ -69,7 +70,7 @@ class Disassembler:
     # -- operands
     def width(self, size: str) -> int:
         """Bits of a size letter."""
-        facts: Any = SimpleNamespace(osize=self.osize)
+        facts: Any = SimpleNamespace(osize=self.osize, vector=256 if self.row.length else 128)
         return size_of(facts, size)
 
     def segment(self, default: int) -> str:
@@ -86,8 +87,9 @@ class Disassembler:
             disp -= f["off"] + f["len"]
         elif f["base"] != ZERO:
             parts.append(general(f["base"], self.asize))
-        if f["index"] != ZERO:
-            parts.append(general(f["index"], self.asize) + (f"*{1 << f['scale']}" if f["scale"] else ""))
+        vector = self.vector(f["rm"], self.width(self.row.operands[2][1:])) if self.row.facts.get("vsib") else ""
+        if f["index"] != ZERO or vector:
+            parts.append((vector or general(f["index"], self.asize)) + (f"*{1 << f['scale']}" if f["scale"] else ""))
         text = " + ".join(parts)
         if not parts:
             text = number(disp & (1 << self.asize) - 1)
@@ -95,6 +97,10 @@ class Disassembler:
             text += f" {'-' if disp < 0 else '+'} {number(abs(disp))}"
         stack = f["base"] in (32, 40)
         return f"{self.segment(SS if stack else DS)}[{text}]"
+
+    def vector(self, number: int, w: int) -> str:
+        """A vector register."""
+        return f"{'y' if w == 256 else 'x'}mm{number}"
 
     def immediate(self, w: int) -> str:
         """An immediate as the instruction uses it: negative only where it was sign-extended."""
@@ -129,10 +135,12 @@ class Disassembler:
             return f"{POINTERS[w]}{self.segment(DS)}[{number(f['imm'] & (1 << self.asize) - 1)}]"
         if letter in "IJ":
             return self.target() if letter == "J" else self.immediate(w)
-        slot = f["reg" if letter in "GVPSCD" else "extra" if letter == "B" else "rm"]
+        slot = f["reg" if letter in "GVPSCD" else "extra" if letter in "BH" else "imm" if letter == "L" else "rm"]
         if letter in "EGBRZ":
             return general(slot, 32 if size in ("bd", "wd") else w)
-        return {"V": "xmm{}", "W": "xmm{}", "U": "xmm{}", "C": "cr{}", "D": "dr{}", "S": SEGMENT[slot & 7]}.get(letter, "mm{}").format(slot)
+        if letter in "VWUHL":
+            return self.vector(slot, w)
+        return {"C": "cr{}", "D": "dr{}", "S": SEGMENT[slot & 7]}.get(letter, "mm{}").format(slot)
 
     def string_operands(self, kinds: str) -> list[str]:
         """The operands that string instructions leave unsaid."""
@@ -147,7 +155,8 @@ class Disassembler:
         row = self.row
         if kinds := STRINGS.get(row.name.removesuffix("b")):
             return self.string_operands(kinds)
-        out = [self.operand(x) for x in row.operands]
+        gathers = row.facts.get("vsib")
+        out = [self.operand(x) for x in row.operands if not (x[0] == "H" and not row.vex or x[0] == "U" and gathers)]
         if row.name == "enter":
             return [number(self.fields["imm"] & 0xFFFF), number(self.fields["imm"] >> 16 & 0xFF)]
         if row.name in ("in", "out"):
@@ -178,8 +187,8 @@ class Disassembler:
             return {16: "jcxz", 32: "jecxz", 64: "jrcxz"}[self.asize]
         if name in STRINGS:
             return name + SUFFIX[self.osize if name not in ("ins", "outs") else min(self.osize, 32)]
-        if name == "movd" and self.osize == 64:
-            return "movq"
+        if name in ("movd", "vmovd") and self.osize == 64:
+            return name[:-1] + "q"
         if name in WIDE and self.osize == 64:
             return name + "64"
         if name == "xchg" and self.row.plus and self.fields["rm"] == 0:

@@ -2,8 +2,10 @@
 
 An encoding is text, as on the manual's pages: `0F AF Gv,Ev`, `80/4 Eb,Ib` (digit in ModRM.reg), `50+r Zv` (register in the opcode),
 `70+cc Jb` (condition), `66 0F FE Vx,Wx` (mandatory prefix; `NP` says that 66, F3 and F2 mean something else), `0F 01 =D0` (a fixed ModRM
-byte), `D8 =C0+i ST` (eight of them), `VEX 0F38 F2 Gy,By,Ey` (VEX with L=0; `VEX.66 0F38 F7 ...` with a prefix). Several are joined
-by ` | `.
+byte), `D8 =C0+i ST` (eight of them), `VEX.128.66.W0 0F38 18 Vx,Wss` (VEX with L, the prefix and W that it stands for; L is 0 where nothing
+is said, anything after LIG, W anything). Several are joined by ` | `.
+
+Most of SSE has encodings with VEX too: the fact `vex` of its rows says which (see `with_vex`).
 """
 
 from __future__ import annotations
@@ -16,17 +18,20 @@ from exuvia.dsl.trace import tracing, when
 from exuvia.dsl.values import Value, lift
 from exuvia.isa.x86.cpu import Cpu, leave, protected, raise_
 from exuvia.isa.x86.operands import device_not_available, operand
-from exuvia.isa.x86.state import CR0_EM, CR0_NE, CR0_TS, CR4_OSFXSR, MF, NM, UD
+from exuvia.isa.x86.state import CR0_EM, CR0_NE, CR0_TS, CR4_OSFXSR, CR4_OSXSAVE, MF, NM, UD
 
 ROWS: list[Row] = []
 
 _ENCODING = re.compile(
-    r"(?:(?P<vex>VEX)(?:\.(?P<vexp>66|F3|F2))? |(?P<prefix>NP|66|F3|F2) )?(?P<code>(?:[0-9A-F]{2} ?)+)"
+    r"(?:(?P<vex>VEX)(?:\.(?P<length>128|256|LIG))?(?:\.(?P<vexp>66|F3|F2))?(?:\.(?P<wide>W0|W1))? |"
+    r"(?P<prefix>NP|66|F3|F2) )?(?P<code>(?:[0-9A-F]{2} ?)+)"
     r"(?:=(?P<fixed>[0-9A-F]{2})(?P<plusi>\+i)?|(?P<plus>\+r)|/(?P<digit>[0-7]))?\s*(?P<operands>\S*)$"
 )
 REPEATS = {0: None, 1: "rep", 2: "repne", 3: None}
 OSIZES = (16, 32, 64, 64)
 FSW_ES = 1 << 7  # an unmasked x87 exception is pending
+XCR0_VECTORS = 6  # SSE and AVX state
+LEGACY = frozenset("sse sse2 pni ssse3 sse4_1 sse4_2".split())  # what AVX implies of SSE
 
 
 class Row:
@@ -35,9 +40,10 @@ class Row:
     Facts: only=64|32 (modes), d64 / f64 (operand size defaults to / is 64 in 64-bit mode), branch (has a relative target), ends (ends a
     block), conditional (a branch that may fall through), string (a repeatable string instruction), repne (both REPs mean something),
     locks ("may" LOCK, or "always" for XCHG), modifies (memory operand is written), shadow (the next instruction runs before interrupts),
-    feature (name of the CPUID feature), wide_feature (the one of its form with REX.W), unaligned, byte,
-    asize / segment (depends on address size / segment override without ModRM),
-    mmx / sse / x87 (which unit must be available), keeps (registers that the text writes at once stay written where a fault follows).
+    feature (names of the CPUID features), wide_feature (the one of its form with REX.W), aligned / unaligned (of VEX / of SSE: unlike
+    most), byte, asize / segment (depends on address size / segment override without ModRM), mmx / sse / avx / x87 (which unit must be
+    available), keeps (registers that the text writes at once stay written where a fault follows), vsib (the index is a vector, the text's
+    operand U).
     """
 
     def __init__(self, text: str, run: Callable[..., Any], facts: dict[str, Any]) -> None:
@@ -48,6 +54,8 @@ class Row:
         self.name = ""
         self.id = 0
         self.vex = m["vex"] is not None
+        self.length = None if m["length"] == "LIG" else int(m["length"] == "256")  # VEX.L
+        self.wide = int(m["wide"][1]) if m["wide"] else None  # VEX.W
         self.prefix: str | None = m["vexp"] or ("NP" if self.vex else m["prefix"])
         code = bytes.fromhex(m["code"])
         self.map = ""
@@ -63,10 +71,14 @@ class Row:
         self.fixed = int(m["fixed"], 16) if m["fixed"] else None
         self.fixed_count = 8 if m["plusi"] else 1
         self.operands = [x for x in m["operands"].split(",") if x]
+        self.extra = self.vex and any(x[0] in "BH" for x in self.operands)  # VEX.vvvv names an operand
+        self.aligned = bool(facts.get("aligned") if self.vex else not facts.get("unaligned"))  # what of 128 bits or more lies in memory
+        self.destination = next((x[0] for x in self.operands if x[0] != "H"), "")  # which H stands for without VEX
+        self.three = any(x[0] == "H" for x in self.operands)  # the destination is not a source
         letters = {x[0] for x in self.operands if x not in ("AL", "CL", "DX", "ST", "1") and not x.startswith("r")}
-        self.modrm = bool(letters & set("EGMRVWUPQNSCD")) or self.digit is not None or self.fixed is not None
+        self.modrm = bool(letters & set("EGMRVWUHPQNSCD")) or self.digit is not None or self.fixed is not None
         memory_only = "M" in letters
-        register_only = bool(letters & set("RUNCD")) or self.fixed is not None or not self.modrm
+        register_only = bool(letters & set("RUNCD")) and not facts.get("vsib") or self.fixed is not None or not self.modrm
         self.memory = self.modrm and not register_only
         self.register = not memory_only
         first = self.operands[0] if self.operands else ""
@@ -83,7 +95,7 @@ class Row:
     @property
     def features(self) -> set[str]:
         """What CPUID must announce."""
-        return {"fpu" if self.facts.get("x87") else "", self.facts.get("feature") or ""} - {""}
+        return {*(("fpu",) if self.facts.get("x87") else ()), *str(self.facts.get("feature") or "").split()}
 
     def mask(self) -> int:
         """Which bits of the variant number matter: 0-1 operand size, 2 memory, 3 other address size, 4-5 REP or LOCK, 6 override."""
@@ -107,6 +119,7 @@ class Row:
         cpu = Cpu(row=self)
         cpu.osize, cpu.w = osize, 8 if self.byte else osize
         cpu.code, cpu.stack, cpu.flat = code, stack, flat
+        cpu.vector = 256 if self.length else 128
         cpu.asize = other if variant & 8 else native
         cpu.mem = (bool(variant & 4) if self.register else True) if self.memory else False
         cpu.override = bool(variant & 64) or not flat
@@ -119,10 +132,16 @@ class Row:
         return cpu
 
     def guard(self, cpu: Cpu) -> None:
-        """#UD of VEX without protection (SDM vol. 2, 2.8); #UD and #NM of the unit that the instruction needs (vol. 3, 2.5, table 13-1)."""
+        """#UD of VEX without protection (SDM vol. 2, 2.3, 2.8); #UD and #NM of the unit that the instruction needs (vol. 2, table 2-17;
+        vol. 3, table 13-1)."""
         if self.vex and cpu.code != 64:
             with when(~protected(cpu)):
                 raise_(UD)
+        if self.facts.get("avx"):
+            with when((cpu.cr0 & CR0_TS | ~cpu.cr4 & CR4_OSXSAVE | ~cpu.xcr0 & XCR0_VECTORS) != 0):
+                with when((~cpu.cr4 & CR4_OSXSAVE | ~cpu.xcr0 & XCR0_VECTORS) != 0):
+                    raise_(UD)
+                raise_(NM)
         if self.facts.get("sse"):
             with when((cpu.cr0 & (CR0_EM | CR0_TS) | ~cpu.cr4 & CR4_OSFXSR) != 0):
                 with when((cpu.cr0 & CR0_EM | ~cpu.cr4 & CR4_OSFXSR) != 0):
@@ -157,18 +176,40 @@ def numeric_error(cpu: Cpu) -> None:
         leave("ferr")
 
 
-def op(rows: str, name: str = "", **facts: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Registers encodings for a text `(cpu, operands...)`; the mnemonic is the function's name unless given."""
+def op(rows: str, name: str = "", *, vex: str = "", **facts: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Registers encodings for a text `(cpu, operands...)`; the mnemonic is the function's name unless given. `vex`: see `with_vex`."""
 
     def register(run: Callable[..., Any]) -> Callable[..., Any]:
+        own = name or run.__name__.strip("_")
         for text in rows.split("|"):
-            row = Row(text, run, facts)
-            row.name = name or run.__name__.strip("_")
-            row.id = len(ROWS)
-            ROWS.append(row)
+            add(Row(text, run, facts), own)
+            for row in with_vex(text, run, facts, vex):
+                add(row, "v" + own)
         return run
 
     return register
+
+
+def add(row: Row, name: str) -> None:
+    """Give the row its name and number."""
+    row.name, row.id = name, len(ROWS)
+    ROWS.append(row)
+
+
+def with_vex(text: str, run: Callable[..., Any], facts: dict[str, Any], which: str) -> list[Row]:
+    """The encodings with VEX that do what one of SSE does, on three operands and with zeros above (SDM vol. 1, 14.1).
+
+    `which`: none; "128", "LIG", or the feature that has the one of 256 bits. An operand H is VEX.vvvv, where SSE has the destination.
+    """
+    if not which:
+        return []
+    head, rest = text.strip().split(" ", 1)
+    prefix = "" if head == "NP" else "." + head
+    features = " ".join({"avx": 0} | dict.fromkeys(x for x in facts.get("feature", "").split() if x not in LEGACY))
+    kept = {k: v for k, v in facts.items() if k not in ("sse", "unaligned")} | {"avx": True, "feature": features}
+    lengths = ["LIG"] if which == "LIG" else ["128"] if which == "128" else ["128", "256"]
+    more = " ".join(dict.fromkeys([*features.split(), which]))
+    return [Row(f"VEX.{length}{prefix} {rest}", run, kept | ({"feature": more} if length == "256" else {})) for length in lengths]
 
 
 CONDITIONS = "o no b nb z nz be nbe s ns p np l nl le nle".split()
@@ -202,10 +243,10 @@ def by_condition(rows: str, name: str, **facts: Any) -> Callable[[Callable[..., 
 def pure(
     rows: str, f: Callable[..., Any], name: str = "", flags: Callable[..., Any] | None = None, writes: bool = True, **facts: Any
 ) -> Any:
-    """destination = f(destination, source...): the plumbing of most of the manual. `flags` is a rule of `flags`."""
+    """destination = f(destination, source...), or f(H, source...): the plumbing of most of the manual. `flags` is a rule of `flags`."""
 
     def run(cpu: Cpu, *o: Any) -> None:
-        r = lift(f(*o), o[0].w)
+        r = lift(f(*(o[1:] if cpu.row.three else o)), o[0].w)
         if flags is not None:
             if flags.__name__ == "logic":
                 cpu.set_flags("logic", r)

@@ -23,7 +23,7 @@ SSE_MMX = ("sse", "sse2")  # SSE gave MMX more instructions
 
 
 def move(rows: str, name: str, **facts: Any) -> None:
-    pure(rows, lambda a, b: b, name, **facts)
+    pure(rows, lambda *sources: sources[-1], name, **facts)
 
 
 def extended(rows: str, name: str, **facts: Any) -> None:
@@ -120,16 +120,16 @@ both("0F F4", "pmuludq",   pmuludq,     ("sse2", "sse2"))
 # the low halves: a memory operand of an mmx unpack is 32 bits wide
 for _code, _name, _w in (("60", "punpcklbw", 8), ("61", "punpcklwd", 16), ("62", "punpckldq", 32)):
     pure(f"NP 0F {_code} Pq,Qd", lambda a, b, w=_w: interleaved(a, lift(b).zext(64), w, 0), _name, mmx=True, feature="mmx")
-    pure(f"66 0F {_code} Vx,Wx", lambda a, b, w=_w: interleaved(a, b, w, 0), _name, sse=True, feature="sse2")
+    pure(f"66 0F {_code} Vx,Hx,Wx", lambda a, b, w=_w: interleaved(a, b, w, 0), _name, sse=True, feature="sse2", vex="avx2")
 
 for _name, _op, _w, _code, _digit in (
     ("psrlw", "lshr", 16, "D1", "71/2"), ("psrld", "lshr", 32, "D2", "72/2"), ("psrlq", "lshr", 64, "D3", "73/2"),
     ("psraw", "ashr", 16, "E1", "71/4"), ("psrad", "ashr", 32, "E2", "72/4"),
     ("psllw", "shl",  16, "F1", "71/6"), ("pslld", "shl",  32, "F2", "72/6"), ("psllq", "shl",  64, "F3", "73/6"),
 ):
-    both(f"0F {_code}", _name, counted(_op, _w))
+    both(f"0F {_code}", _name, counted(_op, _w), operands="Vx,Hx,Wdq")
     pure(f"NP 0F {_digit} Nq,Ib", counted(_op, _w), _name, mmx=True, feature="mmx")
-    pure(f"66 0F {_digit} Ux,Ib", counted(_op, _w), _name, sse=True, feature="sse2")
+    pure(f"66 0F {_digit} Hx,Ux,Ib", counted(_op, _w), _name, sse=True, feature="sse2", vex="avx2")
 
 
 @op("NP 0F 7E Ey,Pq", "movd", mmx=True, feature="mmx", modifies=True)
@@ -165,11 +165,11 @@ def extract_word(a: Any, b: Any, i: Any) -> Value:
 
 
 pure("NP 0F C4 Pq,Ewd,Ib", insert_word,  "pinsrw", mmx=True, feature="sse")
-pure("66 0F C4 Vx,Ewd,Ib", insert_word,  "pinsrw", sse=True, feature="sse2")
+pure("66 0F C4 Vx,Hx,Ewd,Ib", insert_word, "pinsrw", sse=True, feature="sse2", vex="128")
 pure("NP 0F C5 Gd,Nq,Ib",  extract_word, "pextrw", mmx=True, feature="sse")
-pure("66 0F C5 Gd,Ux,Ib",  extract_word, "pextrw", sse=True, feature="sse2")
+pure("66 0F C5 Gd,Ux,Ib",  extract_word, "pextrw", sse=True, feature="sse2", vex="128")
 pure("NP 0F D7 Gd,Nq", lambda a, b: b.signs(8).zext(32), "pmovmskb", mmx=True, feature="sse")
-pure("66 0F D7 Gd,Ux", lambda a, b: b.signs(8).zext(32), "pmovmskb", sse=True, feature="sse2")
+pure("66 0F D7 Gd,Ux", lambda a, b: b.signs(8).zext(32), "pmovmskb", sse=True, feature="sse2", vex="avx2")
 move("NP 0F E7 Mq,Pq", "movntq", mmx=True, feature="sse")
 # fmt: on
 
@@ -182,4 +182,4 @@ def masked_store(cpu: Cpu, value: Any, mask: Any) -> None:
 
 
 op("NP 0F F7 Pq,Nq", "maskmovq", mmx=True, feature="sse", asize=True, segment=True)(masked_store)
-op("66 0F F7 Vx,Ux", "maskmovdqu", sse=True, feature="sse2", asize=True, segment=True)(masked_store)
+op("66 0F F7 Vx,Ux", "maskmovdqu", sse=True, feature="sse2", vex="128", asize=True, segment=True)(masked_store)

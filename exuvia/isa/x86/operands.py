@@ -3,9 +3,10 @@
 First letter: E general register or memory, G general register (reg), B general register (VEX.vvvv), Z register in the opcode, M memory
 only, R register only (rm), I immediate, sI sign-extended immediate, J relative target, A far pointer, O memory at an absolute
 offset, S segment register,
-C/D control/debug register, V/W/U xmm (reg / rm or memory / rm only), P/Q/N mmx likewise, ST x87 stack register (rm).
-Size: b 8, w 16, d 32, q 64, v operand size, z operand size but immediates at most 32, y 32 or 64, x 128, ss/sd scalar float 32/64, t 80,
-bd/wd: 8/16 in memory, but 32 in a register.
+C/D control/debug register, V/W/U xmm or ymm (reg / rm or memory / rm only), H likewise (VEX.vvvv; without VEX the destination), L likewise
+(in an immediate's upper half), P/Q/N mmx as V/W/U, ST x87 stack register (rm).
+Size: b 8, w 16, d 32, q 64, dq 128, v operand size, z operand size but immediates at most 32, y 32 or 64, x 128 or 256 by VEX.L, xh, xf, xe
+half of that, a fourth, an eighth, ss/sd scalar float 32/64, t 80, bd/wd: 8/16 in memory, but 32 in a register.
 Names in capitals (AL, CL, DX, rAX) and 1 are themselves.
 """
 
@@ -15,11 +16,12 @@ from collections.abc import Callable
 from typing import Any
 
 from exuvia.dsl.trace import when
-from exuvia.dsl.values import Node, Readable, Value, lift, node
+from exuvia.dsl.values import Node, Readable, Value, concat, lift, node
 from exuvia.isa.x86.cpu import Cpu, Memory, raise_
 from exuvia.isa.x86.state import CR0_EM, CR0_TS, GP, GPR, NM
 
-SIZES = {"b": 8, "w": 16, "d": 32, "q": 64, "x": 128, "ss": 32, "sd": 64, "t": 80, "": 0, "bd": 8, "wd": 16}
+SIZES = {"b": 8, "w": 16, "d": 32, "q": 64, "dq": 128, "ss": 32, "sd": 64, "t": 80, "": 0, "bd": 8, "wd": 16}
+PARTS = {"x": 1, "xh": 2, "xf": 4, "xe": 8}
 
 
 class Register(Readable):
@@ -37,26 +39,37 @@ class Register(Readable):
 
 
 class Xmm(Readable):
-    """An xmm register; an operand narrower than 128 bits is its low part, and writing it leaves the rest."""
+    """An xmm or ymm register; an operand narrower than 128 bits is its low part.
 
-    def __init__(self, cpu: Cpu, slot: int | str, w: int) -> None:
-        self.cpu, self.slot, self.w = cpu, slot, w
+    A write to a part leaves the rest of the low 128 bits as in `under`. Above them VEX gives zeros, and SSE leaves what is there.
+    """
+
+    def __init__(self, cpu: Cpu, slot: int | str, w: int, under: int | str) -> None:
+        self.cpu, self.slot, self.w, self.under = cpu, slot, w, under
 
     def read(self) -> Value:
+        if self.w == 256:
+            return concat(self.whole(), self.cpu.get(("y", self.slot, 128)))
         return self.whole().low(self.w)
 
     def whole(self) -> Value:
-        """All 128 bits."""
+        """The low 128 bits."""
         return self.cpu.get(("x", self.slot, 128))
 
     def set(self, v: Any) -> None:
         """Write the operand's part."""
         v = lift(v, self.w)
-        self.cpu.put(("x", self.slot, 128), self.whole().insert(0, v) if v.w < 128 else v)
+        self.put(v if v.w >= 128 else self.cpu.get(("x", self.under, 128)).insert(0, v))
 
     def set_whole(self, v: Any) -> None:
-        """Write all 128 bits, what the value lacks with zeros."""
-        self.cpu.put(("x", self.slot, 128), lift(v, 128).zext(128))
+        """Write the low 128 bits, what the value lacks with zeros."""
+        self.put(lift(v, 128).zext(128))
+
+    def put(self, v: Value) -> None:
+        low, high = (v, lift(0, 128)) if v.w == 128 else (v.lane(0, 128), v.lane(1, 128))
+        self.cpu.put(("x", self.slot, 128), low)
+        if self.cpu.row.vex:
+            self.cpu.put(("y", self.slot, 128), high)
 
 
 class Mmx(Readable):
@@ -116,7 +129,7 @@ def size_of(cpu: Cpu, size: str) -> int:
         return cpu.osize
     if size == "y":
         return 64 if cpu.osize == 64 else 32
-    return SIZES[size]
+    return cpu.vector // PARTS[size] if size in PARTS else SIZES[size]
 
 
 def operand(cpu: Cpu, text: str) -> Any:
@@ -138,23 +151,24 @@ def operand(cpu: Cpu, text: str) -> Any:
     if letter in "EWMQ" and cpu.mem:
         m = Memory(cpu, effective_address(cpu), w, "seg")
         m.will_write = bool(cpu.row.facts.get("modifies"))
-        if w == 128 and letter in "WM" and not cpu.row.facts.get("unaligned"):
+        if w >= 128 and letter in "WM" and cpu.row.aligned:
             linear = m.address.zext(64) + cpu.get(("seg_base", "seg", 64)) if cpu.override else m.address
-            with when((linear & 15) != 0):
+            with when((linear & (w // 8 - 1)) != 0):
                 raise_(GP, 0)
         return m
+    if letter in XMM:
+        slot = XMM[cpu.row.destination if letter == "H" and not cpu.row.vex else letter]
+        return Xmm(cpu, slot, w, "extra" if cpu.row.extra else slot)
     return REGISTERS[letter](cpu, 32 if text[1:] in ("bd", "wd") else w)
 
 
+XMM = {"V": "reg", "W": "rm", "U": "rm", "H": "extra", "L": "imm"}
 REGISTERS: dict[str, Callable[[Cpu, int], Any]] = {
     "E": lambda cpu, w: Register(cpu, "rm", w),
     "R": lambda cpu, w: Register(cpu, "rm", w),
     "Z": lambda cpu, w: Register(cpu, "rm", w),
     "G": lambda cpu, w: Register(cpu, "reg", w),
     "B": lambda cpu, w: Register(cpu, "extra", w),
-    "W": lambda cpu, w: Xmm(cpu, "rm", w),
-    "U": lambda cpu, w: Xmm(cpu, "rm", w),
-    "V": lambda cpu, w: Xmm(cpu, "reg", w),
     "Q": lambda cpu, w: Mmx(cpu, "rm", w),
     "N": lambda cpu, w: Mmx(cpu, "rm", w),
     "P": lambda cpu, w: Mmx(cpu, "reg", w),

@@ -10,7 +10,7 @@ from exuvia.isa.x86.cpu import Cpu
 from exuvia.isa.x86.forms import op, pure
 from exuvia.isa.x86.mmx import move
 from exuvia.isa.x86.operands import Register
-from exuvia.isa.x86.vector import absolute, add, choose, every, lanewise, pack, shift
+from exuvia.isa.x86.vector import absolute, add, by_half, choose, every, lanewise, pack, shift
 
 SSE41: dict[str, Any] = {"sse": True, "feature": "sse4_1"}
 SSE42: dict[str, Any] = {"sse": True, "feature": "sse4_2"}
@@ -21,8 +21,8 @@ def widened(source: int, w: int, signed: bool) -> Any:
     n = w // source
 
     def text(a: Any, b: Any) -> Value:
-        v = lift(b).zext(128)
-        order = [x for i in range(128 // w) for x in [128 // source] * (n - 1) + [i]]
+        v = lift(b) if b.w == 128 else lift(b).zext(128)
+        order = [x for i in range(a.w // w) for x in [128 // source] * (n - 1) + [i]]
         return shift(v.shuffle(lift(0, 128), source, *order), "ashr" if signed else "lshr", w - source, w)
 
     return text
@@ -35,29 +35,29 @@ def product_signed(a: Any, b: Any) -> Value:
 
 # fmt: off
 for _i, (_name, _from, _to, _size) in enumerate((
-    ("bw", 8, 16, "q"), ("bd", 8, 32, "d"), ("bq", 8, 64, "w"), ("wd", 16, 32, "q"), ("wq", 16, 64, "d"), ("dq", 32, 64, "q"),
+    ("bw", 8, 16, "xh"), ("bd", 8, 32, "xf"), ("bq", 8, 64, "xe"), ("wd", 16, 32, "xh"), ("wq", 16, 64, "xf"), ("dq", 32, 64, "xh"),
 )):
-    pure(f"66 0F38 2{_i} Vx,W{_size}", widened(_from, _to, True),  "pmovsx" + _name, **SSE41)
-    pure(f"66 0F38 3{_i} Vx,W{_size}", widened(_from, _to, False), "pmovzx" + _name, **SSE41)
+    pure(f"66 0F38 2{_i} Vx,W{_size}", widened(_from, _to, True),  "pmovsx" + _name, vex="avx2", **SSE41)
+    pure(f"66 0F38 3{_i} Vx,W{_size}", widened(_from, _to, False), "pmovzx" + _name, vex="avx2", **SSE41)
 
-pure("66 0F38 28 Vx,Wx", product_signed,        "pmuldq",  **SSE41)
-pure("66 0F38 29 Vx,Wx", lanewise("eq", 64),    "pcmpeqq", **SSE41)
-pure("66 0F38 37 Vx,Wx", lanewise("sgt", 64),   "pcmpgtq", **SSE42)
-move("66 0F38 2A Vx,Mx",                        "movntdqa", **SSE41)
-pure("66 0F38 38 Vx,Wx", lanewise("smin", 8),   "pminsb",  **SSE41)
-pure("66 0F38 39 Vx,Wx", lanewise("smin", 32),  "pminsd",  **SSE41)
-pure("66 0F38 3A Vx,Wx", lanewise("umin", 16),  "pminuw",  **SSE41)
-pure("66 0F38 3B Vx,Wx", lanewise("umin", 32),  "pminud",  **SSE41)
-pure("66 0F38 3C Vx,Wx", lanewise("smax", 8),   "pmaxsb",  **SSE41)
-pure("66 0F38 3D Vx,Wx", lanewise("smax", 32),  "pmaxsd",  **SSE41)
-pure("66 0F38 3E Vx,Wx", lanewise("umax", 16),  "pmaxuw",  **SSE41)
-pure("66 0F38 3F Vx,Wx", lanewise("umax", 32),  "pmaxud",  **SSE41)
-pure("66 0F38 40 Vx,Wx", lanewise("mul", 32),   "pmulld",  **SSE41)
-pure("66 0F38 2B Vx,Wx", lambda a, b: pack(a, b, 32, 0, 0xFFFF), "packusdw", **SSE41)
+pure("66 0F38 28 Vx,Hx,Wx", product_signed,        "pmuldq", vex="avx2", **SSE41)
+pure("66 0F38 29 Vx,Hx,Wx", lanewise("eq", 64),    "pcmpeqq", vex="avx2", **SSE41)
+pure("66 0F38 37 Vx,Hx,Wx", lanewise("sgt", 64),   "pcmpgtq", vex="avx2", **SSE42)
+move("66 0F38 2A Vx,Mx",                        "movntdqa", aligned=True, vex="avx2", **SSE41)
+pure("66 0F38 38 Vx,Hx,Wx", lanewise("smin", 8),   "pminsb", vex="avx2", **SSE41)
+pure("66 0F38 39 Vx,Hx,Wx", lanewise("smin", 32),  "pminsd", vex="avx2", **SSE41)
+pure("66 0F38 3A Vx,Hx,Wx", lanewise("umin", 16),  "pminuw", vex="avx2", **SSE41)
+pure("66 0F38 3B Vx,Hx,Wx", lanewise("umin", 32),  "pminud", vex="avx2", **SSE41)
+pure("66 0F38 3C Vx,Hx,Wx", lanewise("smax", 8),   "pmaxsb", vex="avx2", **SSE41)
+pure("66 0F38 3D Vx,Hx,Wx", lanewise("smax", 32),  "pmaxsd", vex="avx2", **SSE41)
+pure("66 0F38 3E Vx,Hx,Wx", lanewise("umax", 16),  "pmaxuw", vex="avx2", **SSE41)
+pure("66 0F38 3F Vx,Hx,Wx", lanewise("umax", 32),  "pmaxud", vex="avx2", **SSE41)
+pure("66 0F38 40 Vx,Hx,Wx", lanewise("mul", 32),   "pmulld", vex="avx2", **SSE41)
+pure("66 0F38 2B Vx,Hx,Wx", lambda a, b: pack(a, b, 32, 0, 0xFFFF), "packusdw", vex="avx2", **SSE41)
 # fmt: on
 
 
-@op("66 0F38 17 Vx,Wx", **SSE41)
+@op("66 0F38 17 Vx,Wx", vex="avx", **SSE41)
 def ptest(cpu: Cpu, a: Any, b: Any) -> None:
     no = lift(0, 1)
     x, y = a.read(), b.read()
@@ -76,36 +76,38 @@ def smallest(a: Any, b: Any) -> Value:
     return ((first.u >> 16) | (first << 16)).zext(128) & 0x7FFFF
 
 
-pure("66 0F38 41 Vx,Wx", smallest, "phminposuw", **SSE41)
+pure("66 0F38 41 Vx,Wx", smallest, "phminposuw", vex="128", **SSE41)
 
 
-# blends: by the immediate's bits, or by the sign bits of xmm0
-def lane_mask(bits: Value, w: int) -> Value:
+# blends: by the immediate's bits, or by the sign bits of xmm0 or, with VEX, of a fourth operand
+def lane_mask(bits: Value, w: int, total: int = 128) -> Value:
     """All ones in the lanes whose bit is set, bit 0 for lane 0."""
-    n = 128 // w
+    n = total // w
     of = concat(*[bits.zext(w) if w > bits.w else bits.low(w)] * n)
-    numbers = lift(sum(1 << i << i * w for i in range(n)), 128)
+    numbers = lift(sum(1 << i << i * w for i in range(n)), total)
     return (of & numbers).lanes("eq", numbers, w)
 
 
 def by_immediate(w: int) -> Any:
-    return lambda a, b, i: choose(lane_mask(lift(i), w), b, a)
+    return lambda a, b, i: choose(lane_mask(lift(i), w, a.w), b, a)
 
 
 def by_signs(w: int) -> Any:
-    def text(cpu: Cpu, a: Any, b: Any) -> None:
-        mask = cpu.get(("x", 0, 128)).lanes("ashr", every(w - 1, w, 128), w)
-        a.set(choose(mask, b.read(), a.read()))
-
-    return text
+    """Lanes of b where the mask's are negative, else of a."""
+    return lambda a, b, mask: choose(lift(mask).lanes("ashr", every(w - 1, w, a.w), w), b, a)
 
 
-pure("66 0F3A 0C Vx,Wx,Ib", by_immediate(32), "blendps", **SSE41)
-pure("66 0F3A 0D Vx,Wx,Ib", by_immediate(64), "blendpd", **SSE41)
-pure("66 0F3A 0E Vx,Wx,Ib", by_immediate(16), "pblendw", **SSE41)
-op("66 0F38 10 Vx,Wx", "pblendvb", **SSE41)(by_signs(8))
-op("66 0F38 14 Vx,Wx", "blendvps", **SSE41)(by_signs(32))
-op("66 0F38 15 Vx,Wx", "blendvpd", **SSE41)(by_signs(64))
+pure("66 0F3A 0C Vx,Hx,Wx,Ib", by_immediate(32), "blendps", vex="avx", **SSE41)
+pure("66 0F3A 0D Vx,Hx,Wx,Ib", by_immediate(64), "blendpd", vex="avx", **SSE41)
+pure("66 0F3A 0E Vx,Hx,Wx,Ib", by_half(by_immediate(16)), "pblendw", vex="avx2", **SSE41)
+for _w, _name, _code, _vex, _since in (
+    (8, "pblendvb", 0x10, 0x4C, "avx2"), (32, "blendvps", 0x14, 0x4A, "avx"), (64, "blendvpd", 0x15, 0x4B, "avx"),
+):
+    op(f"66 0F38 {_code:02X} Vx,Wx", _name, **SSE41)(
+        lambda cpu, a, b, w=_w: a.set(by_signs(w)(a.read(), b.read(), cpu.get(("x", 0, 128))))
+    )
+    for _length, _feature in ((128, "avx"), (256, _since)):
+        pure(f"VEX.{_length}.66.W0 0F3A {_vex:02X} Vx,Hx,Wx,Lx", by_signs(_w), "v" + _name, avx=True, feature=_feature)
 
 
 # insertion and extraction
@@ -121,32 +123,32 @@ def inserted(w: int) -> Any:
     return text
 
 
-@op("66 0F3A 22 Vx,Ey,Ib", **SSE41)
-def pinsrd(cpu: Cpu, a: Any, b: Any, i: Any) -> None:
-    a.set(inserted(b.w)(a, b, i))
+@op("66 0F3A 22 Vx,Hx,Ey,Ib", vex="128", **SSE41)
+def pinsrd(cpu: Cpu, d: Any, a: Any, b: Any, i: Any) -> None:
+    d.set(inserted(b.w)(a, b, i))
 
 
-pure("66 0F3A 20 Vx,Ebd,Ib", inserted(8), "pinsrb", **SSE41)
+pure("66 0F3A 20 Vx,Hx,Ebd,Ib", inserted(8), "pinsrb", vex="128", **SSE41)
 
 
 def extract(cpu: Cpu, a: Any, b: Any, i: Any) -> None:
     """A lane as wide as the operand in memory."""
-    w = {"pextrb": 8, "pextrw": 16}.get(cpu.row.name, a.w)
+    w = {0x14: 8, 0x15: 16}.get(cpu.row.opcode, a.w)
     a.set(b.lane_at(number(i, 128 // w), w).zext(a.w))
 
 
-op("66 0F3A 14 Ebd,Vx,Ib", "pextrb", modifies=True, **SSE41)(extract)
-op("66 0F3A 15 Ewd,Vx,Ib", "pextrw", modifies=True, **SSE41)(extract)
-op("66 0F3A 16 Ey,Vx,Ib", "pextrd", modifies=True, **SSE41)(extract)
-op("66 0F3A 17 Ed,Vx,Ib", "extractps", modifies=True, **SSE41)(extract)
+op("66 0F3A 14 Ebd,Vx,Ib", "pextrb", modifies=True, vex="128", **SSE41)(extract)
+op("66 0F3A 15 Ewd,Vx,Ib", "pextrw", modifies=True, vex="128", **SSE41)(extract)
+op("66 0F3A 16 Ey,Vx,Ib", "pextrd", modifies=True, vex="128", **SSE41)(extract)
+op("66 0F3A 17 Ed,Vx,Ib", "extractps", modifies=True, vex="128", **SSE41)(extract)
 
 
-@op("66 0F3A 21 Vx,Wss,Ib", **SSE41)
-def insertps(cpu: Cpu, a: Any, b: Any, i: Any) -> None:
+@op("66 0F3A 21 Vx,Hx,Wss,Ib", vex="128", **SSE41)
+def insertps(cpu: Cpu, d: Any, a: Any, b: Any, i: Any) -> None:
     lane = b.read() if cpu.mem else b.whole().lane_at(lift(i).bits(7, 6).zext(64), 32)
     at = (lift(i).bits(5, 4).zext(128)) << 5
     merged = (a & ~(lift(0xFFFFFFFF, 128) << at)) | (lane.zext(128) << at)
-    a.set_whole(merged & ~lane_mask(lift(i), 32))
+    d.set(merged & ~lane_mask(lift(i), 32))
 
 
 @function(128, 128, 8, returns=128)
@@ -162,7 +164,7 @@ def sums_of_differences(a: Value, b: Value, imm: Value) -> Value:
     return total
 
 
-pure("66 0F3A 42 Vx,Wx,Ib", sums_of_differences, "mpsadbw", **SSE41)
+pure("66 0F3A 42 Vx,Hx,Wx,Ib", by_half(sums_of_differences, 3), "mpsadbw", vex="avx2", **SSE41)
 
 
 # CRC32 with the polynomial 11EDC6F41 (iSCSI), bits reversed

@@ -24,9 +24,11 @@ from exuvia.isa.x86.sse_float import (
     function_of,
     guarded,
     kind,
+    packed,
     pairs,
     raised,
 )  # fmt: skip
+from exuvia.isa.x86.vector import halves
 
 BIAS = {32: 127, 64: 1023}
 INEXACT_KNOWN = 0x1020  # PE masked, and set already
@@ -108,25 +110,30 @@ def narrowed(cpu: Cpu, lanes: Lanes) -> Value:
 Conversion = Callable[[Cpu, Lanes], Value]
 
 
-def packed_conversion(rows: str, name: str, source: int, count: int, how: Conversion, **facts: Any) -> None:
-    """`count` lanes of `source` bits; what the results leave of an xmm register is zero."""
+def packed_conversion(rows: str, name: str, source: int, how: Conversion) -> None:
+    """All lanes of `source` bits; what the results leave of an xmm register is zero."""
 
     def text(cpu: Cpu, a: Any, b: Any) -> None:
         x = b.read()
-        a.set(direct(cpu, name, 128, [x.zext(128)], lambda: how(cpu, whole_lanes(x, source, count)).zext(128)))
 
-    op(rows, name, **{"sse": True, "feature": "sse2", **facts})(text)
+        def otherwise() -> Value:
+            r = how(cpu, whole_lanes(x, source, x.w // source))
+            return r.zext(128) if r.w < 128 else r
+
+        a.set(direct(cpu, name, a.w, [x.zext(128) if x.w < 128 else x], otherwise))
+
+    op(rows, name, sse=True, feature="sse2", vex="avx")(text)
 
 
 def scalar_conversion(rows: str, name: str, how: Callable[[Cpu, Value, int], Value], feature: str = "sse2") -> None:
     """One value, to the width of the destination."""
 
-    def text(cpu: Cpu, a: Any, b: Any) -> None:
-        x = b.read()
+    def text(cpu: Cpu, a: Any, *sources: Any) -> None:
+        x = sources[-1].read()
         instruction = name + (f".{x.w}" if "si2" in name else f".{a.w}" if "2si" in name else "")
         a.set(direct(cpu, instruction, a.w, [x], lambda: how(cpu, x, a.w)))
 
-    op(rows, name, sse=True, feature=feature)(text)
+    op(rows, name, sse=True, feature=feature, vex="LIG")(text)
 
 
 def mmx_conversion(rows: str, name: str, source: int, how: Conversion, feature: str) -> None:
@@ -154,23 +161,23 @@ mmx_conversion("NP 0F 2D Pq,Wq", "cvtps2pi",  32, lambda cpu, x: to_integers(cpu
 mmx_conversion("66 0F 2C Pq,Wx", "cvttpd2pi", 64, lambda cpu, x: to_integers(cpu, x, 32, True),   "sse2")
 mmx_conversion("66 0F 2D Pq,Wx", "cvtpd2pi",  64, lambda cpu, x: to_integers(cpu, x, 32, False),  "sse2")
 
-scalar_conversion("F3 0F 2A Vss,Ey",  "cvtsi2ss",  lambda cpu, x, w: from_integers(cpu, [x], w), "sse")
-scalar_conversion("F2 0F 2A Vsd,Ey",  "cvtsi2sd",  lambda cpu, x, w: from_integers(cpu, [x], w))
+scalar_conversion("F3 0F 2A Vss,Hss,Ey",  "cvtsi2ss",  lambda cpu, x, w: from_integers(cpu, [x], w), "sse")
+scalar_conversion("F2 0F 2A Vsd,Hsd,Ey",  "cvtsi2sd",  lambda cpu, x, w: from_integers(cpu, [x], w))
 scalar_conversion("F3 0F 2C Gy,Wss",  "cvttss2si", lambda cpu, x, w: to_integers(cpu, [x], w, True), "sse")
 scalar_conversion("F2 0F 2C Gy,Wsd",  "cvttsd2si", lambda cpu, x, w: to_integers(cpu, [x], w, True))
 scalar_conversion("F3 0F 2D Gy,Wss",  "cvtss2si",  lambda cpu, x, w: to_integers(cpu, [x], w, False), "sse")
 scalar_conversion("F2 0F 2D Gy,Wsd",  "cvtsd2si",  lambda cpu, x, w: to_integers(cpu, [x], w, False))
-scalar_conversion("F3 0F 5A Vsd,Wss", "cvtss2sd",  lambda cpu, x, w: widened(cpu, [x]))
-scalar_conversion("F2 0F 5A Vss,Wsd", "cvtsd2ss",  lambda cpu, x, w: narrowed(cpu, [x]))
+scalar_conversion("F3 0F 5A Vsd,Hsd,Wss", "cvtss2sd",  lambda cpu, x, w: widened(cpu, [x]))
+scalar_conversion("F2 0F 5A Vss,Hss,Wsd", "cvtsd2ss",  lambda cpu, x, w: narrowed(cpu, [x]))
 
-packed_conversion("NP 0F 5A Vx,Wq", "cvtps2pd",  32, 2, widened)
-packed_conversion("66 0F 5A Vx,Wx", "cvtpd2ps",  64, 2, narrowed)
-packed_conversion("NP 0F 5B Vx,Wx", "cvtdq2ps",  32, 4, lambda cpu, x: from_integers(cpu, x, 32))
-packed_conversion("66 0F 5B Vx,Wx", "cvtps2dq",  32, 4, lambda cpu, x: to_integers(cpu, x, 32, False))
-packed_conversion("F3 0F 5B Vx,Wx", "cvttps2dq", 32, 4, lambda cpu, x: to_integers(cpu, x, 32, True))
-packed_conversion("F3 0F E6 Vx,Wq", "cvtdq2pd",  32, 2, lambda cpu, x: from_integers(cpu, x, 64))
-packed_conversion("F2 0F E6 Vx,Wx", "cvtpd2dq",  64, 2, lambda cpu, x: to_integers(cpu, x, 32, False))
-packed_conversion("66 0F E6 Vx,Wx", "cvttpd2dq", 64, 2, lambda cpu, x: to_integers(cpu, x, 32, True))
+packed_conversion("NP 0F 5A Vx,Wxh", "cvtps2pd",  32, widened)
+packed_conversion("66 0F 5A Vdq,Wx", "cvtpd2ps",  64, narrowed)
+packed_conversion("NP 0F 5B Vx,Wx", "cvtdq2ps",  32, lambda cpu, x: from_integers(cpu, x, 32))
+packed_conversion("66 0F 5B Vx,Wx", "cvtps2dq",  32, lambda cpu, x: to_integers(cpu, x, 32, False))
+packed_conversion("F3 0F 5B Vx,Wx", "cvttps2dq", 32, lambda cpu, x: to_integers(cpu, x, 32, True))
+packed_conversion("F3 0F E6 Vx,Wxh", "cvtdq2pd",  32, lambda cpu, x: from_integers(cpu, x, 64))
+packed_conversion("F2 0F E6 Vdq,Wx", "cvtpd2dq",  64, lambda cpu, x: to_integers(cpu, x, 32, False))
+packed_conversion("66 0F E6 Vdq,Wx", "cvttpd2dq", 64, lambda cpu, x: to_integers(cpu, x, 32, True))
 # fmt: on
 
 
@@ -189,7 +196,7 @@ def integral(x: Value, mode: Value) -> Value:
     return (converted("fptrunc", n, 32) if w == 32 else n) | (x & (1 << w - 1))
 
 
-def round_(cpu: Cpu, a: Any, b: Any, i: Any, w: int) -> None:
+def round_(cpu: Cpu, d: Any, b: Any, i: Any, w: int) -> None:
     """To an integral value, in the mode of the immediate or of MXCSR."""
     x, imm = b.read(), i.read()
 
@@ -200,14 +207,14 @@ def round_(cpu: Cpu, a: Any, b: Any, i: Any, w: int) -> None:
             fast, safe = integral(x, imm.low(2)), quiet & (imm.bit(2) == 0) & below(x, 50) & ~Tests(w, w).denormal(x)
         return guarded(cpu, fast, safe, w, lambda control: [function_of(w, "round")(p, imm, control) for p, _ in pairs(x, x, w)])
 
-    a.set(direct(cpu, "round" + kind(x.w, w), x.w, [x, imm], otherwise))
+    d.set(direct(cpu, "round" + kind(x.w, w), x.w, [x, imm], otherwise))
 
 
 for _w, _kind, _code in ((32, "x", "08"), (64, "x", "09"), (32, "s", "0A"), (64, "s", "0B")):
-    _operands = "Vx,Wx,Ib" if _kind == "x" else f"V{SCALAR[_w]},W{SCALAR[_w]},Ib"
+    _operands = "Vx,Wx,Ib" if _kind == "x" else f"V{SCALAR[_w]},H{SCALAR[_w]},W{SCALAR[_w]},Ib"
     _name = "round" + (SCALAR[_w] if _kind == "s" else "p" + SCALAR[_w][1])
-    op(f"66 0F3A {_code} {_operands}", _name, sse=True, feature="sse4_1")(
-        lambda cpu, a, b, i, w=_w: round_(cpu, a, b, i, w)
+    op(f"66 0F3A {_code} {_operands}", _name, sse=True, feature="sse4_1", vex="avx" if _kind == "x" else "LIG")(
+        lambda cpu, d, *o, w=_w: round_(cpu, d, o[-2], o[-1], w)
     )
 
 
@@ -233,14 +240,14 @@ def dot_product(w: int) -> Any:
     text.__name__ = f"f{w}_dot_product"
     call = function(128, 128, 8, 32, returns=2 * w)(text)
 
-    def run(cpu: Cpu, a: Any, b: Any, i: Any) -> None:
+    def run(cpu: Cpu, d: Any, a: Any, b: Any, i: Any) -> None:
         imm = i.read()
-        r = call(a.read(), b.read(), imm, cpu.mxcsr.low(32))
-        raised(cpu, r.bits(w + 5, w))
-        a.set(concat(*(imm.bit(k).choose(r.low(w), lift(0, w)) for k in range(count))))
+        results = [call(x, y, imm, cpu.mxcsr.low(32)) for x, y in zip(halves(a), halves(b), strict=True)]
+        raised(cpu, packed(results, w)[1])
+        d.set(joined([concat(*(imm.bit(k).choose(r.low(w), lift(0, w)) for k in range(count))) for r in results]))
 
     return run
 
 
-op("66 0F3A 40 Vx,Wx,Ib", "dpps", sse=True, feature="sse4_1")(dot_product(32))
-op("66 0F3A 41 Vx,Wx,Ib", "dppd", sse=True, feature="sse4_1")(dot_product(64))
+op("66 0F3A 40 Vx,Hx,Wx,Ib", "dpps", sse=True, feature="sse4_1", vex="avx")(dot_product(32))
+op("66 0F3A 41 Vx,Hx,Wx,Ib", "dppd", sse=True, feature="sse4_1", vex="128")(dot_product(64))

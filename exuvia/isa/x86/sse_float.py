@@ -1,4 +1,4 @@
-"""All arithmetic, comparison and conversion of floats from SSE to SSE4.1 (SDM vol. 1, 10.4, 11.4, 11.5, appendix E; vol. 2).
+"""Arithmetic and comparison of floats from SSE to AVX (SDM vol. 1, 10.4, 11.4, 11.5, 14.1, appendix E; vol. 2).
 
 What MXCSR, rounding, NaNs and denormals ask for is said once, by the functions of `dsl.ieee754`. Where the host computes as the guest does
 and everything is masked, its instruction is asked instead (`direct`). Elsewhere the common case stands in front of the functions:
@@ -69,10 +69,12 @@ def guarded(cpu: Cpu, fast: Value, safe: Value, w: int, slow: Callable[[Value], 
     return r.read()
 
 
-def direct(cpu: Cpu, instruction: str, w: int, operands: list[Value], otherwise: Callable[[], Value]) -> Value:
+def direct(
+    cpu: Cpu, instruction: str, w: int, operands: list[Value], otherwise: Callable[[], Value], feature: str = "avx"
+) -> Value:
     """What the host's own instruction gives (w bits) where that is the guest's and everything is masked; else what the text says."""
     r = Var(lift(0, w), w)
-    own = host_floats() & ((cpu.mxcsr & MASKED) == MASKED)
+    own = host_floats(feature) & ((cpu.mxcsr & MASKED) == MASKED)
     with seldom(~own):
         r.set(otherwise())
     with when(own):
@@ -182,19 +184,20 @@ def pairs(a: Value, b: Value, w: int) -> list[tuple[Value, Value]]:
     return [(a.lane(i, w), b.lane(i, w)) for i in range(a.w // w)]
 
 
-def four_forms(code: str, name: str, text: Callable[[Cpu, Any, Any, int], None], widths: tuple[int, ...] = (32, 64)) -> None:
-    """ps, pd, ss and sd of one instruction; the text gets the width of a lane."""
+def four_forms(code: str, name: str, text: Callable[..., None], widths: tuple[int, ...] = (32, 64), second: str = "Hx,") -> None:
+    """ps, pd, ss and sd of one instruction; the text gets the width of a lane. `second`: the packed ones' first of two sources."""
     for w in widths:
         for kind in "xs":
-            operands = "Vx,Wx" if kind == "x" else f"V{SCALAR[w]},W{SCALAR[w]}"
+            operands = f"Vx,{second}Wx" if kind == "x" else f"V{SCALAR[w]},H{SCALAR[w]},W{SCALAR[w]}"
             suffix = SCALAR[w] if kind == "s" else "p" + SCALAR[w][1]
-            op(f"{PREFIX[kind, w]} 0F {code} {operands}", name + suffix, sse=True, feature=SINCE[w])(
-                lambda cpu, a, b, w=w: text(cpu, a, b, w)
+            vex = "avx" if kind == "x" else "LIG"
+            op(f"{PREFIX[kind, w]} 0F {code} {operands}", name + suffix, sse=True, feature=SINCE[w], vex=vex)(
+                lambda cpu, *o, w=w: text(cpu, *o, w)
             )
 
 
-def arithmetic(operation: str, name: str) -> Callable[[Cpu, Any, Any, int], None]:
-    return lambda cpu, a, b, w: a.set(computed(cpu, operation, a.read(), b.read(), w, name))
+def arithmetic(operation: str, name: str) -> Callable[[Cpu, Any, Any, Any, int], None]:
+    return lambda cpu, d, a, b, w: d.set(computed(cpu, operation, a.read(), b.read(), w, name))
 
 
 four_forms("58", "add", arithmetic("fadd", "add"))
@@ -203,25 +206,25 @@ four_forms("5C", "sub", arithmetic("fsub", "sub"))
 four_forms("5E", "div", arithmetic("fdiv", "div"))
 
 
-def sqrt(cpu: Cpu, a: Any, b: Any, w: int) -> None:
-    x = b.read()
+def sqrt(cpu: Cpu, d: Any, *o: Any) -> None:
+    x, w = o[-2].read(), o[-1]
 
     def otherwise() -> Value:
         t = Tests(w, x.w)
-        r = f("sqrt", x) if x.w == w else Value(node("lanes1", 128, x.n, attr=("sqrt", w)))
+        r = f("sqrt", x) if x.w == w else Value(node("lanes1", x.w, x.n, attr=("sqrt", w)))
         safe = calm(cpu) & t.none(odd_results(t, "sqrt", x, None, r))
         return guarded(cpu, r, safe, w, lambda control: [function_of(w, "sqrt")(y, control) for y, _ in pairs(x, x, w)])
 
-    a.set(direct(cpu, "sqrt" + kind(x.w, w), x.w, [x], otherwise))
+    d.set(direct(cpu, "sqrt" + kind(x.w, w), x.w, [x], otherwise))
 
 
-four_forms("51", "sqrt", sqrt)
+four_forms("51", "sqrt", sqrt, second="")
 
 
-def extreme(name: str) -> Callable[[Cpu, Any, Any, int], None]:
+def extreme(name: str) -> Callable[[Cpu, Any, Any, Any, int], None]:
     """The second operand unless the first is beyond it."""
 
-    def text(cpu: Cpu, a: Any, b: Any, w: int) -> None:
+    def text(cpu: Cpu, d: Any, a: Any, b: Any, w: int) -> None:
         x, y = a.read(), b.read()
 
         def otherwise() -> Value:
@@ -234,7 +237,7 @@ def extreme(name: str) -> Callable[[Cpu, Any, Any, int], None]:
             safe = t.none(t.denormal(x) | t.denormal(y) | t.special(x) | t.special(y))
             return guarded(cpu, r, safe, w, each(w, (name,), x, y))
 
-        a.set(direct(cpu, name + kind(x.w, w), x.w, [x, y], otherwise))
+        d.set(direct(cpu, name + kind(x.w, w), x.w, [x, y], otherwise))
 
     return text
 
@@ -244,54 +247,57 @@ four_forms("5F", "max", extreme("max"))
 
 
 # -- SSE3
-def alternating(cpu: Cpu, a: Any, b: Any, w: int) -> None:
+def alternating(w: int) -> Callable[[Cpu, Any, Any, Any], None]:
     """Differences in even lanes, sums in odd ones."""
-    x, y = a.read(), b.read()
 
-    def otherwise() -> Value:
-        t = Tests(w, 128)
-        r = x.lanes("fadd", y ^ every(1 << w - 1, 2 * w, 128), w)
-        safe = calm(cpu) & t.none(odd_results(t, "fadd", x, y, r))
-        return guarded(cpu, r, safe, w, each(w, ("sub", "add"), x, y))
-
-    a.set(direct(cpu, "addsub" + kind(128, w), 128, [x, y], otherwise))
-
-
-def horizontal(operation: str, name: str, w: int) -> Callable[[Cpu, Any, Any], None]:
-    def text(cpu: Cpu, a: Any, b: Any) -> None:
+    def text(cpu: Cpu, d: Any, a: Any, b: Any) -> None:
         x, y = a.read(), b.read()
-        a.set(computed(cpu, operation, even(x, y, w), odd(x, y, w), w, name))
+
+        def otherwise() -> Value:
+            t = Tests(w, x.w)
+            r = x.lanes("fadd", y ^ every(1 << w - 1, 2 * w, x.w), w)
+            safe = calm(cpu) & t.none(odd_results(t, "fadd", x, y, r))
+            return guarded(cpu, r, safe, w, each(w, ("sub", "add"), x, y))
+
+        d.set(direct(cpu, "addsub" + kind(x.w, w), x.w, [x, y], otherwise))
 
     return text
 
 
-op("F2 0F D0 Vx,Wx", "addsubps", sse=True, feature="pni")(lambda cpu, a, b: alternating(cpu, a, b, 32))
-op("66 0F D0 Vx,Wx", "addsubpd", sse=True, feature="pni")(lambda cpu, a, b: alternating(cpu, a, b, 64))
-op("F2 0F 7C Vx,Wx", "haddps", sse=True, feature="pni")(horizontal("fadd", "add", 32))
-op("66 0F 7C Vx,Wx", "haddpd", sse=True, feature="pni")(horizontal("fadd", "add", 64))
-op("F2 0F 7D Vx,Wx", "hsubps", sse=True, feature="pni")(horizontal("fsub", "sub", 32))
-op("66 0F 7D Vx,Wx", "hsubpd", sse=True, feature="pni")(horizontal("fsub", "sub", 64))
+def horizontal(operation: str, name: str, w: int) -> Callable[[Cpu, Any, Any, Any], None]:
+    def text(cpu: Cpu, d: Any, a: Any, b: Any) -> None:
+        x, y = a.read(), b.read()
+        d.set(computed(cpu, operation, even(x, y, w), odd(x, y, w), w, name))
+
+    return text
+
+
+for _w, _prefix in ((32, "F2"), (64, "66")):
+    _facts: dict[str, Any] = {"sse": True, "feature": "pni", "vex": "avx"}
+    op(f"{_prefix} 0F D0 Vx,Hx,Wx", f"addsub{kind(128, _w)}", **_facts)(alternating(_w))
+    op(f"{_prefix} 0F 7C Vx,Hx,Wx", f"hadd{kind(128, _w)}", **_facts)(horizontal("fadd", "add", _w))
+    op(f"{_prefix} 0F 7D Vx,Hx,Wx", f"hsub{kind(128, _w)}", **_facts)(horizontal("fsub", "sub", _w))
 
 
 # -- comparison
 def predicate(imm: Value, equal: Value, less: Value, unordered: Value) -> Value:
-    """eq lt le unord, and their opposites (SDM vol. 2, CMPPS)."""
+    """eq lt le unord; bit 2 for their opposites, bit 3 for the other answer where a NaN is (SDM vol. 2, CMPPS, table 3-1)."""
 
     def wide(bit: Value) -> Value:
-        return spread(bit.sext(64), 128) if equal.w == 128 else bit.sext(equal.w)
+        return spread(bit.sext(64), equal.w) if equal.w >= 128 else bit.sext(equal.w)
 
     low, high = imm.bit(0), imm.bit(1)
-    r = (equal & wide(~low)) | (less & wide(low ^ high)) | (unordered & wide(low & high))
+    r = (equal & wide(~low)) | (less & wide(low ^ high)) | (unordered & wide((low & high) ^ imm.bit(3)))
     return r ^ wide(imm.bit(2))
 
 
 def compared(w: int) -> Any:
-    """A comparison's mask and exceptions; lt and le, and their opposites, do not like any NaN."""
+    """A comparison's mask and exceptions; lt and le, and their opposites, do not like any NaN: or the others, with bit 4."""
     quiet, signalling = function_of(w, "compare_quiet"), function_of(w, "compare")
 
     def text(a: Value, b: Value, imm: Value, control: Value) -> Any:
         relation = Var(quiet(a, b, control))
-        with rarely(imm.bit(0) ^ imm.bit(1)):
+        with rarely(imm.bit(0) ^ imm.bit(1) ^ imm.bit(4)):
             relation.set(signalling(a, b, control))
         v = relation.low(w)
         masks = ((v == n).choose(lift(-1, w), lift(0, w)) for n in (2, 1, 3))
@@ -304,8 +310,8 @@ def compared(w: int) -> Any:
 COMPARED = {32: compared(32), 64: compared(64)}
 
 
-def cmp(cpu: Cpu, a: Any, b: Any, i: Any, w: int) -> None:
-    x, y, imm = a.read(), b.read(), i.read()
+def cmp(cpu: Cpu, d: Any, a: Any, b: Any, i: Any, w: int) -> None:
+    x, y, imm = a.read(), b.read(), i & (31 if cpu.row.vex else 7)
 
     def otherwise() -> Value:
         t = Tests(w, x.w)
@@ -317,14 +323,14 @@ def cmp(cpu: Cpu, a: Any, b: Any, i: Any, w: int) -> None:
         fast = predicate(imm, equal, less, lift(0, x.w))
         return guarded(cpu, fast, safe, w, lambda control: [COMPARED[w](p, q, imm, control) for p, q in pairs(x, y, w)])
 
-    a.set(direct(cpu, "cmp" + kind(x.w, w), x.w, [x, y, imm], otherwise))
+    d.set(direct(cpu, ("vcmp" if cpu.row.vex else "cmp") + kind(x.w, w), x.w, [x, y, imm], otherwise))
 
 
 for _w in (32, 64):
-    for _kind, _operands in (("x", "Vx,Wx,Ib"), ("s", f"V{SCALAR[_w]},W{SCALAR[_w]},Ib")):
+    for _kind, _operands, _vex in (("x", "Vx,Hx,Wx,Ib", "avx"), ("s", f"V{SCALAR[_w]},H{SCALAR[_w]},W{SCALAR[_w]},Ib", "LIG")):
         _name = "cmp" + (SCALAR[_w] if _kind == "s" else "p" + SCALAR[_w][1])
-        op(f"{PREFIX[_kind, _w]} 0F C2 {_operands}", _name, sse=True, feature=SINCE[_w])(
-            lambda cpu, a, b, i, w=_w: cmp(cpu, a, b, i, w)
+        op(f"{PREFIX[_kind, _w]} 0F C2 {_operands}", _name, sse=True, feature=SINCE[_w], vex=_vex)(
+            lambda cpu, d, a, b, i, w=_w: cmp(cpu, d, a, b, i, w)
         )
 
 
@@ -353,10 +359,10 @@ def comis(w: int, name: str) -> Callable[[Cpu, Any, Any], None]:
     return text
 
 
-op("NP 0F 2E Vss,Wss", "ucomiss", sse=True, feature="sse")(comis(32, "compare_quiet"))
-op("66 0F 2E Vsd,Wsd", "ucomisd", sse=True, feature="sse2")(comis(64, "compare_quiet"))
-op("NP 0F 2F Vss,Wss", "comiss", sse=True, feature="sse")(comis(32, "compare"))
-op("66 0F 2F Vsd,Wsd", "comisd", sse=True, feature="sse2")(comis(64, "compare"))
+op("NP 0F 2E Vss,Wss", "ucomiss", sse=True, feature="sse", vex="LIG")(comis(32, "compare_quiet"))
+op("66 0F 2E Vsd,Wsd", "ucomisd", sse=True, feature="sse2", vex="LIG")(comis(64, "compare_quiet"))
+op("NP 0F 2F Vss,Wss", "comiss", sse=True, feature="sse", vex="LIG")(comis(32, "compare"))
+op("66 0F 2F Vsd,Wsd", "comisd", sse=True, feature="sse2", vex="LIG")(comis(64, "compare"))
 
 
 def undisturbed(host: Callable[[], Value], otherwise: Callable[[], Value]) -> Value:
@@ -373,7 +379,7 @@ def undisturbed(host: Callable[[], Value], otherwise: Callable[[], Value]) -> Va
 
 
 # -- approximations: MXCSR neither changes nor is changed; denormals count and come as zeros (SDM vol. 2, RCPPS, RSQRTPS)
-def approximate(root: bool) -> Callable[[Cpu, Any, Any, int], None]:
+def approximate(root: bool) -> Callable[..., None]:
     t = Tests(32, 32)
 
     def one_lane(x: Value) -> Value:
@@ -386,13 +392,13 @@ def approximate(root: bool) -> Callable[[Cpu, Any, Any, int], None]:
         r = (root & (x.top != 0) if root else lift(0, 1)).choose(lift(INDEFINITE[32], 32), r)
         return nan.choose(x | 0x40_0000, flat.choose(sign | exponent(32), r))
 
-    def text(cpu: Cpu, a: Any, b: Any, w: int) -> None:
-        x = b.read()
+    def text(cpu: Cpu, d: Any, *o: Any) -> None:
+        x, w = o[-2].read(), o[-1]
         lanes = [one_lane(p) for p, _ in pairs(x, x, w)]
-        a.set(concat(*lanes) if x.w > w else lanes[0])
+        d.set(concat(*lanes) if x.w > w else lanes[0])
 
     return text
 
 
-four_forms("52", "rsqrt", approximate(True), (32,))
-four_forms("53", "rcp", approximate(False), (32,))
+four_forms("52", "rsqrt", approximate(True), (32,), "")
+four_forms("53", "rcp", approximate(False), (32,), "")

@@ -8,6 +8,7 @@ from exuvia.dsl.trace import Var, function, rarely
 from exuvia.dsl.values import Value, concat, lift
 from exuvia.isa.x86.cpu import Cpu
 from exuvia.isa.x86.forms import op
+from exuvia.isa.x86.operands import Xmm
 from exuvia.isa.x86.sse4 import SSE42, lane_mask
 from exuvia.isa.x86.vector import every, spread
 
@@ -94,15 +95,15 @@ def strings(explicit: bool, index: bool) -> Any:
             cpu.set_reg(8, (bits == 0).choose(count.low(32), found))
         else:
             expanded = imm.bit(0).choose(lane_mask(bits, 16), byte_mask(bits))
-            cpu.put(("x", 0, 128), imm.bit(6).choose(expanded, bits.zext(128)))
+            Xmm(cpu, 0, 128, 0).set(imm.bit(6).choose(expanded, bits.zext(128)))
         cpu.set_flags("six", bits != 0, no, no, valid_b.u < count, valid_a.u < count, bits.bit(0))
 
     return text
 
 
 FACTS: dict[str, Any] = {"unaligned": True, **SSE42}
-op("66 0F3A 60 Vx,Wx,Ib", "pcmpestrm", osize=True, **FACTS)(strings(True, False))
-op("66 0F3A 61 Vx,Wx,Ib", "pcmpestri", osize=True, **FACTS)(strings(True, True))
-op("66 0F3A 62 Vx,Wx,Ib", "pcmpistrm", **FACTS)(strings(False, False))
-op("66 0F3A 63 Vx,Wx,Ib", "pcmpistri", **FACTS)(strings(False, True))
+op("66 0F3A 60 Vx,Wx,Ib", "pcmpestrm", osize=True, vex="128", **FACTS)(strings(True, False))
+op("66 0F3A 61 Vx,Wx,Ib", "pcmpestri", osize=True, vex="128", **FACTS)(strings(True, True))
+op("66 0F3A 62 Vx,Wx,Ib", "pcmpistrm", vex="128", **FACTS)(strings(False, False))
+op("66 0F3A 63 Vx,Wx,Ib", "pcmpistri", vex="128", **FACTS)(strings(False, True))
 

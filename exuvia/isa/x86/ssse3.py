@@ -6,9 +6,8 @@ from typing import Any
 
 from exuvia.dsl.trace import function
 from exuvia.dsl.values import Value, concat, lift
-from exuvia.isa.x86.cpu import Cpu
-from exuvia.isa.x86.forms import op
-from exuvia.isa.x86.vector import absolute, add, both, even, every, low_signed, odd, shift
+from exuvia.isa.x86.forms import pure
+from exuvia.isa.x86.vector import absolute, add, both, by_half, even, every, low_signed, odd, shift
 
 SSSE3 = ("ssse3", "ssse3")
 
@@ -64,7 +63,7 @@ def pmulhrsw(a: Any, b: Any) -> Value:
 
 
 # fmt: off
-both("0F38 00", "pshufb",    lambda a, b: (pick_bytes_128 if a.w == 128 else pick_bytes_64)(a, b), SSSE3)
+both("0F38 00", "pshufb",    by_half(lambda a, b: (pick_bytes_64 if a.w == 64 else pick_bytes_128)(a, b)), SSSE3)
 both("0F38 01", "phaddw",    horizontal("add", 16),      SSSE3)
 both("0F38 02", "phaddd",    horizontal("add", 32),      SSSE3)
 both("0F38 03", "phaddsw",   horizontal("sadd.sat", 16), SSSE3)
@@ -76,17 +75,17 @@ both("0F38 08", "psignb",    with_sign_of(8),            SSSE3)
 both("0F38 09", "psignw",    with_sign_of(16),           SSSE3)
 both("0F38 0A", "psignd",    with_sign_of(32),           SSSE3)
 both("0F38 0B", "pmulhrsw",  pmulhrsw,                   SSSE3)
-both("0F38 1C", "pabsb",     lambda a, b: absolute(b.read(), 8),  SSSE3)
-both("0F38 1D", "pabsw",     lambda a, b: absolute(b.read(), 16), SSSE3)
-both("0F38 1E", "pabsd",     lambda a, b: absolute(b.read(), 32), SSSE3)
+both("0F38 1C", "pabsb",     lambda a, b: absolute(b.read(), 8),  SSSE3, "Vx,Wx")
+both("0F38 1D", "pabsw",     lambda a, b: absolute(b.read(), 16), SSSE3, "Vx,Wx")
+both("0F38 1E", "pabsd",     lambda a, b: absolute(b.read(), 32), SSSE3, "Vx,Wx")
 # fmt: on
 
 
-def joined(cpu: Cpu, a: Any, b: Any, count: Any) -> None:
-    """Destination above source, shifted right by bytes."""
-    bits = lift(count).zext(2 * a.w) << 3
-    a.set(((a.zext(2 * a.w) << a.w | b.zext(2 * a.w)).u >> bits).low(a.w))
+def joined(a: Value, b: Value, count: Value) -> Value:
+    """First operand above second, shifted right by bytes."""
+    bits = count.zext(2 * a.w) << 3
+    return ((a.zext(2 * a.w) << a.w | b.zext(2 * a.w)).u >> bits).low(a.w)
 
 
-op("NP 0F3A 0F Pq,Qq,Ib", "palignr", mmx=True, feature="ssse3")(joined)
-op("66 0F3A 0F Vx,Wx,Ib", "palignr", sse=True, feature="ssse3")(joined)
+pure("NP 0F3A 0F Pq,Qq,Ib", by_half(joined), "palignr", mmx=True, feature="ssse3")
+pure("66 0F3A 0F Vx,Hx,Wx,Ib", by_half(joined), "palignr", sse=True, feature="ssse3", vex="avx2")

@@ -57,7 +57,11 @@ for _i, _name in enumerate("seg_selector seg_base seg_limit seg_attributes seg_l
     layout.file(_name, 8, 64, stride=64, at=_BASE + 8 * _i)
 layout.size = _BASE + 8 * 64
 layout.code_limit = ("seg_base", CS), ("seg_limit", CS)
-layout.file("x", 16, 128)
+_BASE = -(-layout.size // 32) * 32
+layout.file("x", 16, 128, stride=32, at=_BASE)
+layout.file("y", 16, 128, stride=32, at=_BASE + 16)  # the upper halves of ymm registers
+layout.size = _BASE + 16 * 32
+layout.above["x"] = "y"
 layout.vector_control, layout.stack_control = "mxcsr", "fcw"
 layout.file("st", 8, 80, stride=16, at=-(-layout.size // 16) * 16)  # physical registers; ST(i) is physical (top + i) & 7
 layout.size = layout.offset("st") + 128

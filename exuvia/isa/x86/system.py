@@ -29,6 +29,7 @@ from exuvia.isa.x86.state import (
     UD,
 )  # fmt: skip
 from exuvia.isa.x86.x87_stack import pending
+from exuvia.isa.x86.xsave import in_use
 
 DX, AX, CX = 16, 0, 8
 CONTROL = ("cr0", None, "cr2", "cr3", "cr4")
@@ -264,6 +265,8 @@ def invpcid(cpu: Cpu, kind: Any, descriptor: Any) -> None:
 def xgetbv(cpu: Cpu) -> None:
     with when((cpu.cr4 & CR4_OSXSAVE) == 0):
         raise_(UD)
+    with when(cpu.reg(CX, 32) == 1):
+        leave("components_in_use", in_use(cpu) & cpu.xcr0)
     with when(cpu.reg(CX, 32) != 0):
         raise_(GP, 0)
     put_pair(cpu, cpu.xcr0)
@@ -271,14 +274,14 @@ def xgetbv(cpu: Cpu) -> None:
 
 @op("NP 0F 01 =D1", feature="xsave", ends=True)
 def xsetbv(cpu: Cpu) -> None:
-    """Only x87 and SSE state exist; x87 cannot be turned off."""
+    """Which values there are depends on the model."""
     with when((cpu.cr4 & CR4_OSXSAVE) == 0):
         raise_(UD)
     privileged(cpu)
     value = cpu.reg(AX, 32).zext(64) | (cpu.reg(DX, 32).zext(64) << 32)
-    with when((cpu.reg(CX, 32) != 0) | ((value & ~3) != 0) | ((value & 1) == 0)):
+    with when(cpu.reg(CX, 32) != 0):
         raise_(GP, 0)
-    cpu.xcr0 = value
+    leave("write_xcr0", value)
 
 
 @op("9B")

@@ -1,4 +1,4 @@
-"""x87: control words, the environment, and the whole state in memory (SDM vol. 1, 8.1.8 to 8.1.10, 8.3.9, 10.5, 13.1 to 13.8)."""
+"""x87: control words, the environment, and the whole state in memory (SDM vol. 1, 8.1.8 to 8.1.10, 8.3.9, 10.5)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from exuvia.isa.x86.cpu import Cpu, Memory, protected, raise_
 from exuvia.isa.x86.extended import C1
 from exuvia.isa.x86.forms import op
 from exuvia.isa.x86.operands import device_not_available
-from exuvia.isa.x86.state import CR0_TS, CR4_OSXSAVE, GP, NM, UD
+from exuvia.isa.x86.state import GP
 from exuvia.isa.x86.x87_stack import ES, MASKS, STATUS, B, waiting
 
 CONTROL, CONTROL_ONE = 0x1F7F, 0x40
@@ -248,7 +248,7 @@ def frstor(cpu: Cpu, m: Any) -> None:
         cpu.put_at("st", (top + i) & 7, v)
 
 
-# --- FXSAVE and XSAVE: 512 bytes, the x87 in the first 160, xmm registers behind them
+# --- FXSAVE and the first part of what XSAVE writes: 512 bytes, the x87 in the first 160, xmm registers behind them
 def aligned(cpu: Cpu, m: Memory, boundary: int) -> None:
     """#GP(0) unless the area's linear address is a multiple of the boundary."""
     linear = m.address.zext(64) + cpu.get(("seg_base", "seg", 64)) if cpu.override else m.address
@@ -335,76 +335,3 @@ def fxrstor(cpu: Cpu, m: Any) -> None:
         cpu.put_at("st", (top + i) & 7, v.low(80))
     for i, v in enumerate(xmm):
         cpu.put(("x", i, 128), v)
-
-
-def components(cpu: Cpu, boundary: Memory) -> Value:
-    """What an XSAVE or XRSTOR is about: EDX:EAX and XCR0. #UD, #NM and #GP(0) come first (SDM vol. 1, 13.7)."""
-    with when((cpu.cr4 & CR4_OSXSAVE) == 0):
-        raise_(UD)
-    with when((cpu.cr0 & CR0_TS) != 0):
-        raise_(NM)
-    aligned(cpu, boundary, 64)
-    wanted: Value = (cpu.reg(0, 32).zext(64) | (cpu.reg(16, 32).zext(64) << 32)) & cpu.xcr0
-    return wanted
-
-
-def in_use(cpu: Cpu) -> Value:
-    """XINUSE: which components are not as they begin (SDM vol. 1, 13.6). Outside of 64-bit mode eight vector registers count."""
-    head = (cpu.fcw ^ RESET_CONTROL) | cpu.fsw | cpu.top | (cpu.ftw ^ 0xFF)
-    for word in (cpu.fip, cpu.fdp, cpu.fcs, cpu.fds, cpu.fop):
-        head = head | word
-    st, xmm = lift(0, 80), lift(0, 128)
-    for i in range(8):
-        st = st | cpu.get(("st", i, 80))
-    for i in range(16 if cpu.code == 64 else 8):
-        xmm = xmm | cpu.get(("x", i, 128))
-    return lift(((head != 0) | (st != 0)).zext(64) | ((xmm != 0).zext(64) << 1))
-
-
-def save(code: str, name: str, skips: bool) -> None:
-    """What is asked for, and in the header which of it is in use; one that `skips` leaves out what is not (SDM vol. 1, 13.7, 13.9)."""
-
-    @op(code, name, osize=True, modifies=True, feature=name, unaligned=True)
-    def run(cpu: Cpu, m: Any) -> None:
-        wanted, used = components(cpu, m), in_use(cpu)
-        area, header = Area(cpu, m), part(cpu, m, 512, 64)
-        writable([*area.every(), header])
-        stored = wanted & used if skips else wanted
-        values = [(p, stored.bit(0).choose(v, p.read())) for p, v in area.x87()]
-        (word, control), *xmm = area.sse()
-        values.append((word, wanted.bit(1).choose(control, word.read())))
-        values += [(p, stored.bit(1).choose(v, p.read())) for p, v in xmm]
-        values.append((header, header.read() & ~wanted | wanted & used))
-        for p, v in values:
-            p.set(v)
-
-
-save("NP 0F AE/4 M", "xsave", False)
-save("NP 0F AE/6 M", "xsaveopt", True)
-
-
-@op("NP 0F AE/5 M", osize=True, feature="xsave", unaligned=True)
-def xrstor(cpu: Cpu, m: Any) -> None:
-    """The standard form; a component that the header lacks gets its initial state (SDM vol. 1, 13.8)."""
-    wanted = components(cpu, m)
-    area, header = Area(cpu, m), [part(cpu, m, 512 + 8 * i, 64) for i in range(3)]
-    present, compacted, reserved = (p.read() for p in header)
-    with when(((present & ~cpu.xcr0) | compacted | reserved) != 0):
-        raise_(GP, 0)
-    loaded = area.mxcsr.read() & 0xFFFF_FFFF
-    with when(wanted.bit(1) & ((loaded & ~mxcsr.MASK) != 0)):
-        raise_(GP, 0)
-    head, st, xmm = ([p.read() for p in parts] for parts in (area.head, area.st, area.xmm))
-    with when(wanted.bit(0)):
-        initialize(cpu)
-        with when(present.bit(0)):
-            load_head(cpu, *head)
-        top = cpu.top
-        for i, v in enumerate(st):
-            cpu.put_at("st", (top + i) & 7, present.bit(0).choose(v.low(80), 0))
-    with when(wanted.bit(1)):
-        mxcsr.load(cpu, loaded)
-        for i, v in enumerate(xmm):
-            cpu.put(("x", i, 128), present.bit(1).choose(v, 0))
-
-

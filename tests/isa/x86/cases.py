@@ -141,6 +141,8 @@ def fill(state: bytearray | memoryview, case: Case) -> None:
         put(state, "st", int.from_bytes(case.fxsave[32 + 16 * i : 42 + 16 * i], "little"), top + i & 7)
     for i in range(16):
         put(state, "x", int.from_bytes(case.fxsave[160 + 16 * i : 176 + 16 * i], "little"), i)
+        put(state, "y", int.from_bytes(case.upper[16 * i : 16 * i + 16], "little"), i)
+    put(state, "xcr0", 7)
 
 
 def status_flags(state: bytearray) -> int:
@@ -171,12 +173,17 @@ def image(state: bytearray | memoryview) -> bytes:
     return bytes(out)
 
 
+def upper_halves(state: bytearray | memoryview) -> bytes:
+    """Of the ymm registers."""
+    return b"".join(take(state, "y", i).to_bytes(16, "little") for i in range(16))
+
+
 def outcome(case: Case, state: bytearray, space: Space, fault: Fault | None) -> Result:
     """What a run left behind."""
     gprs = [take(state, "r", 8 * i) for i in range(16)]
     if case.mode == 32:
         gprs = [g & 0xFFFF_FFFF for g in gprs[:8]] + case.gprs[8:]
-    return Result(gprs, status_flags(state), take(state, "pc"), image(state), bytes(space.window), fault)
+    return Result(gprs, status_flags(state), take(state, "pc"), image(state), bytes(space.window), fault, upper_halves(state))
 
 
 def run_reference(case: Case, limit: int = 4000) -> Result:
@@ -227,11 +234,12 @@ def difference(g: Generated, want: Result, got: Result) -> str | None:
     if not skip and want.memory != got.memory:
         at = next(i for i in range(WINDOW_SIZE) if want.memory[i] != got.memory[i])
         return f"memory at {WINDOW + at:#x}: {want.memory[at : at + 16].hex()}, we {got.memory[at : at + 16].hex()}"
-    return floating_difference(g, want.fxsave, got.fxsave)
+    return floating_difference(g, want, got)
 
 
-def floating_difference(g: Generated, want: bytes, got: bytes) -> str | None:
-    """x87 and SSE state."""
+def floating_difference(g: Generated, wanted: Result, gotten: Result) -> str | None:
+    """x87, SSE and AVX state."""
+    want, got = wanted.fxsave, gotten.fxsave
     for name, at, size in (("fcw", 0, 2), ("fsw", 2, 2), ("ftw", 4, 1), ("mxcsr", 24, 4)):
         a, b = (int.from_bytes(x[at : at + size], "little") for x in (want, got))
         rounded_up = 0x200 if name == "fsw" and g.row.name in TRANSCENDENTAL else 0
@@ -245,6 +253,9 @@ def floating_difference(g: Generated, want: bytes, got: bytes) -> str | None:
         x, y = (s[160 + 16 * i : 176 + 16 * i] for s in (want, got))
         if x != y and not (g.row.name in APPROXIMATE and close(x, y)):
             return f"xmm{i} {x[::-1].hex()}, we {y[::-1].hex()}"
+        x, y = (r.upper[16 * i : 16 * i + 16] for r in (wanted, gotten))
+        if x != y and not (g.row.name in APPROXIMATE and close(x, y)):
+            return f"ymm{i}'s upper half {x[::-1].hex()}, we {y[::-1].hex()}"
     return None
 
 
@@ -272,6 +283,5 @@ def suitable(features: frozenset[str]) -> Iterator[Row]:
         segment = any(x[0] in "SCDA" and x not in ("ST", "AL", "CL", "DX") for x in row.operands)
         if row.name in SYSTEM or row.name.startswith(("push_", "pop_", "int")) or segment or row.facts.get("system"):
             continue
-        feature = row.facts.get("feature", "sse2")
-        if ("sse3" if feature == "pni" else feature) in features:
+        if row.features <= features | {"pni"}:
             yield row

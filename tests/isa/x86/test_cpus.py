@@ -12,8 +12,8 @@ from tests.isa.x86.settings import CODE, long_mode
 
 def test_every_feature_of_a_row_has_a_cpuid_bit() -> None:
     load()
-    assert {str(row.facts["feature"]) for row in ROWS if row.facts.get("feature")} <= set(FEATURES)
-    assert {*NEEDS, *NEEDS.values()} <= set(FEATURES)
+    assert {name for row in ROWS for name in str(row.facts.get("feature", "")).split()} <= set(FEATURES)
+    assert {*NEEDS, *" ".join(NEEDS.values()).split()} <= set(FEATURES)
     assert len({*FEATURES.values()}) == len(FEATURES)
 
 
@@ -40,7 +40,14 @@ def test_features_appear_as_asked() -> None:
     assert model("qemu32").cpuid(0x80000001, 0)[3] == 0
     assert not model("max").cpuid(1, 0, apic=False)[3] & 1 << 9
     assert model("max").cpuid(1, 0, osxsave=True)[2] >> 27 & 1
-    assert model("max").cpuid(0xD, 0) == (3, 576, 576, 0)
+    assert model("max").cpuid(0xD, 0) == (7, 576, 832, 0)
+    assert model("max").cpuid(0xD, 0, xcr0=7) == (7, 832, 832, 0)
+    assert model("max").cpuid(0xD, 1, xcr0=7)[1] == 832
+    assert model("max").cpuid(0xD, 2) == (256, 576, 0, 0)
+    assert model("max", ["-avx"]).cpuid(0xD, 0) == (3, 576, 576, 0)
+    assert not {"avx2", "fma", "f16c", "vaes"} & model("max", ["-avx"]).features
+    assert {"avx", "aes", "xsave"} <= model("qemu64", ["+vaes"]).features
+    assert "avx" not in model("qemu64")
     assert model("max", ["-xsave"]).cpuid(0xD, 0) == (0, 0, 0, 0)
 
 

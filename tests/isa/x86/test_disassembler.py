@@ -29,7 +29,8 @@ NAMES = {
     "fcompi": "fcomip",
     "fucompi": "fucomip",
 }
-PREDICATES = "eq lt le unord neq nlt nle ord".split()
+PREDICATES = """eq lt le unord neq nlt nle ord eq_uq nge ngt false neq_oq ge gt true eq_os lt_oq le_oq unord_s neq_us nlt_uq nle_uq ord_s
+    eq_us nge_uq ngt_uq false_os neq_os ge_oq gt_oq true_us""".split()
 
 
 def ours(code: bytes, bits: int, at: int = CODE) -> str | None:
@@ -54,8 +55,8 @@ def alike(text: str, size: int) -> str:
     name, _, rest = text.partition(" ")
     name = NAMES.get(name, name)
     rest = re.sub(r"(\w+ ptr |ptr |far )", "", rest)
-    if m := re.match(r"cmp(eq|lt|le|unord|neq|nlt|nle|ord)(ps|pd|ss|sd)$", name):
-        name, rest = "cmp" + m[2], f"{rest}, {PREDICATES.index(m[1])}"
+    if (m := re.match(r"(v?cmp)(\w+)(ps|pd|ss|sd)$", name)) and m[2] in PREDICATES:
+        name, rest = m[1] + m[3], f"{rest}, {PREDICATES.index(m[2])}"
     operands = [o for o in rest.split(", ") if o and o != "st(0)"]
     if name[:2] in ("rc", "ro", "sh", "sa") and operands[-1:] == ["1"]:
         operands.pop()
@@ -68,6 +69,8 @@ def same(g: Generated) -> bool:
     a, b = ours(g.case.code, g.case.mode), theirs(g.case.code, g.case.mode)
     if g.row.facts.get("branch") and g.size == 16:
         return True  # capstone does not cut targets to 16 bits
+    if b is None and g.row.name == "movsxd" and g.case.code[0] == 0x67:
+        return True  # capstone does not know it with 32-bit registers behind this prefix
     if a is None or b is None:
         return a == b or g.row.facts.get("feature") is not None
     size = 64 if g.row.facts.get("branch") else 16 if "Iw" in g.row.operands else g.size

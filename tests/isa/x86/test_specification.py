@@ -67,13 +67,13 @@ def truth(cpu: Cpu, a: Any, b: Any) -> None:
 
 
 def many_accesses(cpu: Cpu, a: Any, b: Any) -> None:
-    for i in range(41):
+    for i in range(81):
         a.set(a + cpu.memory((cpu.aSI + i).low(cpu.asize), cpu.w, 3).read())
     a.set(b.read())
 
 
 def wide_accesses(cpu: Cpu, a: Any, b: Any) -> None:
-    for i in range(30):
+    for i in range(62):
         cpu.memory((cpu.aSI + i).low(cpu.asize), 128, 3).read()
     a.set(b.read())
 
@@ -95,8 +95,8 @@ def access_in_a_loop(cpu: Cpu, a: Any, b: Any) -> None:
         (foreign, "the text uses imm, which the encoding does not have"),
         (jumps, "the text sets the pc, but the row has neither the fact `ends` nor `branch`"),
         (after_the_end, "nothing can follow raise"),
-        (many_accesses, "42 memory accesses of"),
-        (wide_accesses, "a device may have to give 67 answers: engines have room for 64"),
+        (many_accesses, "82 memory accesses of"),
+        (wide_accesses, "a device may have to give 131 answers: engines have room for 128"),
         (access_in_a_loop, "a memory access inside of a loop"),
         (truth, "cannot be read: TypeError: a guest value has no truth value while it is traced"),
     ],

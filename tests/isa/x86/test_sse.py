@@ -1,4 +1,4 @@
-"""MMX, SSE to SSE4.2, AES, PCLMULQDQ and SHA against the host's processor: what random operands do not reach by themselves."""
+"""MMX, SSE to SSE4.2, AES, PCLMULQDQ, SHA, AVX and FMA against the host's processor: what random operands do not reach by themselves."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from tests.oracle.generate import Generated, Generator
 from tests.oracle.hostcpu import HostCpu, why_not
 
 load()
-MINE = [row for row in ROWS if row.facts.get("sse") or row.facts.get("mmx")]
-FLOAT = [r for r in MINE if r.name.rstrip("0123456789")[-2:] in ("ss", "sd", "ps", "pd") or r.name.startswith("cvt")]
+MINE = [row for row in ROWS if {"sse", "mmx", "avx"} & set(row.facts)]
+FLOAT = [r for r in MINE if r.name.rstrip("0123456789")[-2:] in ("ss", "sd", "ps", "pd") or r.name.startswith(("cvt", "vcvt"))]
 MXCSR_AT = 24
 on_x86 = pytest.mark.skipif(why_not() is not None, reason=str(why_not()))
 
@@ -83,7 +83,7 @@ def test_strings_of_few_letters(host: HostCpu) -> None:
     """Every immediate of PCMPxSTRx, on strings that have much in common, of all lengths."""
     random, maker = Random(24), Generator(24)
     cases = []
-    for row in (r for r in rows(host, MINE) if r.name.startswith("pcmp") and "str" in r.name):
+    for row in (r for r in rows(host, MINE) if r.name.startswith(("pcmp", "vpcmp")) and "str" in r.name):
         for imm in range(128):
             g = maker.case(row, 32, 64)
             image = bytearray(g.case.fxsave)
@@ -93,14 +93,14 @@ def test_strings_of_few_letters(host: HostCpu) -> None:
             gprs = [random.randrange(-20, 21) & (1 << 64) - 1 for _ in range(16)]
             case = replace(g.case, code=g.case.code[:-1] + bytes([imm]), fxsave=bytes(image), gprs=[*gprs[:4], g.case.gprs[4], *gprs[5:]])
             cases.append(replace(g, case=case))
-    assert len(cases) in (0, 512)
+    assert len(cases) in (0, 512, 1024)
     assert disagreements(host, cases) == []
 
 
-@pytest.mark.parametrize("name", sorted(APPROXIMATE))
+@pytest.mark.parametrize("name", sorted(name for name in APPROXIMATE if name[0] == "r"))
 def test_approximations_are_close(name: str) -> None:
     """The relative error is at most 1.5 * 2**-12 (SDM vol. 2, RCPSS, RSQRTSS)."""
-    (row,) = (r for r in MINE if r.name == name)
+    row = next(r for r in MINE if r.name == name)
     random = Random(25)
     for _ in range(100):
         bits = random.randrange(0x0090_0000, 0x7E00_0000)
@@ -118,7 +118,7 @@ def test_approximations_are_close(name: str) -> None:
 
 def test_functions_compiled() -> None:
     """Native code and the reference engine give the same results."""
-    names = """pick_bytes_128 pick_bytes_64 sums_of_differences crc32c_8 crc32c_64 string_length compare_strings
+    names = """permute_words pick_bytes_128 pick_bytes_64 sums_of_differences crc32c_8 crc32c_64 string_length compare_strings
         aes_substitute aes_substitute_back multiply_without_carry sha1_rounds sha256_rounds
         f32_predicate f64_predicate f32_dot_product f64_dot_product""".split()
     native = compiled([FUNCTIONS[name] for name in names])

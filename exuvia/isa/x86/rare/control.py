@@ -1,4 +1,4 @@
-"""Control and debug registers, HLT (SDM vol. 3, 2.5, 17.2)."""
+"""Control and debug registers, XCR0, HLT (SDM vol. 3, 2.5, 2.6, 17.2)."""
 
 from __future__ import annotations
 
@@ -105,6 +105,22 @@ def load_pointers(cpu: Processor, cr3: int) -> None:
         raise Fault(GP, 0)
     for i, e in enumerate(pointers):
         cpu.pdpte[i] = e
+
+
+@rare
+def write_xcr0(cpu: Processor, value: int) -> None:
+    """x87 state cannot be turned off; AVX's rests on SSE's (SDM vol. 3, 2.6)."""
+    if value & ~cpu.model.components or not value & 1 or value & 4 and not value & 2:
+        raise Fault(GP, 0)
+    cpu.xcr0 = value
+
+
+@rare
+def components_in_use(cpu: Processor, used: int) -> None:
+    """XGETBV of register 1 (SDM vol. 1, 13.2)."""
+    if "xgetbv1" not in cpu.model:
+        raise Fault(GP, 0)
+    cpu.gpr[0], cpu.gpr[2] = used, 0
 
 
 @rare
