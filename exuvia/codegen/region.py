@@ -35,13 +35,11 @@ from exuvia.codegen.layout import (
     runtime_at,
 )  # fmt: skip
 from exuvia.codegen.native import ARGS
-from exuvia.codegen.shapes import PAGE, Block, Record, Registers, Unit, asked, carry, connect, left_for, liveness, verify
+from exuvia.codegen.shapes import PAGE, Block, Record, Registers, Unit, asked, carry, connect, left_for, liveness, tight, verify
 from exuvia.dsl.record import FIELDS, LINK, RECORD
 from exuvia.dsl.state import PAGE_AT, Layout
 from exuvia.dsl.trace import Place, Trace
 from exuvia.dsl.values import Node, node, signed
-
-SMALL = 80  # instructions
 
 
 class Region(Joins):
@@ -585,13 +583,6 @@ class Region(Joins):
         self.do(f"br i1 {self.let(f'icmp eq i64 {tag}, {page}')}, label %{on}, label %{self.leaving()}{LIKELY}")
         self.start(on)
         return self.load("i64", self.at(ADDEND, entry))
-
-
-def tight(blocks: list[Block]) -> bool:
-    """Is it a small loop? There registers are written to the state where the region is left, not on the way: that takes more code."""
-    return sum(len(b.records) for b in blocks) <= SMALL and any(
-        w is not None and blocks[w].offset <= b.offset for b in blocks for w in b.ways
-    )
 
 
 def alignment(t: str) -> int:

@@ -17,6 +17,7 @@ from exuvia.dsl.values import Node, signed
 ORDINARY = {"translate", "load", "store", "cas", "when", "rare", "raise", "retry", "loop", "peek", "poke",
             "host", "host_control", "set_host_control", "set_host_stack", "fence", "relax"}  # fmt: skip  # effects that regions do
 PAGE, LINE = 4096, 128
+SMALL = 80  # instructions
 MOST_RETURNS = 4  # places that a return looks for before it looks in the jump cache
 Unit = tuple[str, int]  # a register as SSA sees it: its file and the slot that it begins at
 Condition = tuple[str, int]  # what an instruction reads of the flags: its name and its width
@@ -365,3 +366,10 @@ def verify(blocks: list[Block]) -> None:
             for w in map(blocks.__getitem__, b.onwards()):
                 if not w.verified <= (found := b.verified | asked(b) | {w.page}):
                     w.verified, changed = w.verified & found, True
+
+
+def tight(blocks: list[Block]) -> bool:
+    """Is it a small loop? There registers are written to the state where the region is left, not on the way: that takes more code."""
+    return sum(len(b.records) for b in blocks) <= SMALL and any(
+        w is not None and blocks[w].offset <= b.offset for b in blocks for w in b.ways
+    )
