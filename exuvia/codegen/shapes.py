@@ -299,6 +299,11 @@ def returning(blocks: list[Block], behind: dict[int, int], starts: list[int | No
     return found
 
 
+def may_stop(b: Block, to: Block) -> bool:
+    """Can the region be left between two of its blocks: to look at the clock, or because a page is no longer where it was?"""
+    return to.offset <= b.offset or to.page != b.page
+
+
 def liveness(blocks: list[Block], registers: Registers) -> None:
     """Backwards until nothing changes: wanted registers and conditions; and whether all flags are wanted, which leaving the region does."""
     facts = []
@@ -328,7 +333,7 @@ def liveness(blocks: list[Block], registers: Registers) -> None:
             onwards = [blocks[w] for w in b.onwards()]
             wants = reads | {u for o in onwards for u in o.wants} - writes
             if not killed:
-                flags |= len(b.records) < b.whole or not b.ways or None in b.ways or any(o.flags or o.page != b.page for o in onwards)
+                flags |= len(b.records) < b.whole or not b.ways or None in b.ways or any(o.flags or may_stop(b, o) for o in onwards)
                 conditions = conditions.union(*(o.conditions for o in onwards))
             if (wants, flags, conditions) != (b.wants, b.flags, b.conditions):
                 b.wants, b.flags, b.conditions, changed = wants, flags, conditions, True

@@ -487,6 +487,29 @@ def both(bench: Bench, case: Case, template: bytes | None = None) -> Ended:
 WINDOW_BASE = WINDOW + 0x1100
 
 
+def test_flags_that_nothing_reads_where_the_clock_is_looked_at(bench: Bench) -> None:
+    """Who interrupts between two rounds sees TEST's flags, though ADD comes next.
+
+    L: add eax, ecx; dec ecx; jz out; test cl, 1; jz M; nop; jmp M; M: mov edx, eax; jmp L
+    """
+    bench.native.become(PLAIN)
+    bench.template = None
+    first = bench.begin(
+        Case(bytes.fromhex("01 C8 FF C9 74 0C F6 C1 01 74 03 90 EB 00 89 C2 EB EE"), gprs=[5, 60, 0, 0, WINDOW + 4096, *[0] * 11])
+    )
+    states = bench.trace()
+    bench.restore(first)
+    bench.compile([h.offset for h in bench.heads()])
+    stops = set()
+    for budget in range(3, 60):
+        bench.restore(first)
+        assert not bench.until(budget)
+        want, got = states[bench.cpu.icount], bench.image()
+        assert want == got, different(want, got)
+        stops.add(bench.cpu.icount)
+    assert len(stops) > 5
+
+
 def test_addresses_that_come_round_below_a_segments_base(bench: Bench) -> None:
     """Two offsets 8 apart, of which the second is small again: with the base they lie far from each other, without a page's end between."""
     template = bytearray(bench.native.templates[64])
