@@ -126,22 +126,25 @@ def compare(native: NativeMachine, cases: list[Judged], regions: bool) -> None:
     assert not found, "\n".join([f"{len(found)} of {len(cases)} differ", *found[:20]])
 
 
+@pytest.mark.timeout(900)
 def test_handlers(native: NativeMachine, host: HostCpu) -> None:
     cases = judged(native, host, 31, 16)
     assert len(cases) > 5000
     compare(native, cases, False)
 
 
+@pytest.mark.timeout(900)
 def test_regions(native: NativeMachine, host: HostCpu) -> None:
-    compare(native, judged(native, host, 32, 2), True)
+    compare(native, judged(native, host, 32, 2)[::5], True)
 
 
+@pytest.mark.timeout(900)
 def test_where_the_host_is_no_help(host: HostCpu, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """The same without the host's own instructions, as on hosts that lack them."""
     monkeypatch.setattr(floats, "host", lambda: ("somewhere", frozenset()))
     native = NativeMachine(Store("x86-floats", tmp_path))
     compare(native, judged(native, host, 33, 3), False)
-    compare(native, judged(native, host, 34, 1), True)
+    compare(native, judged(native, host, 34, 1)[::5], True)
     native.close()
 
 
