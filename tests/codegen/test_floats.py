@@ -113,7 +113,9 @@ def judged(native: NativeMachine, host: HostCpu, seed: int, rounds: int) -> list
     """Cases with what the host made of them; their handlers are compiled."""
     maker, r = Generator(seed), random.Random(seed)
     known = {row.id for row in suitable(host.features())}
-    rows = [row for row in [*FLOAT, *X87] if row.id in known and row.name not in AREAS]
+    rows = [
+        row for row in [*FLOAT, *X87] if row.id in known and row.name not in AREAS and "gather" not in row.name
+    ]  # those may read the oracle
     cases = [edged(g, r) for row in rows for g in maker.cases(row, rounds, modes=(64,))]
     native.compile(g.case for g in cases)
     return list(zip(cases, host.run_many([g.case for g in cases]), strict=True))
@@ -128,7 +130,7 @@ def compare(native: NativeMachine, cases: list[Judged], regions: bool) -> None:
 
 @pytest.mark.timeout(900)
 def test_handlers(native: NativeMachine, host: HostCpu) -> None:
-    cases = judged(native, host, 31, 16)
+    cases = judged(native, host, 31, 6)
     assert len(cases) > 5000
     compare(native, cases, False)
 
