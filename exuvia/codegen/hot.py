@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 MOST_BLOCKS, MOST_INSTRUCTIONS, MOST_PAGES = 48, 400, 8  # of a region
 KEPT = 32 << 20  # bytes of regions that a build's store may hold: half of what there is room for
-RELUCTANCE = 4  # times as many samples a block needs while others wait to be made, or where most of what was hot had been made before
+BUSY, SETTLED = 4, 16  # times as many samples a block needs while others wait to be made; where most of what was hot had been made before
 OFTEN = 4  # samples of a block that shall be an entry when its region is made again
 PATIENCE = 8  # how often the samples that a page needs are doubled where its regions are dropped again and again
 OFF, LEN = FIELDS["off"][0], FIELDS["len"][0]
@@ -205,8 +205,10 @@ class Hot:
         head = self.head(address)
         if not head.mask or address in self.asked:
             return
-        if self.busy() or self.found > self.made:
-            enough *= RELUCTANCE
+        if self.found > self.made:
+            enough *= SETTLED
+        elif self.busy():
+            enough *= BUSY
         if head.region:
             if head.entry == NO_ENTRY and head.samples % enough == 0:
                 self.want(self.again(head))
