@@ -23,7 +23,8 @@ ELSEWHERE = {
     "constant_tsc": "says that the TSC never changes its rate",
     "hypervisor": "says that leaf 40000000h exists",
     "3dnowprefetch": "without it PREFETCHW is a NOP",
-}
+    "xgetbv1": "guests/programs/xsavec.S",
+} | dict.fromkeys(("avx", "avx2", "fma", "f16c", "vaes", "vpclmulqdq"), "isa/x86/test_avx.py, guests/programs/avx.S")
 MISSING = ("#UD", "#GP error 0", "#PF error 0")
 NORMAL = ["qemu64", "qemu32", "max,-lm", "max,-sse", "qemu32,+sse4.2,+rdtscp,+nx"]
 EACH = [f"max,-{name}" for name in FEATURES if name not in ("lm", "sse")]

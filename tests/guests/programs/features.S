@@ -131,7 +131,7 @@ main:   movl $area, %edi
         probe "-stgi", .byte 0x0F, 0x01, 0xDC
         movl $3, %eax
         xorl %edx, %edx
-        probe "-xsavec", xsavec (%edi)
+        probe "xsavec", xsavec (%edi)
         probe "-xsaves", xsaves (%edi)
         probe "-pfadd", .byte 0x0F, 0x0F, 0xC0, 0x9E
         probe "-xbegin", .byte 0xC7, 0xF8, 0, 0, 0, 0
