@@ -35,8 +35,8 @@ class Pending:
 
     def leaves(self) -> tuple[Kind, tuple[Any, ...]]:
         """What is the same on ways that share phis, and the SSA names or numbers that differ."""
-        names: list[Any] = []
-        return (self.rule, tuple(shape(a, names, True) for a in self.args)), tuple(names)
+        names: list[tuple[Any, int]] = []
+        return (self.rule, tuple(shape(a, names, True) for a in self.args)), tuple(name for name, _ in names)
 
 
 class Arrived:
@@ -50,12 +50,12 @@ class Arrived:
         return Node("ssa", self.widths[name], (), f"%b{self.block}.cc.{name}")
 
 
-def shape(n: Node, names: list[Any], whole: bool = False) -> Any:
-    """An expression without its SSA names, which are added to `names`; a `whole` argument that is a constant counts as one."""
+def shape(n: Node, names: list[tuple[Any, int]], whole: bool = False) -> Any:
+    """An expression without its SSA names, which go to `names` with their widths; a `whole` argument that is a constant is one too."""
     if n.op == "ssa" or whole and n.op == "const":
-        if n.attr not in names:
-            names.append(n.attr)
-        return names.index(n.attr), n.w
+        if (n.attr, n.w) not in names:
+            names.append((n.attr, n.w))
+        return names.index((n.attr, n.w)), n.w
     return n.op, n.w, n.attr, *(shape(a, names) for a in n.args)
 
 

@@ -2,31 +2,8 @@
 # QEMU differs: "VADDPS with EM", "VMOVD with L", "VPERMQ with W0", "XSAVE", "XSAVEOPT of components as they begin"
         .include "protected.inc"
         .include "long.inc"
+        .include "ymm.inc"
         .set AREA0, 0x600000
-        .macro show register
-        vextractf128 $1, %y\register, %xmm15
-        vmovq %xmm15, %rax
-        hex %rax
-        vmovq %x\register, %rax
-        hex %rax
-        .endm
-        .macro xcr0 value
-        xorl %ecx, %ecx
-        xorl %edx, %edx
-        movl $\value, %eax
-        xsetbv
-        .endm
-        .macro components value
-        movl $\value, %eax
-        xorl %edx, %edx
-        .endm
-        .macro filled at, value
-        movl $\at, %edi
-        movq $\value, %rax
-        movl $104, %ecx
-        cld
-        rep stosq
-        .endm
 main64: print "AVX\n"
         fninit
         try "VADDPS without OSXSAVE"; vaddps %ymm0, %ymm1, %ymm2; done

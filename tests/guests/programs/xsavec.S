@@ -2,31 +2,8 @@
 # QEMU cannot: run XSAVEC in 7.2
         .include "protected.inc"
         .include "long.inc"
+        .include "ymm.inc"
         .set AREA1, 0x601000
-        .macro show register
-        vextractf128 $1, %y\register, %xmm15
-        vmovq %xmm15, %rax
-        hex %rax
-        vmovq %x\register, %rax
-        hex %rax
-        .endm
-        .macro xcr0 value
-        xorl %ecx, %ecx
-        xorl %edx, %edx
-        movl $\value, %eax
-        xsetbv
-        .endm
-        .macro components value
-        movl $\value, %eax
-        xorl %edx, %edx
-        .endm
-        .macro filled at, value
-        movl $\at, %edi
-        movq $\value, %rax
-        movl $104, %ecx
-        cld
-        rep stosq
-        .endm
 main64: print "XSAVEC\n"
         fninit
         change %cr4, 0, 0x40000
