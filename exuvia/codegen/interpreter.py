@@ -367,6 +367,8 @@ class Interpreter(InState):
             if self.ends:
                 return self.tail_runtime("fresh")
             return self.tail(self.at(RECORD, "%op"))
+        if pc.op in ("select", "merge") and pc.args[1].op == "target" and is_next(pc.args[2]):
+            return self.either_way(pc, i, env, flags)
         where, again = self.follow(pc, i)
         if where is None:
             v = self.value(pc, i)
@@ -384,8 +386,19 @@ class Interpreter(InState):
         self.start(on)
         self.enter_block(where)
 
-    def enter_block(self, op: str) -> None:
-        """What the head's handler does, here: an indirect jump less, unless something is to be looked at."""
+    def either_way(self, pc: Node, i: Instruction, env: dict[Place, Node], flags: Any) -> None:
+        """A conditional jump is one of the host's: its prediction is confirmed as soon as the condition is known, not after four loads."""
+        condition = self.value(pc.args[0], i)
+        self.write_back(i, env, flags, False)
+        taken, on = self.fresh("L"), self.fresh("L")
+        self.branch(condition, taken, on)
+        for k, label in enumerate((taken, on)):
+            self.start(label)
+            self.enter_block(self.link(k), f"# {k}")
+
+    def enter_block(self, op: str, mark: str = "") -> None:
+        """What the head's handler does, here: an indirect jump less, unless something is to be looked at. Where a handler has two of
+        this, marks that differ keep LLVM from making one of them."""
         h = self.load("ptr", op)
         counts, goes, slow = self.fresh("L"), self.fresh("L"), self.fresh("C")
         usual = self.load("ptr", self.at(runtime_at("h_head")))
@@ -402,7 +415,10 @@ class Interpreter(InState):
         self.start(goes)
         self.do(f"store ptr {op}, ptr {self.word('current')}")
         n = self.let(f"zext i16 {self.load('i16', self.at(HEAD['n'], op))} to i64")
-        self.tail(self.load("ptr", self.at(HEAD["body"], op)), self.let(f"add i64 %ic, {n}"))
+        body, ic = self.load("ptr", self.at(HEAD["body"], op)), self.let(f"add i64 %ic, {n}")
+        if mark:
+            self.do(f'call void asm sideeffect "{mark}", ""()')
+        self.tail(body, ic)
 
     def link(self, k: int) -> str:
         return self.load("ptr", self.at(RECORD + k * LINK, "%op"))
@@ -419,12 +435,6 @@ class Interpreter(InState):
             c, yes, no = n.args
             if yes.op == "this_pc" and is_next(no):
                 return self.link(0), self.value(c, i)
-            if yes.op == "target" and is_next(no):
-                v = self.value(c, i)
-                if isinstance(v, int):
-                    return self.link(0 if v else 1), None
-                at = self.let(f"select i1 {v}, i64 {RECORD}, i64 {RECORD + LINK}")
-                return self.load("ptr", self.let(f"getelementptr i8, ptr %op, i64 {at}")), None
         return None, None
 
     def tail(self, op: str, ic: str = "%ic") -> None:
