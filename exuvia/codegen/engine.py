@@ -45,9 +45,9 @@ Progress = Callable[[int, int], None]  # instruction forms compiled, of how many
 Word = ctypes.c_uint64
 
 
-def others_run() -> int:
-    """The address of what lets other threads of the host run before ours, sched_yield(2)."""
-    return ctypes.cast(ctypes.CDLL(None).sched_yield, ctypes.c_void_p).value or 0
+def of_the_host(name: str) -> int:
+    """The address of a function of the host's C library."""
+    return ctypes.cast(getattr(ctypes.CDLL(None), name), ctypes.c_void_p).value or 0
 
 
 def build_identity(architecture: Architecture) -> str:
@@ -123,7 +123,8 @@ class Engine:
         for name, value in dict(
             ram=ram, ram_size=ram_size, pages=self.pages.address, hash=self.hash.address, arena=self.arena.address,
             arena_end=self.arena.address + ARENA_SIZE, special=ctypes.addressof(self.special), tlb=self.tlb.address,
-            processors=processors, states=ctypes.addressof(self.states), let_others=others_run(),
+            processors=processors, states=ctypes.addressof(self.states), let_others=of_the_host("sched_yield"),
+            clock_gettime=of_the_host("clock_gettime"),
         ).items():  # fmt: skip
             self.cache[CACHE[name] // 8] = value
         ctypes.memset(self.tlb.address, 255, self.tlb.size)
@@ -341,7 +342,8 @@ class State:
         for name, value in dict(
             cache=ctypes.addressof(engine.cache), tlb_base=tlb, tlb_system=tlb + TLB_SIZE, tlb=tlb + TLB_SIZE,
             slots=ctypes.addressof(engine.slots), modes=ctypes.addressof(engine.modes), functions=ctypes.addressof(engine.functions),
-            large_low=(1 << 64) - 1, large_low2=(1 << 64) - 1, walk_error=(1 << 64) - 1, wanted=ctypes.addressof(self.wanted),
+            large_low=(1 << 64) - 1, large_low2=(1 << 64) - 1, walk_error=(1 << 64) - 1, alarm=(1 << 63) - 1,
+            wanted=ctypes.addressof(self.wanted),
         ).items():  # fmt: skip
             self.words[self.index[name]] = value
         ctypes.memset(self.address + 16384, 255, 16 * 4096)

@@ -34,7 +34,7 @@ TLB_AREA = LOCAL_LIST + 4 * LIST_ENTRIES
 JOURNAL = 4096  # host pages in a processor's journal of what was written (vcpu/sidebyside.py)
 
 # the block cache, shared by the processors of a machine: words
-WORDS = "ram ram_size pages hash arena arena_end special tlb processors dropped known lock states let_others".split()
+WORDS = "ram ram_size pages hash arena arena_end special tlb processors dropped known lock states let_others clock_gettime".split()
 CACHE = {name: 8 * i for i, name in enumerate(WORDS)}
 BUCKETS = 1 << 16
 GOLDEN = 0x9E3779B97F4A7C15  # 2**64 over the golden ratio: multiples of it spread evenly
@@ -49,7 +49,7 @@ SLOT_ENTRY = 32  # guest-physical memory slots: start, size, host address, writa
 ACCESS_WRITE, ACCESS_SYSTEM, ACCESS_FETCH, ACCESS_ALSO_READ = 1, 2, 4, 8  # bits of the access word; the size in bytes from bit 8
 SEGMENT_SHIFT = 24  # the segment, for the architecture's choice of fault
 
-REASONS = "budget request leave pio_in pio_out mmio_read mmio_write lazy careful full mode fetch step watch hot".split()
+REASONS = "budget request leave pio_in pio_out mmio_read mmio_write lazy careful full mode fetch step watch hot alarm".split()
 REASON = {name: i for i, name in enumerate(REASONS)}
 PENDING_FAULT, PENDING_MMIO = 1, 2
 

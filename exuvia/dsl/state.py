@@ -14,7 +14,7 @@ ENGINE = """deadline budget_end request interrupt_pending icount pc op resume re
     io_port io_size io_data io_ready mmio_address mmio_size mmio_done mmio_next bounce_count bounce_used bounce_entry bounce_none
     walk_page walk_rights walk_error local_count global_count large_low large_high large_low2 large_high2 huge_pages
     journal journaled slot wanted_count stepping watching access_count tlb_base decoded invalidated hot hot_after first_look
-    tlb_misses host_control wanted inside asked pauses""".split()
+    tlb_misses host_control wanted inside asked pauses alarm""".split()
 ENGINE_AT = 256
 ISA_AT = 2560  # where the architecture's declarations start
 PAGE_AT = 136  # the linear address of the running block's page
@@ -22,6 +22,7 @@ MMIO_RESULTS_AT = ENGINE_AT + 8 * len(ENGINE)  # up to 128 words that devices an
 MMIO_RESULTS = 128
 RUNTIME_AT = MMIO_RESULTS_AT + 8 * MMIO_RESULTS  # pointers to the runtime's functions, for code compiled apart from it
 ROUTINES_AT = RUNTIME_AT + 8 * 24  # one record of 32 bytes for each of ROUTINES
+SCRATCH_AT = 16384 - 64  # bytes for one native function's own use
 JUMPS_AT = 16384  # the jump cache: 4096 x {tag, head}
 JUMPS = 4096
 BOUNCES_AT = JUMPS_AT + 16 * JUMPS  # what the careful handlers access in pieces: descriptions of 64 bytes, then the bytes

@@ -26,6 +26,7 @@ from exuvia.support import log
 from exuvia.support.registry import Registry
 from exuvia.vcpu.clock import Clock, Timer
 
+NEVER = (1 << 63) - 1  # ns
 LONGEST = 3600.0  # s of one sleep: a guest may arm a timer centuries ahead, for which Python's locks cannot wait
 SWITCH_INTERVAL = 50e-6  # s; at Python's own 5 ms each return from native code could wait that long for another thread
 
@@ -45,6 +46,7 @@ class Vcpu(Protocol):
     long_mode: bool  # whether it has 64-bit mode
     acknowledge: Callable[[], int]
     numeric_error: Callable[[], None]  # the wire FERR#; a machine that has one connects it
+    # `wake_at(ns)`, of those that have it, is a kick when the host's clock shows that; each call takes the place of the one before
 
     def run(self) -> None:
         """Until kicked, halted or the budget is spent."""
@@ -191,6 +193,7 @@ class Machine:
         self.devices: dict[str, Device] = {}
         self.status: Status = "prelaunch"
         self._wake = threading.Condition()
+        self._alarm: Callable[[int], None] | None = None  # of an only processor that has one
         self.at_end: list[Callable[[], object]] = []
         """What `run` calls when it ends, in the machine thread."""
         self._posted: deque[Callable[[], object]] = deque()
@@ -339,8 +342,14 @@ class Machine:
             self.reset()
         self.clock.resume()
         self.status = "running"
+        self._time_changed()
+
+    def _time_changed(self) -> None:
+        """The clock stood, and goes on."""
         with self._wake:  # the watcher sleeps while the clock stands
             self._wake.notify_all()
+        if self._alarm is not None and self._watched is not None:
+            self._alarm(self.clock.host_time(self._watched))
 
     @contextmanager
     def standstill(self) -> Iterator[None]:
@@ -360,8 +369,7 @@ class Machine:
             yield
         finally:
             self.clock.resume()
-            with self._wake:  # the watcher sleeps while the clock stands
-                self._wake.notify_all()
+            self._time_changed()
 
     # The loop.
 
@@ -377,7 +385,8 @@ class Machine:
                 for pair in zip(self.vcpus, self._parks, strict=True)
             ]
         else:
-            threads = [threading.Thread(target=self._watch, name="timer", daemon=True)]
+            self._alarm = getattr(self.vcpus[0], "wake_at", None)
+            threads = [] if self._alarm else [threading.Thread(target=self._watch, name="timer", daemon=True)]
         try:
             with self._lock:
                 for thread in threads:
@@ -511,14 +520,17 @@ class Machine:
         for park in self._parks:
             park.notify()
 
-    # The watcher of an only processor: a thread that kicks it when the next timer is due.
+    # The watcher of an only processor that cannot look at the clock itself: a thread that kicks it when the next timer is due.
 
     def _armed(self, at: int) -> None:
         if (self._current is not None or self._parks) and (self._watched is None or at < self._watched):
             self._watch_for(at)
 
     def _watch_for(self, deadline: int | None) -> None:
-        if deadline != self._watched:
+        if self._alarm is not None:
+            self._watched = deadline
+            self._alarm(NEVER if deadline is None else self.clock.host_time(deadline))
+        elif deadline != self._watched:
             with self._wake:
                 sooner = deadline is not None and (self._watched is None or deadline < self._watched)
                 self._watched = deadline

@@ -87,6 +87,10 @@ class Clock:
             raise RuntimeError("the clock is running")
         self._stopped = now
 
+    def host_time(self, at: int) -> int:
+        """What the host's clock will show at virtual time `at`, as long as the clock runs; both in nanoseconds."""
+        return self._base + at
+
     def timer(self, callback: Callable[[], None]) -> Timer:
         """A timer, not armed, that will run `callback` in the machine thread."""
         made = Timer(self, callback)

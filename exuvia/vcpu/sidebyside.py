@@ -73,7 +73,7 @@ class SideBySide(SoftwareVcpu):
     ) -> None:
         super().__init__(engine, model, index, memory, ports, apic, machine)
         d = self.__dict__
-        d["native_run"], d["second"] = self.stretch, second
+        d["native_run"], d["second"], d["wake_at"] = self.stretch, second, None  # a stretch ends where both engines can end it
         d["ahead"] = SoftwareVcpu(second.engine, model, index, memory, ports, apic, second.machine)
         second.machine.vcpus.append(self.ahead)
         d["journals"] = [(ctypes.c_uint64 * JOURNAL)() for _ in range(2)]

@@ -55,12 +55,13 @@ class SoftwareVcpu(Processor):
         d["halted"], d["waiting"], d["kicked"], d["intr"], d["nmi_pending"] = False, False, False, False, False
         d["long_mode"] = "lm" in model
         d["ports_watched"], d["native_run"], d["alone"] = False, engine.run, lambda work: work()
-        d["acknowledge"] = lambda: 0xFF
+        d["acknowledge"], d["wake_at"] = lambda: 0xFF, self.set_alarm
         a = native.index
         d["exit_handlers"] = [getattr(self, f"on_{name}") for name in REASONS]
         d["_pending"], d["_resume"], d["_request"], d["_deadline"] = (a[w] for w in ("interrupt_pending", "resume", "request", "deadline"))
-        d["_eflags"], d["_traps"] = a["eflags"], a["pending_db"]
+        d["_eflags"], d["_traps"], d["_alarm"] = a["eflags"], a["pending_db"], a["alarm"]
         d["exits"] = [0] * len(REASONS)
+        self.words[self._alarm] = FOREVER
         self.budget_end = FOREVER
         self.hot_after, self.first_look = HOT_AFTER, 1
 
@@ -93,6 +94,10 @@ class SoftwareVcpu(Processor):
         self.__dict__["kicked"] = True
         self.words[self._request] = 1
         self.words[self._deadline] = 0
+
+    def set_alarm(self, at: int) -> None:
+        """Be kicked when the host's clock shows `at` ns, NEVER for not at all. Native code looks some thousand times a second."""
+        self.words[self._alarm] = at
 
     def interrupt(self, level: bool) -> None:
         """Drive the INTR line."""
@@ -176,7 +181,7 @@ class SoftwareVcpu(Processor):
                     words[self._request] = 0
                     return
                 if words[self._traps]:
-                    if self.inhibit == INHIBIT_SS:  # held back for one instruction
+                    if self.held == INHIBIT_SS:  # held back for one instruction
                         debug.stepped(self, self.single_step)
                         continue
                     debug.trap(self)
@@ -200,7 +205,7 @@ class SoftwareVcpu(Processor):
         nmi = self.nmi_welcome
         if not nmi and not (self.intr and self.eflags & IF):
             return True
-        if self.inhibit and not self.halted:
+        if self.held and not self.halted:
             debug.stepped(self, self.single_step)
             return False
         self.inhibit = 0
@@ -257,6 +262,11 @@ class SoftwareVcpu(Processor):
     # -- exits
     def on_budget(self) -> None:
         """The budget is spent."""
+
+    def on_alarm(self) -> None:
+        """A device's timer is due."""
+        self.words[self._alarm] = FOREVER
+        self.__dict__["kicked"] = True
 
     def on_request(self) -> None:
         """Somebody wants something; `run` looks at what."""

@@ -39,7 +39,7 @@ from exuvia.codegen.native import Native, V
 from exuvia.codegen.runtime.memory import PAGE, address_mask, fence_if_shared, function, handler, words
 from exuvia.codegen.runtime.sharing import atomic, publish
 from exuvia.dsl.record import FIELDS, LINK, RECORD
-from exuvia.dsl.state import JUMPS, JUMPS_AT, STEP_AT, WATCHES, Layout
+from exuvia.dsl.state import JUMPS, JUMPS_AT, SCRATCH_AT, STEP_AT, WATCHES, Layout
 
 LONGEST_BLOCK = 64  # instructions
 LONGEST_INSTRUCTION = 15  # bytes
@@ -184,6 +184,12 @@ def find(at: dict[str, int]) -> str:
         b.put(at["address"], pc)
         b.put(at["reason"], b.choose(host == 0, -1, REASON["fetch"]))
         b.ret(0)
+    entry = jump_entry(b, pc)
+    before = b.load(entry + 8)  # what stood at this address before translations were dropped: mostly it still does
+    with b.if_(((b.load(entry) >> 16) == ((pc << 16) >> 16)) & (before != -1)):
+        with b.if_((b.load(before + HEAD["key"]) == host) & (b.load(before + HEAD["mode"], 8) == mode)):
+            b.store(entry, (pc << 16) | b.get(at["generation"]) | mode)
+            b.ret(before)
     cache = b.get(at["cache"])
     bucket = b.load(cache + CACHE["hash"]) + ((((host ^ (host >> 14)) * 0x9E3779B1 + mode) & (BUCKETS - 1)) << 3)
     head = b.var(b.call("look", bucket, host, mode))
@@ -197,7 +203,6 @@ def find(at: dict[str, int]) -> str:
         b.call("give")
         with b.if_(head.v == 0):
             b.ret(0)
-    entry = jump_entry(b, pc)
     b.store(entry + 8, head.v)
     b.store(entry, (pc << 16) | b.get(at["generation"]) | mode)
     b.ret(head.v)
@@ -345,7 +350,7 @@ def decode_block(at: dict[str, int], no_index: int) -> str:
                     b.put(at["address"], linear)
                     b.put(at["reason"], b.choose(second == 0, -1, REASON["fetch"]))
                     b.ret(b.choose(second == 0, 2, 1))
-                scratch = st + 16384 - 64  # bytes of both pages, side by side
+                scratch = st + SCRATCH_AT  # bytes of both pages, side by side
                 have = b.const(4096) - off.v
                 b.call("copy_bytes", scratch, page + off.v, have)
                 b.call("copy_bytes", scratch + have, second, 16)

@@ -6,16 +6,31 @@ answers both "is the budget spent" and "does somebody want something" (a request
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from exuvia.codegen.floats import Surroundings
-from exuvia.codegen.layout import ACCESS_FETCH, HEAD, INDEXED_SHIFT, LINK_STUB, MODE, MODE_ENTRY, REASON, RUNTIME, SPECIAL, routine_at
+from exuvia.codegen.layout import (
+    ACCESS_FETCH,
+    CACHE,
+    HEAD,
+    INDEXED_SHIFT,
+    LINK_STUB,
+    MODE,
+    MODE_ENTRY,
+    REASON,
+    RUNTIME,
+    SPECIAL,
+    routine_at,
+)
 from exuvia.codegen.native import Native, V
 from exuvia.codegen.runtime.blocks import INDEX, OFF, SLOT, jump_entry, special, usual_head
 from exuvia.codegen.runtime.memory import PAGE, function, handler, words
 from exuvia.codegen.runtime.sharing import publish, state_word
-from exuvia.dsl.state import Layout
+from exuvia.dsl.state import SCRATCH_AT, Layout
 
+NEVER = (1 << 63) - 1  # of alarms
 SAMPLE = 8192  # instructions from look to look, and up to twice as many
 
 
@@ -248,6 +263,8 @@ def out(at: dict[str, int], looks: Callable[[Native], V]) -> str:
     put_atomic(b, at["asked"], 0)
     b.put(at["resume"], 0)
     b.put(at["icount"], ic)
+    with alarm_due(b, at):
+        b.ret(REASON["alarm"])
     with b.if_((load_atomic(b, at["request"]) | looks(b)) != 0):
         b.ret(REASON["request"])
     with b.if_(ic >= end):
@@ -263,6 +280,20 @@ def out(at: dict[str, int], looks: Callable[[Native], V]) -> str:
             b.ret(REASON["hot"])
     b.tail("@jump")
     return b.text()
+
+
+@contextmanager
+def alarm_due(b: Native, at: dict[str, int]) -> Iterator[None]:
+    """What is to be done if the host's clock shows that the next alarm is due."""
+    with b.if_(b.get(at["alarm"]) != NEVER, False), b.if_(host_time(b, at) >= b.get(at["alarm"]), False):
+        yield
+
+
+def host_time(b: Native, at: dict[str, int]) -> V:
+    """The host's monotonic clock in nanoseconds, clock_gettime(2)."""
+    f, scratch = b.pointer(b.load(b.get(at["cache"]) + CACHE["clock_gettime"])), b.arg("st", True) + SCRATCH_AT
+    b.let(f"call i32 {f}(i32 {time.CLOCK_MONOTONIC}, ptr {b.pointer(scratch)})")
+    return b.load(scratch) * 1_000_000_000 + b.load(scratch + 8)
 
 
 def next_look(b: Native, at: dict[str, int], ic: V, end: V) -> V:
@@ -284,6 +315,8 @@ def run(at: dict[str, int], layout: Layout) -> str:
     put_atomic(b, at["deadline"], next_look(b, at, b.get(at["icount"]), b.get(at["budget_end"])).name)
     b.do("fence seq_cst")
     put_atomic(b, at["asked"], 0)
+    with alarm_due(b, at):  # a guest that leaves often gets to no look
+        put_atomic(b, at["deadline"], 0)
     resume = b.get(at["resume"])
     tlb = b.pointer(b.get(at["tlb"]))
     ic = b.get(at["icount"])

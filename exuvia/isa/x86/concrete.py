@@ -172,6 +172,11 @@ class Processor:
         self.event_ip = self.offset(here)
         RARE["deliver"](self)
 
+    @property
+    def held(self) -> int:
+        """What the instruction before holds back for the one at `pc`: INHIBIT_STI, INHIBIT_SS or 0."""
+        return self.inhibit if self.inhibit_pc == self.pc else 0
+
     def offset(self, linear: int) -> int:
         """The IP, relative to CS, of a linear address."""
         return linear if self.long64 else linear - self.seg_base[CS] & 0xFFFFFFFF

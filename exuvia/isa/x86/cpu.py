@@ -70,7 +70,12 @@ class Cpu(Trace):
     @property
     def next_pc(self) -> Value:
         """IP of the next instruction (relative to CS, as software sees it)."""
-        return Value(Node("next_pc", 64)) - self._code_base()
+        return self.linear_next - self._code_base()
+
+    @property
+    def linear_next(self) -> Value:
+        """Linear address of the next instruction."""
+        return Value(Node("next_pc", 64))
 
     @property
     def here(self) -> Value:

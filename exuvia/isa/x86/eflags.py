@@ -118,7 +118,7 @@ def sti(cpu: Cpu) -> None:
     with when(~iopl_allows(cpu)):
         raise_(GP, 0)
     cpu.eflags = cpu.eflags | IF
-    cpu.inhibit = INHIBIT_STI
+    cpu.inhibit, cpu.inhibit_pc = lift(INHIBIT_STI, 64), cpu.linear_next
 
 
 @op("0F 06", ends=True)

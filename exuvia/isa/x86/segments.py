@@ -147,6 +147,7 @@ def load_segment(cpu: Cpu, slot: Slot, selector: Value) -> None:
 def hold_interrupts(cpu: Cpu, stack: Value) -> None:
     """After MOV or POP to SS the next instruction runs before an interrupt or a debug trap comes in, to load rSP (SDM vol. 3, 6.8.3)."""
     cpu.inhibit = stack.choose(lift(INHIBIT_SS, 64), cpu.inhibit)
+    cpu.inhibit_pc = stack.choose(cpu.linear_next, cpu.inhibit_pc)
 
 
 @op("8E Sw,Ew", "mov", ends=True)

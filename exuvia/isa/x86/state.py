@@ -18,7 +18,7 @@ WITH_ERROR_CODE = 1 << DF | 1 << TS | 1 << NP | 1 << SS_FAULT | 1 << GP | 1 << P
 # what kind of event the delivery routine delivers (the state's `event`)
 EXCEPTION, EXTERNAL, SOFTWARE = 0, 1, 2
 
-# what holds events back for one instruction (the state's `inhibit`): STI interrupts, MOV SS debug traps too
+# what holds events back for one instruction, the one at `inhibit_pc` (the state's `inhibit`): STI interrupts, MOV SS debug traps too
 INHIBIT_STI, INHIBIT_SS = 1, 2
 
 # control register bits
@@ -47,7 +47,7 @@ ZERO = 128
 layout.words("result aux df eflags cpl unflat cr0 cr2 cr3 cr4 efer xcr0 gdt_base gdt_limit idt_base idt_limit", df=1)
 layout.file("pdpte", 4, 64)  # PAE: the page directory pointers, as they were when CR3 was loaded
 layout.attention["eflags"] = TF | RF
-layout.words("event event_ip event_start event_has_error inhibit nmi_blocked others pending_db")
+layout.words("event event_ip event_start event_has_error inhibit inhibit_pc nmi_blocked others pending_db")
 layout.words("star lstar cstar fmask kernel_gs_base sysenter_cs sysenter_esp sysenter_eip tsc_offset tsc_aux pat apic_base misc_enable")
 layout.words("no_huge")  # 1 where the model has no pages of 1 GiB
 layout.words("tsc_runs", tsc_runs=-1)  # all ones; zero where a run is to be repeatable: then `tsc_offset` alone is the time

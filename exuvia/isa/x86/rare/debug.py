@@ -52,7 +52,7 @@ def port_accessed(cpu: Processor, port: int, size: int) -> None:
 
 def trap(cpu: Processor) -> None:
     """Between two instructions: the traps that are pending, unless MOV SS holds them back. DR6 tells which they are."""
-    if cpu.pending_db and cpu.inhibit != INHIBIT_SS:
+    if cpu.pending_db and cpu.held != INHIBIT_SS:
         cpu.dr6 |= cpu.pending_db
         cpu.pending_db = 0
         cpu.fault(Fault(DB), cpu.pc)
@@ -74,6 +74,6 @@ def stepped(cpu: Processor, step: Callable[[], None]) -> None:
     if cpu.event != NOTHING:
         return
     cpu.eflags &= ~rf
-    if tf and cpu.inhibit != INHIBIT_SS:
+    if tf and cpu.held != INHIBIT_SS:
         cpu.pending_db |= BS
     trap(cpu)
