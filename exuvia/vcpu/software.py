@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 HOT_AFTER = 8  # samples of a block (codegen/runtime/control.py) after which it is compiled; a power of two
 NEVER = 1 << 31  # likewise, where none is
 FOREVER = (1 << 63) - 1
+SIZES = (4, 1, 2, 8)  # of an access to a device, in bytes
 WORD_MASK = (1 << 64) - 1
 LEAVES: dict[int, str] = {}
 SEGMENT_NAMES = {"es": 0, "cs": 1, "ss": 2, "ds": 3, "fs": 4, "gs": 5, "ldtr": 6, "tr": 7}
@@ -60,7 +61,7 @@ class SoftwareVcpu(Processor):
         d["exit_handlers"] = [getattr(self, f"on_{name}") for name in REASONS]
         d["_pending"], d["_resume"], d["_request"], d["_deadline"] = (a[w] for w in ("interrupt_pending", "resume", "request", "deadline"))
         d["_eflags"], d["_traps"], d["_alarm"] = a["eflags"], a["pending_db"], a["alarm"]
-        d["exits"] = [0] * len(REASONS)
+        d["exits"], d["_deliver"] = [0] * len(REASONS), native.address + routine_at(layout, "deliver")
         self.words[self._alarm] = FOREVER
         self.budget_end = FOREVER
         self.hot_after, self.first_look = HOT_AFTER, 1
@@ -120,13 +121,14 @@ class SoftwareVcpu(Processor):
         self._show_pending()
 
     def _show_pending(self) -> None:
-        nmi = self.nmi_welcome
-        pending = self.intr or nmi
-        self.words[self._pending] = int(pending)
+        d, words = self.__dict__, self.words
+        nmi = d["nmi_pending"] and self.nmi_welcome
+        pending = d["intr"] or nmi
+        words[self._pending] = int(pending)
         if pending:
-            self.words[self._deadline] = 0
-            if not self.waiting and (nmi or self.eflags & IF):
-                self.__dict__["halted"] = False
+            words[self._deadline] = 0
+            if not d["waiting"] and (nmi or words[self._eflags] & IF):
+                d["halted"] = False
 
     def init(self) -> None:
         """INIT."""
@@ -202,14 +204,14 @@ class SoftwareVcpu(Processor):
     # -- interrupts
     def take_interrupt(self) -> bool:
         """Begin the delivery of what is pending, if it is welcome; False if an instruction has to run before."""
-        nmi = self.nmi_welcome
-        if not nmi and not (self.intr and self.eflags & IF):
+        d, words, at = self.__dict__, self.words, self.at  # some thousand times a second: words by index, not by name
+        nmi = d["nmi_pending"] and self.nmi_welcome
+        if not nmi and not (d["intr"] and words[self._eflags] & IF):
             return True
-        if self.held and not self.halted:
+        if words[at["inhibit"]] and self.held and not d["halted"]:
             debug.stepped(self, self.single_step)
             return False
-        self.inhibit = 0
-        d = self.__dict__
+        words[at["inhibit"]] = 0
         d["halted"] = False
         if nmi:
             d["nmi_pending"] = False
@@ -220,9 +222,9 @@ class SoftwareVcpu(Processor):
         self._show_pending()
         if log.interrupts.on:
             log.interrupts(f"cpu {self.index}: interrupt {vector:#x} at {self.pc:#x}")
-        self.vector, self.error, self.event, self.event_has_error = vector, 0, EXTERNAL, 0
-        self.event_ip = self.event_start = self.offset(self.pc)
-        self.resume = self.native.address + routine_at(layout, "deliver")
+        words[at["vector"]], words[at["error"]], words[at["event"]], words[at["event_has_error"]] = vector, 0, EXTERNAL, 0
+        words[at["event_ip"]] = words[at["event_start"]] = self.offset(words[at["pc"]])
+        words[self._resume] = self._deliver
         return True
 
     # -- single steps
@@ -292,7 +294,7 @@ class SoftwareVcpu(Processor):
             return self.pc
         return self.page + ctypes.c_uint16.from_address(op + 20).value
 
-    # these four run thousands of times a second: words by index, not by name
+    # these four too run thousands of times a second
 
     def on_pio_in(self) -> None:
         """IN and INS."""
@@ -319,14 +321,19 @@ class SoftwareVcpu(Processor):
 
     def on_mmio_write(self) -> None:
         """What a careful handler wrote to devices."""
-        words, start = self.words, BOUNCES_AT // 8
-        for k in range(words[self.at["bounce_count"]]):
-            write, data, *pieces = words[start + 8 * k : start + 8 * k + 8]
-            if not write:
+        words, at = self.words, BOUNCES_AT // 8
+        for k in range(at, at + 8 * words[self.at["bounce_count"]], 8):
+            if not words[k]:  # it was read
                 continue
-            for address, size, kind in (pieces[:3], pieces[3:]):
-                if kind == 1:
-                    self.write_device(address, ctypes.string_at(data, size))
+            data = words[k + 1]
+            for piece in (k + 2, k + 5):
+                size = words[piece + 1]
+                if words[piece + 2] == 1:
+                    value = ctypes.string_at(data, size)
+                    if size in SIZES:
+                        self.memory.write(words[piece], size, int.from_bytes(value, "little"))
+                    else:
+                        self.write_device(words[piece], value)
                 data += size
         if words[self.at["access_count"]]:
             self.on_watch()

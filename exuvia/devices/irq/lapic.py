@@ -9,7 +9,7 @@ from exuvia.support import log
 from exuvia.support.bits import bit
 
 _MASKED = 1 << 16
-_LEVEL = 1 << 15
+_GLOBALLY, _BY_SOFTWARE = 1 << 11, 1 << 8  # enabled: in IA32_APIC_BASE, in SVR
 _SEND_ILLEGAL, _RECEIVE_ILLEGAL = 1 << 5, 1 << 6  # ESR
 _SHORTEST = 20_000  # ns between two ticks: a guest that asks for shorter ones would never get to run
 
@@ -106,12 +106,13 @@ class LocalApic(Device):
     @property
     def enabled(self) -> bool:
         """Globally, in the base MSR."""
-        return bool(self.base_msr.enable)
+        return bool(self._registers["base_msr"] & _GLOBALLY)
 
     @property
     def accepts(self) -> bool:
         """Whether fixed interrupts are taken: enabled globally and by software."""
-        return bool(self.base_msr.enable and self.svr.enable)
+        held = self._registers
+        return bool(held["base_msr"] & _GLOBALLY and held["svr"] & _BY_SOFTWARE)
 
     @property
     def base(self) -> int:
@@ -159,14 +160,17 @@ class LocalApic(Device):
 
     def processor_priority(self) -> int:
         """PPR (SDM 3A, 11.8.3.1)."""
-        tpr, serving = int(self.tpr), max(self.service.bit_length() - 1, 0) & 0xF0
-        return tpr if tpr & 0xF0 >= serving else serving
+        tpr, service = self._registers["tpr"], self.service
+        serving = service.bit_length() - 1 & 0xF0 if service else 0
+        return int(tpr) if tpr & 0xF0 >= serving else serving
 
     def _deliverable(self) -> bool:
         requests = self.requests
         return bool(requests) and self.accepts and requests.bit_length() - 1 & 0xF0 > self.processor_priority() & 0xF0
 
     def _external(self) -> bool:
+        if not (self.lines & 1 or self.extint):
+            return False
         if not self.enabled:
             return bool(self.lines & 1)
         lint = self.lvt_lint0
@@ -364,7 +368,7 @@ class LocalApic(Device):
 
     def _schedule(self) -> None:
         count = int(self.initial_count)
-        if self.lvt_timer.masked or not count:
+        if not count or self.lvt_timer.masked:
             self.tick.cancel()
             return
         period = count * self._divisor()
