@@ -10,13 +10,14 @@ from types import SimpleNamespace
 
 import pytest
 
+from exuvia.codegen.layout import REASONS
 from exuvia.codegen.store import Store
 from exuvia.devices.serial.uart16550 import Uart16550
 from exuvia.isa.x86.state import layout
 from exuvia.memory.space import AddressSpace
 from exuvia.support.errors import UserError
 from exuvia.vcpu.hostcode import disassemble
-from exuvia.vcpu.profile import FUNCTIONS, INTERPRETER, REGIONS, Accounted, Profile
+from exuvia.vcpu.profile import FUNCTIONS, IN_PYTHON, INTERPRETER, REGIONS, Accounted, Profile
 from exuvia.vcpu.software import NEVER
 from exuvia.vcpu.symbols import Symbols, load
 from tests.codegen.native import STOPPED, NativeMachine
@@ -116,6 +117,10 @@ def test_accesses_to_devices(native: NativeMachine) -> None:
         ("ports, nothing there", "0x70"): (1, 0),
     }
     assert all(a.time > 0 for a in profile.accesses.values())
+
+
+def test_every_reason_to_leave_native_code_has_a_name() -> None:
+    assert set(IN_PYTHON) == set(REASONS)
 
 
 def test_counters(native: NativeMachine) -> None:
