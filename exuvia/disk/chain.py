@@ -56,28 +56,48 @@ def on_holes(layer: Node) -> bool:
     return bool(layer.file.size // layer.cluster >= max(clusters * 10 // 9, clusters + 2))
 
 
-def stretches(top: Node, offset: int, length: int, base: Node | None = None) -> Iterator[tuple[int, int, Kind]]:
-    """(start, end, kind) of what `pieces` gives, as long as can be; DATA stands for COMPRESSED too, and leaves out holes of the file."""
-    start, last = offset, Kind.ABSENT
+def places(top: Node, offset: int, length: int, base: Node | None = None) -> Iterator[tuple[int, int, Kind, Node | None, int]]:
+    """(start, end, kind, file, host) of what `pieces` gives: DATA lies verbatim at `host` of `file`, or is to be had from `top` without one.
+
+    DATA stands for COMPRESSED too, and leaves out holes of the file. Neighbours are one where their bytes are neighbours too.
+    """
+    start, last, host = offset, Kind.ABSENT, 0
+    where: Node | None = None
     holes: dict[int, bool] = {}
     for extent, layer, depth in pieces(top, offset, length, base):
-        kind = Kind.DATA if extent.kind is Kind.COMPRESSED else extent.kind
-        inner = [(kind, extent.length)]
-        if (
-            extent.kind is Kind.DATA
-            and (extent.length >= HOLE or (holes[depth] if depth in holes else holes.setdefault(depth, on_holes(layer))))
-            and extent.file is not None
-            and extent.host is not None
-            and extent.file is not top
-        ):
-            below = extent.file.extents(extent.host, extent.length)
-            inner = [(Kind.DATA if each.kind in (Kind.DATA, Kind.COMPRESSED) else Kind.ZERO, each.length) for each in below]
-        for kind, count in inner:
-            if kind is not last:
-                if start < offset:
-                    yield start, offset, last
-                start, last = offset, kind
-            offset += count
+        kind, count, at, file, _ = extent
+        if kind is Kind.DATA and at is not None and file is not None:
+            if (count >= HOLE or (holes[depth] if depth in holes else holes.setdefault(depth, on_holes(layer)))) and file is not top:
+                for part in file.extents(at, count):
+                    kind = Kind.DATA if part.kind is Kind.DATA or part.kind is Kind.COMPRESSED else Kind.ZERO
+                    if kind is not last or where is not file or host + offset - start != at:
+                        if start < offset:
+                            yield start, offset, last, where, host
+                        start, last, where, host = offset, kind, file, at
+                    offset += part.length
+                    at += part.length
+                continue
+        else:
+            kind = Kind.DATA if kind is Kind.COMPRESSED else kind
+            file = at = None
+        if kind is not last or where is not file or (file is not None and host + offset - start != at):
+            if start < offset:
+                yield start, offset, last, where, host
+            start, last, where, host = offset, kind, file, at or 0
+        offset += count
+    if start < offset:
+        yield start, offset, last, where, host
+
+
+def stretches(top: Node, offset: int, length: int, base: Node | None = None) -> Iterator[tuple[int, int, Kind]]:
+    """(start, end, kind) of what `places` gives, as long as can be."""
+    start, last = offset, Kind.ABSENT
+    for first, end, kind, _, _ in places(top, offset, length, base):
+        if kind is not last:
+            if start < first:
+                yield start, first, last
+            start, last = first, kind
+        offset = end
     if start < offset:
         yield start, offset, last
 

@@ -81,6 +81,7 @@ class Format(Node):
     cluster: int | None = None  # bytes, where it has clusters
     encrypted: bool = False  # `info` says so
     compresses: bool | None = None  # whether all that is written is compressed, or nothing ever; None: what is asked for
+    guarded: bool = False  # what lies verbatim in the file must be read through the image all the same
     recurse: bool = False  # data may lie on holes of the file, because the format gives room in advance
     dirty: bool | None = False  # not closed cleanly; None: `info` speaks neither of that nor of clusters
     supports_backing: ClassVar[bool] = False  # an image under it may have what it lacks (as CREATE's backing_file says too)
