@@ -1,7 +1,7 @@
 """What an image and those under it are made of together: which layer has each stretch."""
 
 from collections.abc import Iterator
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 
 from exuvia.disk.format import Format
 from exuvia.disk.node import Extent, Kind, Node
@@ -11,12 +11,8 @@ B = TypeVar("B")
 HOLE = 1 << 20  # bytes; data shorter than that is searched for holes of the file under it only where there must be many
 
 
-class Piece(NamedTuple):
-    """`extent` of `layer`, the one that decides what is there; `depth` layers under the top. ABSENT: nobody has anything."""
-
-    extent: Extent
-    layer: Node
-    depth: int
+Piece = tuple[Extent, Node, int]
+"""An extent of the layer that decides what is there, that layer, how many layers under the top it is. ABSENT: nobody has anything."""
 
 
 def layers(top: Node) -> Iterator[Node]:
@@ -35,13 +31,13 @@ def pieces(top: Node, offset: int, length: int, base: Node | None = None, _depth
     under: Node | None = getattr(top, "backing", None)
     for extent in top.extents(offset, length):
         if extent.kind is not Kind.ABSENT or under is None or under is base:
-            yield Piece(extent, top, _depth)
+            yield extent, top, _depth
         else:
             there = max(0, min(extent.length, under.size - offset))
             if there:
                 yield from pieces(under, offset, there, base, _depth + 1)
             if there < extent.length:
-                yield Piece(Extent(Kind.ABSENT, extent.length - there), top, _depth)
+                yield Extent(Kind.ABSENT, extent.length - there), top, _depth
         offset += extent.length
 
 
@@ -57,7 +53,7 @@ def on_holes(layer: Node) -> bool:
 
 
 def places(top: Node, offset: int, length: int, base: Node | None = None) -> Iterator[tuple[int, int, Kind, Node | None, int]]:
-    """(start, end, kind, file, host) of what `pieces` gives: DATA lies verbatim at `host` of `file`, or is to be had from `top` without one.
+    """(start, end, kind, file, host) of what `pieces` gives: DATA lies verbatim at `host` of `file`, without one `top` must be asked.
 
     DATA stands for COMPRESSED too, and leaves out holes of the file. Neighbours are one where their bytes are neighbours too.
     """

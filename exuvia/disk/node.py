@@ -32,6 +32,8 @@ class Kind(Enum):
     ZERO = "zero"  # reads as zeros, by this layer's word
     ABSENT = "absent"  # this layer has nothing: the backing node decides, without one it reads as zeros
 
+    __hash__ = object.__hash__  # Enum's own is written in Python
+
 
 class Extent(NamedTuple):
     """`length` bytes of one kind. `host` is where they lie in `file`: DATA always has it, ZERO when room is kept for it.

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 from exuvia.disk.chain import layers, places
 from exuvia.disk.format import Format
 from exuvia.disk.jobs.job import Job
-from exuvia.disk.node import CHUNK, ImageError, Kind, Node
-from exuvia.disk.protocols.file import Elsewhere, File
+from exuvia.disk.node import CHUNK, ZEROS, ImageError, Kind, Node
+from exuvia.disk.protocols.file import FARTHEST, Elsewhere, File
 from exuvia.disk.vector import Vector
 
 if TYPE_CHECKING:
@@ -165,10 +165,12 @@ class Copy(Job):
                 at += unit
             if start < at:
                 yield start, min(at, last), False
-            start = at
-            while at < last and is_at(zeros, at):
-                at += unit
-            if start < at:
+            if at < last:
+                start = at
+                if is_at(memoryview(ZEROS)[: last - start], start):
+                    at = last
+                while at < last and is_at(zeros, at):
+                    at += unit
                 yield start, min(at, last), True
 
     def looked(self, file: File, host: int, length: int) -> Iterator[tuple[int, int, bool]]:
@@ -228,10 +230,14 @@ class _Mover:
         """An idle buffer; raises what went wrong meanwhile."""
         if self.unmade and self.free.empty():
             self.unmade -= 1
-            self.free.put(bytearray(CHUNK + max(self.job.unit, self.job.align)))
+            self.free.put(self.made())
         buffer = self.free.get()
         self._raise()
         return buffer
+
+    def made(self) -> bytearray:
+        """A new buffer: CHUNK bytes, and the rest of a unit."""
+        return bytearray(CHUNK + max(self.job.unit, self.job.align))
 
     def _raise(self) -> None:
         if self.failure is not None:
@@ -274,6 +280,7 @@ class _Writer(_Mover):
         self.full: queue.SimpleQueue[tuple[bytearray, list[Place]] | None] = queue.SimpleQueue()
         self.threads: list[threading.Thread] = []
         self.between = not job.unit or job.unit >= LARGE  # whether the host copies between files
+        self.own: bytearray | None = None  # this thread's buffer
 
     def move(self, buffer: bytearray, places: list[Place]) -> None:
         if not self.threads:
@@ -304,19 +311,17 @@ class _Writer(_Mover):
                 self.zero(at + start - first, end - start)
 
     def take(self, file: Node, host: int, at: int, length: int) -> bool:
-        if self.current is not None or self.free.qsize() + self.unmade < BUFFERS or not isinstance(file, File):
+        busy = self.current is not None or (self.threads and self.free.qsize() + self.unmade < BUFFERS)
+        if busy or not isinstance(file, File) or host + length > FARTHEST:
             return False
         try:
             if self.between:
                 self._between(file, host, at, length)
             else:
-                buffer = self.buffer()
-                try:
-                    with memoryview(buffer) as view:
-                        file.readv(host, Vector((view[:length],)))
-                        self._put(buffer, 0, at, length)
-                finally:
-                    self.free.put(buffer)
+                if self.own is None:
+                    self.own = self.made()
+                file.fill(host, memoryview(self.own)[:length])
+                self._put(self.own, 0, at, length)
         except OSError:  # the long way tells where, and whether it was read or written
             return False
         return True
