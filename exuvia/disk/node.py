@@ -35,19 +35,6 @@ class Kind(Enum):
     __hash__ = object.__hash__  # Enum's own is written in Python
 
 
-class Extent(NamedTuple):
-    """`length` bytes of one kind. `host` is where they lie in `file`: DATA always has it, ZERO when room is kept for it.
-
-    `frozen`: the room is shared with something else (an internal snapshot, say), so that a write must go elsewhere.
-    """
-
-    kind: Kind
-    length: int
-    host: int | None = None
-    file: "Node | None" = None
-    frozen: bool = False
-
-
 class Node:
     """The base of all nodes. Offsets and lengths are bytes; a caller keeps [offset, offset+length) inside `size`.
 
@@ -90,7 +77,7 @@ class Node:
     def flush(self) -> None:
         """Return when everything written before is safe from a power cut."""
 
-    def extents(self, offset: int, length: int) -> Iterator[Extent]:
+    def extents(self, offset: int, length: int) -> "Iterator[Extent]":
         """What [offset, offset+length) is made of, in order, without gaps: this layer only."""
         yield Extent(Kind.DATA, length, offset, self)
 
@@ -124,3 +111,16 @@ class Node:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+class Extent(NamedTuple):
+    """`length` bytes of one kind. `host` is where they lie in `file`: DATA always has it, ZERO when room is kept for it.
+
+    `frozen`: the room is shared with something else (an internal snapshot, say), so that a write must go elsewhere.
+    """
+
+    kind: Kind
+    length: int
+    host: int | None = None
+    file: Node | None = None
+    frozen: bool = False

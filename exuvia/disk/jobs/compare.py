@@ -3,8 +3,6 @@
 What lies verbatim in files of the host, and what is small, is read here and now; other large pieces are read by threads, some ahead.
 """
 
-from __future__ import annotations
-
 from collections import deque
 from collections.abc import Iterator
 from queue import SimpleQueue
@@ -119,7 +117,7 @@ class Compare(Job):
             self.advance(count)
         return True
 
-    def _threads(self) -> ThreadPoolExecutor:
+    def _threads(self) -> "ThreadPoolExecutor":
         if self._pool is None:
             from concurrent.futures import ThreadPoolExecutor
 
