@@ -118,6 +118,9 @@ class Format(Node):
         """Read and check the header; set `size` and whatever there is to know."""
         raise NotImplementedError
 
+    def unlock(self) -> None:
+        """See to it that an encrypted image can be read. Raises UserError without its secret."""
+
     def info(self) -> dict[str, Any]:
         """The `data` of `format-specific` in QMP's ImageInfoSpecific, {} when the format has none."""
         return {}
