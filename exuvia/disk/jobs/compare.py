@@ -4,7 +4,7 @@ What lies verbatim in files of the host, and what is small, is read here and now
 """
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -32,6 +32,7 @@ class Status(NamedTuple):
     zero: bool
     data: bool
     verbatim: bool
+    last: bool = False  # nothing of another kind comes behind it, which QEMU counts as status too
 
 
 STATUS = {
@@ -57,6 +58,7 @@ class Compare(Job):
         self.differs: int | None = None
         self.status: int | None = None
         self.past_common = False  # whether it came past the end of the shorter one
+        self.on_longer: Callable[[], None] | None = None  # called then
         self._buffers = bytearray(PART), bytearray(PART)
         self._views = memoryview(self._buffers[0]), memoryview(self._buffers[1])
         self._pool: ThreadPoolExecutor | None = None
@@ -70,6 +72,8 @@ class Compare(Job):
             self.past_common = True
             if self.watch is not None:
                 self.watch(self)
+            if self.on_longer is not None:
+                self.on_longer()
             longer = self.one if self.one.size > self.other.size else self.other
             self._same(((at, end - at, place, NOWHERE) for at, end, place in _statuses(longer, self.common, self.total)), longer)
         finally:
@@ -185,4 +189,4 @@ def _statuses(node: Node, start: int, end: int) -> Iterator[tuple[int, int, Plac
         last = place
         now += length
     if now > at:
-        yield at, now, last
+        yield at, now, (last[0]._replace(last=now == node.size), *last[1:])
