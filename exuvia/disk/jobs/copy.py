@@ -24,6 +24,7 @@ SECTOR = 512
 BUFFERS = 4  # of CHUNK bytes, between the one who reads and those who write
 PROCESSORS = os.cpu_count() or 1
 LARGEST_UNIT = 64 << 10  # zeros are not looked for in units larger than this
+NEAR = 512 << 10  # bytes that are still in a processor's own cache when they are written
 LOOK = 32  # bytes at the beginning of a unit that tell most units with data from zeros
 LARGE = 16 << 10  # a unit of so many bytes takes longer to read than to be looked at
 
@@ -320,8 +321,10 @@ class _Writer(_Mover):
             else:
                 if self.own is None:
                     self.own = self.made()
-                file.fill(host, memoryview(self.own)[:length])
-                self._put(self.own, 0, at, length)
+                for start in range(0, length, NEAR):
+                    count = min(NEAR, length - start)
+                    file.fill(host + start, memoryview(self.own)[:count])
+                    self._put(self.own, 0, at + start, count)
         except OSError:  # the long way tells where, and whether it was read or written
             return False
         return True
