@@ -36,7 +36,7 @@ from exuvia.disk.options import size as parse_size
 MIB = 1 << 20
 REQUESTS = 20_000
 """Random requests of 4 KiB."""
-TIMEOUT = 1800
+SETS = ("sparse", "random", "text")
 
 
 @dataclass(frozen=True)
@@ -72,8 +72,8 @@ def tools() -> dict[str, dict[str, list[str]]]:
     return found
 
 
-def data(folder: Path, size: int) -> None:
-    """The three sets, as raw files."""
+def data(path: Path, size: int) -> None:
+    """One of the three sets, as a raw file."""
     rng = random.Random(1)
     words = ["".join(rng.choices("etaoinshrdlu", k=rng.randint(2, 9))) for _ in range(4000)]
     texts = [" ".join(rng.choices(words, k=MIB // 4)).encode()[:MIB] for _ in range(16)]
@@ -82,13 +82,13 @@ def data(folder: Path, size: int) -> None:
         "random": lambda n: rng.randbytes(MIB),
         "text": lambda n: texts[n % 16],
     }
-    for name, make in makers.items():
-        with open(folder / f"{name}.raw", "wb") as file:
-            for number in range(size // MIB):
-                if (block := make(number)) is not None:
-                    file.seek(number * MIB)
-                    file.write(block)
-            file.truncate(size)
+    make = makers[path.stem]
+    with open(path, "wb") as file:
+        for number in range(size // MIB):
+            if (block := make(number)) is not None:
+                file.seek(number * MIB)
+                file.write(block)
+        file.truncate(size)
 
 
 def requests(size: int, word: str) -> str:
@@ -100,7 +100,7 @@ def requests(size: int, word: str) -> str:
 def tasks(size: int) -> list[Task]:
     """All of them; sources are made by qemu-img, so that both read the same."""
     found = []
-    for name in ("sparse", "random", "text"):
+    for name in SETS:
         found.append(Task(f"raw→qcow2 {name}", f"convert -f raw -O qcow2 {name}.raw {{}}"))
         found.append(Task(f"qcow2→raw {name}", f"convert -f qcow2 -O raw {name}.qcow2 {{}}"))
     for name in ("sparse", "random"):
@@ -139,26 +139,36 @@ def tasks(size: int) -> list[Task]:
     return found
 
 
-def sources(folder: Path, wanted: list[Task], size: int) -> None:
-    """Images that the wanted tasks read, by qemu-img."""
-    recipes = {
-        f"{name}.{kind}": f"convert -f raw -O {kind} {name}.raw"
-        for name in ("sparse", "random", "text")
-        for kind in ("qcow2", "vmdk", "vdi", "vhdx")
-    }
-    recipes["text.stream.vmdk"] = "convert -f raw -O vmdk -o subformat=streamOptimized text.raw"
-    recipes["text.zlib.qcow2"] = "convert -c -f raw -O qcow2 text.raw"
-    recipes["random.scratch.qcow2"] = "convert -f raw -O qcow2 random.raw"
-    needed = {word for task in wanted for word in task.words.split()}
-    for target in sorted(needed & set(recipes)):
-        subprocess.run(["qemu-img", *recipes[target].split(), target], cwd=folder, check=True)
-    if "scattered.qcow2" in needed:
+RECIPES = {
+    **{f"{name}.{kind}": f"convert -f raw -O {kind} {name}.raw" for name in SETS for kind in ("qcow2", "vmdk", "vdi", "vhdx")},
+    "text.stream.vmdk": "convert -f raw -O vmdk -o subformat=streamOptimized text.raw",
+    "text.zlib.qcow2": "convert -c -f raw -O qcow2 text.raw",
+    "random.scratch.qcow2": "convert -f raw -O qcow2 random.raw",
+}
+"""Images that tasks read, by qemu-img, of raw ones."""
+
+
+def source(folder: Path, name: str, size: int) -> None:
+    """Make what a task reads, and what that is made of, unless it is there."""
+    path = folder / name
+    if path.exists():
+        return
+    if name in RECIPES:
+        source(folder, f"{name.partition('.')[0]}.raw", size)
+        subprocess.run(["qemu-img", *RECIPES[name].split(), name], cwd=folder, check=True)
+    elif name == "scattered.qcow2":
         scattered(folder, size)
-    for kind in ("qcow2", "vmdk"):
-        if f"huge.{kind}" in needed:
-            subprocess.run(["qemu-img", "create", "-q", "-f", kind, f"huge.{kind}", "2T"], cwd=folder, check=True)
-            writes = [word for at in range(0, 2048, 64) for word in ("-c", f"write -q {at}G 1M")]
-            subprocess.run(["qemu-io", "-f", kind, *writes, f"huge.{kind}"], cwd=folder, check=True, stdout=subprocess.DEVNULL)
+    elif path.stem == "huge":
+        subprocess.run(["qemu-img", "create", "-q", "-f", path.suffix[1:], name, "2T"], cwd=folder, check=True)
+        writes = [word for at in range(0, 2048, 64) for word in ("-c", f"write -q {at}G 1M")]
+        subprocess.run(["qemu-io", "-f", path.suffix[1:], *writes, name], cwd=folder, check=True, stdout=subprocess.DEVNULL)
+    else:
+        data(path, size)
+
+
+def read_by(task: Task) -> set[str]:
+    """Names of the files that a task reads."""
+    return {word for word in task.words.split() if word.partition(".")[0] in (*SETS, "scattered", "huge") and "." in word}
 
 
 def scattered(folder: Path, size: int) -> None:
@@ -229,7 +239,7 @@ def main() -> int:
     parser.add_argument("--size", type=parse_size, default=4 << 30)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--task", nargs="+", default=["*"], help="patterns of names")
-    parser.add_argument("--folder", type=Path, help="where the data goes, some 12 times the size (a temporary folder)")
+    parser.add_argument("--folder", type=Path, help="where the data goes, some 7 times the size (a temporary folder)")
     parser.add_argument("--output", type=Path, default=Path("."))
     args = parser.parse_args()
     args.output.mkdir(parents=True, exist_ok=True)
@@ -239,9 +249,13 @@ def main() -> int:
     costs: dict[str, dict[str, list[Cost]]] = {}
     with tempfile.TemporaryDirectory(dir=args.folder) as name:
         folder = Path(name)
-        data(folder, args.size)
-        sources(folder, wanted, args.size)
-        for task in wanted:
+        for at, task in enumerate(wanted):
+            later = {name for each in wanted[at:] for name in read_by(each)}
+            for left in folder.iterdir():  # so that what is read stays in the page cache
+                if left.name not in later:
+                    left.unlink()
+            for each in sorted(read_by(task)):
+                source(folder, each, args.size)
             for _ in range(args.rounds):
                 for program, command in programs[task.tool].items():
                     try:

@@ -1,6 +1,5 @@
 """How every command begins and ends: one line for a user's error, exit statuses, broken pipes."""
 
-import gc
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -15,7 +14,6 @@ def start(program: str, function: Callable[[Sequence[str]], int], *, leave: bool
     `leave`: the process ends without taking the interpreter apart, which costs a short command a sixth of its time. Nothing that is
     registered to run at exit does.
     """
-    gc.set_threshold(50_000)  # looking for cycles among what imports make took a tenth of a short command
     try:
         status = function(sys.argv[1:])
         sys.stdout.flush()

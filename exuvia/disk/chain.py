@@ -1,7 +1,7 @@
 """What an image and those under it are made of together: which layer has each stretch."""
 
 from collections.abc import Iterator
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 
 from exuvia.disk.format import Format
 from exuvia.disk.node import Extent, Kind, Node
@@ -11,12 +11,8 @@ B = TypeVar("B")
 HOLE = 1 << 20  # bytes; data shorter than that is searched for holes of the file under it only where there must be many
 
 
-class Piece(NamedTuple):
-    """`extent` of `layer`, the one that decides what is there; `depth` layers under the top. ABSENT: nobody has anything."""
-
-    extent: Extent
-    layer: Node
-    depth: int
+Piece = tuple[Extent, Node, int]
+"""An extent of the layer that decides what is there, that layer, how many layers under the top it is. ABSENT: nobody has anything."""
 
 
 def layers(top: Node) -> Iterator[Node]:
@@ -35,13 +31,13 @@ def pieces(top: Node, offset: int, length: int, base: Node | None = None, _depth
     under: Node | None = getattr(top, "backing", None)
     for extent in top.extents(offset, length):
         if extent.kind is not Kind.ABSENT or under is None or under is base:
-            yield Piece(extent, top, _depth)
+            yield extent, top, _depth
         else:
             there = max(0, min(extent.length, under.size - offset))
             if there:
                 yield from pieces(under, offset, there, base, _depth + 1)
             if there < extent.length:
-                yield Piece(Extent(Kind.ABSENT, extent.length - there), top, _depth)
+                yield Extent(Kind.ABSENT, extent.length - there), top, _depth
         offset += extent.length
 
 
@@ -56,28 +52,48 @@ def on_holes(layer: Node) -> bool:
     return bool(layer.file.size // layer.cluster >= max(clusters * 10 // 9, clusters + 2))
 
 
-def stretches(top: Node, offset: int, length: int, base: Node | None = None) -> Iterator[tuple[int, int, Kind]]:
-    """(start, end, kind) of what `pieces` gives, as long as can be; DATA stands for COMPRESSED too, and leaves out holes of the file."""
-    start, last = offset, Kind.ABSENT
+def places(top: Node, offset: int, length: int, base: Node | None = None) -> Iterator[tuple[int, int, Kind, Node | None, int]]:
+    """(start, end, kind, file, host) of what `pieces` gives: DATA lies verbatim at `host` of `file`, without one `top` must be asked.
+
+    DATA stands for COMPRESSED too, and leaves out holes of the file. Neighbours are one where their bytes are neighbours too.
+    """
+    start, last, host = offset, Kind.ABSENT, 0
+    where: Node | None = None
     holes: dict[int, bool] = {}
     for extent, layer, depth in pieces(top, offset, length, base):
-        kind = Kind.DATA if extent.kind is Kind.COMPRESSED else extent.kind
-        inner = [(kind, extent.length)]
-        if (
-            extent.kind is Kind.DATA
-            and (extent.length >= HOLE or (holes[depth] if depth in holes else holes.setdefault(depth, on_holes(layer))))
-            and extent.file is not None
-            and extent.host is not None
-            and extent.file is not top
-        ):
-            below = extent.file.extents(extent.host, extent.length)
-            inner = [(Kind.DATA if each.kind in (Kind.DATA, Kind.COMPRESSED) else Kind.ZERO, each.length) for each in below]
-        for kind, count in inner:
-            if kind is not last:
-                if start < offset:
-                    yield start, offset, last
-                start, last = offset, kind
-            offset += count
+        kind, count, at, file, _ = extent
+        if kind is Kind.DATA and at is not None and file is not None:
+            if (count >= HOLE or (holes[depth] if depth in holes else holes.setdefault(depth, on_holes(layer)))) and file is not top:
+                for part in file.extents(at, count):
+                    kind = Kind.DATA if part.kind is Kind.DATA or part.kind is Kind.COMPRESSED else Kind.ZERO
+                    if kind is not last or where is not file or host + offset - start != at:
+                        if start < offset:
+                            yield start, offset, last, where, host
+                        start, last, where, host = offset, kind, file, at
+                    offset += part.length
+                    at += part.length
+                continue
+        else:
+            kind = Kind.DATA if kind is Kind.COMPRESSED else kind
+            file = at = None
+        if kind is not last or where is not file or (file is not None and host + offset - start != at):
+            if start < offset:
+                yield start, offset, last, where, host
+            start, last, where, host = offset, kind, file, at or 0
+        offset += count
+    if start < offset:
+        yield start, offset, last, where, host
+
+
+def stretches(top: Node, offset: int, length: int, base: Node | None = None) -> Iterator[tuple[int, int, Kind]]:
+    """(start, end, kind) of what `places` gives, as long as can be."""
+    start, last = offset, Kind.ABSENT
+    for first, end, kind, _, _ in places(top, offset, length, base):
+        if kind is not last:
+            if start < first:
+                yield start, first, last
+            start, last = first, kind
+        offset = end
     if start < offset:
         yield start, offset, last
 

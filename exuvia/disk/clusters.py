@@ -175,7 +175,9 @@ class Writable(Clustered):
         try:
             before = self._old(first, head, room, extent)
             behind = self._old(offset + count, tail, room, extent)
-            pieces = Vector((*before, *data.slice(0, count), *behind))
+            pieces = data.slice(0, count)
+            if before or behind:
+                pieces = Vector((*before, *pieces, *behind))
             room.file.writev(room.host + (0 if before else head), pieces)
         except BaseException:
             with self.lock:

@@ -18,6 +18,7 @@ class Filter(Format):
     """
 
     CHILDREN: ClassVar[tuple[str, ...]] = ("file",)
+    guarded = True
 
     def __init__(self, file: Node, *others: Node, writable: bool | None = None, **options: Any) -> None:
         self.others = others

@@ -81,6 +81,7 @@ class Format(Node):
     cluster: int | None = None  # bytes, where it has clusters
     encrypted: bool = False  # `info` says so
     compresses: bool | None = None  # whether all that is written is compressed, or nothing ever; None: what is asked for
+    guarded: bool = False  # what lies verbatim in the file must be read through the image all the same
     recurse: bool = False  # data may lie on holes of the file, because the format gives room in advance
     dirty: bool | None = False  # not closed cleanly; None: `info` speaks neither of that nor of clusters
     supports_backing: ClassVar[bool] = False  # an image under it may have what it lacks (as CREATE's backing_file says too)
@@ -116,6 +117,9 @@ class Format(Node):
     def open(self) -> None:
         """Read and check the header; set `size` and whatever there is to know."""
         raise NotImplementedError
+
+    def unlock(self) -> None:
+        """See to it that an encrypted image can be read. Raises UserError without its secret."""
 
     def info(self) -> dict[str, Any]:
         """The `data` of `format-specific` in QMP's ImageInfoSpecific, {} when the format has none."""

@@ -32,18 +32,7 @@ class Kind(Enum):
     ZERO = "zero"  # reads as zeros, by this layer's word
     ABSENT = "absent"  # this layer has nothing: the backing node decides, without one it reads as zeros
 
-
-class Extent(NamedTuple):
-    """`length` bytes of one kind. `host` is where they lie in `file`: DATA always has it, ZERO when room is kept for it.
-
-    `frozen`: the room is shared with something else (an internal snapshot, say), so that a write must go elsewhere.
-    """
-
-    kind: Kind
-    length: int
-    host: int | None = None
-    file: "Node | None" = None
-    frozen: bool = False
+    __hash__ = object.__hash__  # Enum's own is written in Python
 
 
 class Node:
@@ -88,7 +77,7 @@ class Node:
     def flush(self) -> None:
         """Return when everything written before is safe from a power cut."""
 
-    def extents(self, offset: int, length: int) -> Iterator[Extent]:
+    def extents(self, offset: int, length: int) -> "Iterator[Extent]":
         """What [offset, offset+length) is made of, in order, without gaps: this layer only."""
         yield Extent(Kind.DATA, length, offset, self)
 
@@ -122,3 +111,16 @@ class Node:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+class Extent(NamedTuple):
+    """`length` bytes of one kind. `host` is where they lie in `file`: DATA always has it, ZERO when room is kept for it.
+
+    `frozen`: the room is shared with something else (an internal snapshot, say), so that a write must go elsewhere.
+    """
+
+    kind: Kind
+    length: int
+    host: int | None = None
+    file: Node | None = None
+    frozen: bool = False

@@ -82,7 +82,7 @@ def properties(name: str, kind: str) -> dict[str, str]:
     """What the object of that kind was given. Raises UserError."""
     found = _objects.get(name)
     if found is None:
-        raise UserError(f"No object with id '{name}' (define it with --object {kind},id={name},…)")
+        raise UserError(f"No {kind} with id '{name}'")
     if found["qom-type"] != kind:
         raise UserError(f"Object with id '{name}' is not a {kind}, but a {found['qom-type']}")
     return found

@@ -17,7 +17,7 @@ import pytest
 from exuvia.disk.format import Format
 from exuvia.disk.graph import FORMATS, open_image, probe
 from exuvia.disk.node import Kind, Node
-from exuvia.disk.protocols.file import File
+from exuvia.disk.protocols.file import Elsewhere, File
 from exuvia.disk.queue import Completion, Queue
 from exuvia.disk.vector import Vector
 from exuvia.support.errors import UserError
@@ -159,6 +159,21 @@ def killed(path: Path, name: str, model: bytearray) -> None:
             shutil.copy(each, folder)
         with opened(Path(folder, path.name), name, writable=True) as node:
             assert node.read(0, node.size) == model, "what was flushed is not in the file"
+
+
+@pytest.mark.parametrize("name", [name for name, given in VARIANTS if not given and FORMATS[name].can("writev")])
+def test_bytes_that_lie_in_another_file(tmp_path: Path, name: str) -> None:
+    path, rng = made(tmp_path, name, {}), random.Random(name)
+    content = rng.randbytes(500_000)
+    (tmp_path / "other").write_bytes(content)
+    with File(str(tmp_path / "other")) as other, opened(path, name, writable=True) as node:
+        model = bytearray(node.size)
+        for at, start, length in ((0, 0, 200_000), (1 << 20, 4096, 65536), (100_001, 3, 100_000), (3 << 20, 450_000, 100_000)):
+            node.writev(at, Elsewhere(other, start, length))
+            model[at : at + length] = content[start : start + length].ljust(length, b"\0")
+        assert node.read(0, node.size) == model
+    with opened(path, name) as node:
+        same(node, model, rng)
 
 
 @pytest.mark.parametrize("name", [name for name, given in VARIANTS if not given])

@@ -44,14 +44,13 @@ def verdict(job: Compare, quiet: bool) -> int:
         say("Strict mode: Image size mismatch!")
         return 1
     failed = None
+    job.on_longer = lambda: say("Warning: Image size mismatch!")
     try:
         job.run()
     except UserError as error:
         failed = f"{error}"
     except OSError as error:
         failed = f"Error while reading offset {job.done} of {job.one.filename} or {job.other.filename}: {error.strerror}"
-    if job.past_common:
-        say("Warning: Image size mismatch!")
     if failed is not None:
         print(f"exuvia-img: {failed}", file=sys.stderr)
         return 4

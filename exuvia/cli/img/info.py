@@ -37,7 +37,7 @@ def run(arguments: Arguments) -> int:
         if following in seen:
             raise UserError(f"Backing file '{following}' creates an infinite loop.")
         seen.add(following)
-        with open_named(following, format, described=described, share=arguments.has("force-share"), chain=False) as image:
+        with open_named(following, format, described=described, share=arguments.has("force-share"), chain=False, locked=True) as image:
             found.append(facts(image))
         described = False
         following, format = (found[-1].get(key) for key in ("full-backing-filename", "backing-filename-format"))

@@ -71,22 +71,15 @@ def entries(image: Node, start: int, length: int) -> Iterator[Entry]:
                 layer.file if isinstance(layer, Format) else None,
             )
         holes, stands, flat, encrypted, own = known[depth]
-        for part in narrowed(layer, extent) if holes and extent.kind is Kind.DATA else (extent._replace(frozen=False),):
-            kind = part.kind
-            verbatim = kind is not Kind.COMPRESSED and not (encrypted or (own and part.file is layer))
-            host = part.host if verbatim else None
-            file = part.file or own
-            yield Entry(
-                start,
-                part.length,
-                depth,
-                kind is not Kind.ABSENT,
-                kind is Kind.ZERO or (kind is Kind.ABSENT and stands) or part.frozen,
-                kind in (Kind.DATA, Kind.COMPRESSED) or (flat and kind is Kind.ZERO and host is not None),
-                host,
-                file.filename if file is not None and host is not None else None,
-            )
-            start += part.length
+        for kind, count, host, file, empty in narrowed(layer, extent) if holes and extent[0] is Kind.DATA else (extent,):
+            absent, zero = kind is Kind.ABSENT, kind is Kind.ZERO
+            if host is not None and (kind is Kind.COMPRESSED or encrypted or (own and file is layer)):
+                host = None  # the bytes do not lie there as they are
+            name = None if host is None else file.filename if file is not None else own.filename if own is not None else None
+            silent = zero or (absent and stands) or (empty and holes)
+            data = not (absent or zero) or (flat and zero and host is not None)
+            yield Entry(start, count, depth, not absent, silent, data, host, name)
+            start += count
 
 
 def narrowed(layer: Node, extent: Extent) -> Iterator[Extent]:
@@ -122,11 +115,11 @@ def merged(found: Iterator[Entry]) -> Iterator[Entry]:
 
 def write_json(found: Iterator[Entry], start: int) -> None:
     """One object a line."""
-    word, before = ("false", "true"), "["
+    word, before, write = ("false", "true"), "[", sys.stdout.write
     for start, length, depth, present, zero, data, host, _ in found:
         offset = "" if host is None else f', "offset": {host}'
         flags = f'"present": {word[present]}, "zero": {word[zero]}, "data": {word[data]}'
-        sys.stdout.write(f'{before}{{ "start": {start}, "length": {length}, "depth": {depth}, {flags}{offset}}}')
+        write(f'{before}{{ "start": {start}, "length": {length}, "depth": {depth}, {flags}{offset}}}')
         before = ",\n"
     if before == "[":
         sys.stdout.write(f'[{{ "start": {start}, "length": 0, "depth": 0, "present": false, "zero": false, "data": false}}')

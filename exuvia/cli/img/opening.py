@@ -27,10 +27,11 @@ def open_named(
     chain: bool = True,
     cache: str | None = None,
     what: str = "cache",
+    locked: bool = False,
 ) -> Format:
     """The image called `name`, which is a description where `described` (--image-opts), or has the one that is given there.
 
-    Raises UserError that begins with the name.
+    `locked`: of encrypted ones, the secret need not be given. Raises UserError that begins with the name.
     """
     if cache is not None and cache not in MODES:
         raise UserError(f"Invalid {what} option: {cache}")
@@ -46,6 +47,13 @@ def open_named(
         if not (name or described):
             raise UserError("The 'file' block driver requires a file name")
         image = open_image(said, format, writable=writable, share=share, chain=chain)
+        try:
+            for layer in () if locked else layers(image):
+                if isinstance(layer, Format):
+                    layer.unlock()
+        except BaseException:
+            image.close()
+            raise
     except UserError as error:
         raise type(error)(f"Could not open '{name}': {str(error).removeprefix(f'{name}: ')}") from None
     if writable and image.name == "raw" and format is None and "driver" not in (said if described or name.startswith("json:") else {}):

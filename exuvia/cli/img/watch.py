@@ -29,7 +29,8 @@ class Watch:
 
     def __call__(self, job: Job) -> None:
         """The job has come forward."""
-        self.share(job.done / job.total if job.total else 1.0)
+        if self.shown or self._asked:
+            self.share(job.done / job.total if job.total else 1.0)
 
     def share(self, share: float) -> None:
         """`share` of 1 is done."""

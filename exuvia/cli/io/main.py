@@ -86,9 +86,11 @@ def run(words: Sequence[str]) -> int:
 
 def prompted() -> Iterator[str]:
     """Lines of standard input, each asked for."""
+    say, flush, ask = sys.stdout.write, sys.stdout.flush, sys.stdin.readline
     while True:
-        print("exuvia-io> ", end="", flush=True)
-        line = sys.stdin.readline()
+        say("exuvia-io> ")
+        flush()
+        line = ask()
         if not line:
             if sys.stdin.isatty():
                 print()

@@ -24,7 +24,8 @@ def run(session: Session, call: Call) -> bool:
         raise Failed(f"read {USAGE} -- {ONE_LINE}")
     count = length(call.rest[1])
     aligned(call, number(call.rest[0]), count)
-    call.pattern(0)
+    if "P" in call:
+        call.pattern(0)
     start = number(call.options["s"]) if "s" in call else 0
     checked = number(call.options["l"]) if "l" in call else count - start
     if "P" not in call and ("s" in call or "l" in call):

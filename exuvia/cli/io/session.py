@@ -1,6 +1,5 @@
 """What the commands share: the open image, requests under way, and how a line becomes a call."""
 
-import getopt
 import sys
 from collections.abc import Iterable
 from contextlib import ExitStack
@@ -11,7 +10,6 @@ from exuvia.disk.format import Format
 from exuvia.disk.options import LARGEST, size
 from exuvia.disk.queue import Queue
 from exuvia.support.errors import UserError
-from exuvia.support.record import Record
 
 if TYPE_CHECKING:
     from exuvia.disk.filters.blkdebug import BlkDebug
@@ -20,6 +18,8 @@ if TYPE_CHECKING:
 COMMANDS = """abort aio_flush aio_read aio_write alloc break close discard flush help info length map open quit read readv remove_break
     reopen resume sigraise sleep truncate wait_break write writev""".split()
 MODULES = {"break": "break_"}  # a word of Python cannot name a module
+SHORT = {"r": "read", "w": "write", "q": "quit", "s": "length", "d": "discard", "f": "flush", "c": "close", "o": "open", "i": "info",
+         "b": "", "?": "help"}  # fmt: skip
 MOST_BYTES = (1 << 31) - 512  # of one request
 
 
@@ -27,11 +27,38 @@ class Failed(Exception):
     """The command did not do its work; the text is printed on standard output, as it is no mistake of the program's call."""
 
 
-class Call(Record):
+class Misused(Exception):
+    """Options that the command does not know."""
+
+
+class Call:
     """A command's words: options with their values, and the rest."""
 
-    options: dict[str, str]
-    rest: list[str]
+    __slots__ = ("options", "rest")
+
+    def __init__(self, words: Iterable[str], known: str) -> None:
+        """Take options as getopt(3) does, anywhere among the words. Raises Misused."""
+        self.options: dict[str, str] = {}
+        self.rest: list[str] = []
+        left = iter(words)
+        for word in left:
+            if word == "--":
+                self.rest += left
+            elif word[0] != "-" or word == "-":
+                self.rest.append(word)
+            else:
+                for at, letter in enumerate(word[1:], 2):
+                    place = known.find(letter)
+                    if place < 0 or letter == ":":
+                        raise Misused(f"invalid option -- '{letter}'")
+                    if known[place + 1 : place + 2] != ":":
+                        self.options[letter] = ""
+                        continue
+                    value = word[at:] or next(left, None)
+                    if value is None:
+                        raise Misused(f"option requires an argument -- '{letter}'")
+                    self.options[letter] = value
+                    break
 
     def __contains__(self, option: str) -> bool:
         return option in self.options
@@ -83,6 +110,7 @@ class Session:
         self.reports: list[str] = []  # of asynchronous requests that are complete
         self.ended = False
         self.temporary = ExitStack()
+        self.commands: dict[str, Any] = {}
 
     def __enter__(self) -> "Session":
         return self
@@ -162,7 +190,8 @@ class Session:
         for line in lines:
             if not self.execute(line):
                 status = 1
-            self.say_reports()
+            if self.reports:
+                self.say_reports()
             if self.ended:
                 break
         self.settle()
@@ -173,11 +202,12 @@ class Session:
         words = line.split()
         if not words:
             return True
-        name = {"r": "read", "w": "write", "q": "quit", "s": "length", "d": "discard", "f": "flush", "c": "close", "o": "open",
-                "i": "info", "b": "", "?": "help"}.get(words[0], words[0])  # fmt: skip
-        if name not in COMMANDS:
-            return self.complain(f'command "{words[0]}" not found')
-        command: Any = import_module(f"exuvia.cli.io.{MODULES.get(name, name)}")
+        name = SHORT.get(words[0], words[0])
+        command = self.commands.get(name)
+        if command is None:
+            if name not in COMMANDS:
+                return self.complain(f'command "{words[0]}" not found')
+            command = self.commands[name] = import_module(f"exuvia.cli.io.{MODULES.get(name, name)}")
         if command.NEEDS_FILE and self.image is None:
             return self.complain("no file open, try 'help open'")
         count, least, most = len(words) - 1, command.LEAST, command.MOST
@@ -185,13 +215,13 @@ class Session:
             wanted = f"at least {least}" if most is None else f"{least}" if least == most else f"between {least} and {most}"
             return self.complain(f"bad argument count {count} to {words[0]}, expected {wanted} arguments")
         try:
-            given, rest = getopt.gnu_getopt(words[1:], command.OPTIONS)
-        except getopt.GetoptError as error:
-            self.complain(f"{words[0]}: {'option requires an argument' if 'requires' in error.msg else 'invalid option'} -- '{error.opt}'")
+            call = Call(words[1:], command.OPTIONS)
+        except Misused as error:
+            self.complain(f"{words[0]}: {error}")
             print(f"{name} {command.USAGE}{' ' if command.USAGE else ''}-- {command.ONE_LINE}")
             return False
         try:
-            worked: bool = command.run(self, Call({option[1:]: value for option, value in given}, rest))
+            worked: bool = command.run(self, call)
         except Failed as error:
             if str(error):
                 print(error)

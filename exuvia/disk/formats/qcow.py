@@ -6,7 +6,7 @@ bits below are its length, and the rest its place, at any byte. Encrypted images
 
 import struct
 import zlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from exuvia.disk.blocks import CACHED, PAGE, BlockTable
 from exuvia.disk.clusters import Room, Writable
@@ -17,6 +17,9 @@ from exuvia.disk.pages import Pages
 from exuvia.disk.structure import Structure, at
 from exuvia.disk.vector import Buffer
 from exuvia.support.errors import UserError
+
+if TYPE_CHECKING:
+    from exuvia.disk.ciphers import SectorCipher
 
 MAGIC = b"QFI\xfb"
 COMPRESSED = 1 << 63
@@ -101,8 +104,9 @@ class Qcow(Writable):
         self.l2 = Pages(self.file, self.page, CACHED)
         self.unpacked: dict[int, bytes] = {}
         self.encrypted = header.crypt_method == AES
-        if self.encrypted:
-            self._unlock()
+        self.cipher: SectorCipher | None = None
+        if self.encrypted and (self.writable or self.options.get("encrypt.key-secret") is not None):
+            self.unlock()
 
     def _believe(self, header: Header) -> None:
         """Raise ImageError for a header that cannot be."""
@@ -124,8 +128,12 @@ class Qcow(Writable):
         if wrong:
             raise ImageError(f"{self.filename}: {wrong}")
 
-    def _unlock(self) -> None:
-        """Make the cipher from the secret. Raises UserError where there is none."""
+    def unlock(self) -> None:
+        if self.encrypted and self.cipher is None:
+            self.cipher = self._made()
+
+    def _made(self) -> "SectorCipher":
+        """The cipher of the secret. Raises UserError where there is none."""
         from exuvia.disk.ciphers import SectorCipher
         from exuvia.disk.objects import secret
 
@@ -134,7 +142,7 @@ class Qcow(Writable):
             raise UserError(f"{self.filename}: Parameter 'encrypt.key-secret' is required for cipher")
         if self.writable:
             raise Unsupported(f"{self.filename}: encrypted qcow images can only be read")
-        self.cipher = SectorCipher("aes-128", "cbc", "plain64", secret(name)[:16].ljust(16, b"\0"))
+        return SectorCipher("aes-128", "cbc", "plain64", secret(name)[:16].ljust(16, b"\0"))
 
     def _table(self, offset: int) -> int:
         """Where the L2 table for a byte of the disk lies, 0 for nowhere. Raises ImageError where that cannot be."""
@@ -201,7 +209,8 @@ class Qcow(Writable):
         return data
 
     def _decrypt(self, host: int, offset: int) -> bytes:
-        return self.cipher.decrypt(offset // SECTOR, self.file.read(host, self.cluster))
+        cipher = self.cipher or self._made()
+        return cipher.decrypt(offset // SECTOR, self.file.read(host, self.cluster))
 
     def _grow(self, length: int) -> int:
         """New clusters at the end of the file, all zeros."""

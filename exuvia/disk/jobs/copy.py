@@ -1,4 +1,8 @@
-"""Copying images: only what there is, zeros as holes, reading and writing at the same time, compression on every processor."""
+"""Copying images: only what there is, zeros as holes, reading and writing at the same time, compression on every processor.
+
+What lies verbatim in a file of the host goes the short way: in the caller's thread, by copy_file_range(2) where zeros are looked for in
+large units. The host's cache answers so quickly that a second thread costs more than it gives.
+"""
 
 import os
 import queue
@@ -6,11 +10,11 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from exuvia.disk.chain import stretches
+from exuvia.disk.chain import layers, places
 from exuvia.disk.format import Format
 from exuvia.disk.jobs.job import Job
-from exuvia.disk.node import CHUNK, ImageError, Kind, Node
-from exuvia.disk.protocols.file import File
+from exuvia.disk.node import CHUNK, ZEROS, ImageError, Kind, Node
+from exuvia.disk.protocols.file import FARTHEST, Elsewhere, File
 from exuvia.disk.vector import Vector
 
 if TYPE_CHECKING:
@@ -20,8 +24,12 @@ SECTOR = 512
 BUFFERS = 4  # of CHUNK bytes, between the one who reads and those who write
 PROCESSORS = os.cpu_count() or 1
 LARGEST_UNIT = 64 << 10  # zeros are not looked for in units larger than this
+NEAR = 512 << 10  # bytes that are still in a processor's own cache when they are written
+LOOK = 32  # bytes at the beginning of a unit that tell most units with data from zeros
+LARGE = 16 << 10  # a unit of so many bytes takes longer to read than to be looked at
 
-Stretch = tuple[Node, int, int, int, Kind]  # source, where in it, where in the target, bytes, what
+Stretch = tuple[Node, int, int, int, Kind, Node | None, int]
+"""Source, where in it, where in the target, bytes, what; the file where that lies verbatim, where therein."""
 
 
 class Copy(Job):
@@ -61,58 +69,73 @@ class Copy(Job):
     def run(self) -> None:
         mover = _Compressor(self) if self.compress else _Writer(self)
         try:
-            for source, start, at, length, kind in self._plan():
-                if kind is Kind.ABSENT and self.backed:
+            for source, start, at, length, kind, file, host in self._plan():
+                if kind is Kind.DATA:
+                    self._move(source, start, at, length, mover, file, host)
+                elif kind is Kind.ABSENT and self.backed:
                     self.advance(length, costly=False)
-                elif kind is not Kind.DATA and self.sparse:
+                elif self.sparse:
                     if not self.zeroed:
                         mover.zero(at, length)
                     self.advance(length, costly=False)
                 else:
-                    self._move(source, start, at, length, kind, mover)
+                    self._clear(at, length, mover)
             mover.finish()
         finally:
             mover.end()
 
     def _plan(self) -> Iterator[Stretch]:
         """What is to be done, in order; data begins and ends at multiples of `align`."""
-        base = 0
+        base, align = 0, self.align
         for source in self.sources:
             size = source.size
             below = getattr(source, "backing", None) if self.backed else None
-            done, waiting = 0, (0, 0, Kind.ABSENT)
-            for start, end, kind in stretches(source, 0, size, below):
+            open_files = not any(isinstance(layer, Format) and layer.guarded for layer in layers(source))
+            done = first = last = where = 0
+            before, node = Kind.ABSENT, None
+            for start, end, kind, file, host in places(source, 0, size, below):
                 if kind is Kind.DATA:
-                    start -= (base + start) % self.align
-                    end = min(end + -(base + end) % self.align, size)
-                first, last, before = waiting
-                last = min(last, start) if kind is Kind.DATA else last
+                    if not open_files or not isinstance(file, File):
+                        file = None
+                    if (base + start) % align or (base + end) % align:
+                        head, tail = (base + start) % align, min(-(base + end) % align, size - end)
+                        if (head or tail) and source.name != "raw":
+                            file = None
+                        start, end, host = start - head, end + tail, host - head
+                    last = min(last, start)
                 if first < last:
-                    yield source, first, base + first, last - first, before
+                    yield source, first, base + first, last - first, before, node, where
                     done = last
-                waiting = (max(start, done), end, kind)
-            first, last, before = waiting
+                if start < done:
+                    start, host = done, host + done - start
+                first, last, before, node, where = start, end, kind, file, host
             if first < last:
-                yield source, first, base + first, last - first, before
+                yield source, first, base + first, last - first, before, node, where
             if size % SECTOR:
-                yield source, size, base + size, -size % SECTOR, Kind.ZERO
+                yield source, size, base + size, -size % SECTOR, Kind.ZERO, None, 0
             base += whole(size)
 
-    def _move(self, source: Node, start: int, at: int, length: int, kind: Kind, mover: "_Mover") -> None:
+    def _move(self, source: Node, start: int, at: int, length: int, mover: "_Mover", file: Node | None, host: int) -> None:
+        end, ahead = at + length, host - at
+        while at < end:
+            count = min(end - at, CHUNK - at % CHUNK)
+            if file is None or not mover.take(file, at + ahead, at, count):
+                with mover.room(at, count) as view:
+                    self._read(source, start, view)
+                mover.filled()
+            self.advance(count)
+            start, at = start + count, at + count
+
+    def _clear(self, at: int, length: int, mover: "_Mover") -> None:
+        """Write zeros where none may be left out."""
         end = at + length
         while at < end:
             count = min(end - at, CHUNK - at % CHUNK)
-            if self.offload and kind is Kind.DATA and _offload(source, start, self.target, at, count):
-                self.advance(count)
-            else:
-                with mover.room(at, count) as view:
-                    if kind is Kind.DATA:
-                        self._read(source, start, view)
-                    else:
-                        view[:] = bytes(count)
-                mover.filled()
-                self.advance(count)
-            start, at = start + count, at + count
+            with mover.room(at, count) as view:
+                view[:] = bytes(count)
+            mover.filled()
+            self.advance(count)
+            at += count
 
     def _read(self, source: Node, offset: int, into: memoryview) -> None:
         try:
@@ -143,11 +166,28 @@ class Copy(Job):
                 at += unit
             if start < at:
                 yield start, min(at, last), False
-            start = at
-            while at < last and is_at(zeros, at):
-                at += unit
-            if start < at:
+            if at < last:
+                start = at
+                if is_at(memoryview(ZEROS)[: last - start], start):
+                    at = last
+                while at < last and is_at(zeros, at):
+                    at += unit
                 yield start, min(at, last), True
+
+    def looked(self, file: File, host: int, length: int) -> Iterator[tuple[int, int, bool]]:
+        """`runs` of what lies in a file: a look at the beginning of each unit, which is read where that is zeros."""
+        unit = self.unit or length
+        fd, nothing, zeros, start, before = file.fd, bytes(LOOK), bytes(unit), 0, False
+        for at in range(0, length if self.unit and not self.offload else 0, unit):
+            now = os.pread(fd, LOOK, host + at) == nothing
+            if now:
+                count = min(unit, length - at)
+                now = file.read(host + at, count) == (zeros if count == unit else bytes(count))
+            if now is not before:
+                if start < at:
+                    yield start, at, before
+                start, before = at, now
+        yield start, length, before
 
 
 Place = tuple[int, int, int]  # where in a buffer, where in the target, bytes
@@ -191,10 +231,14 @@ class _Mover:
         """An idle buffer; raises what went wrong meanwhile."""
         if self.unmade and self.free.empty():
             self.unmade -= 1
-            self.free.put(bytearray(CHUNK + max(self.job.unit, self.job.align)))
+            self.free.put(self.made())
         buffer = self.free.get()
         self._raise()
         return buffer
+
+    def made(self) -> bytearray:
+        """A new buffer: CHUNK bytes, and the rest of a unit."""
+        return bytearray(CHUNK + max(self.job.unit, self.job.align))
 
     def _raise(self) -> None:
         if self.failure is not None:
@@ -206,6 +250,10 @@ class _Mover:
             function(at, *rest)
         except OSError as error:
             raise ImageError(f"{self.target.filename}: error while writing at byte {at}: {error.strerror or error}") from error
+
+    def take(self, file: Node, host: int, at: int, length: int) -> bool:
+        """Move bytes that lie at `host` of a file the short way, if there is one and nothing is under way that comes first."""
+        return False
 
     def zero(self, at: int, length: int) -> None:
         """Make the target read as zeros there."""
@@ -226,16 +274,22 @@ class _Mover:
 
 
 class _Writer(_Mover):
-    """Writes on its own threads."""
+    """Writes: on its own threads what was read, in the caller's what lies in files."""
 
     def __init__(self, job: Copy) -> None:
         super().__init__(job)
         self.full: queue.SimpleQueue[tuple[bytearray, list[Place]] | None] = queue.SimpleQueue()
-        self.threads = [threading.Thread(target=self._work, name="copy", daemon=True) for _ in range(max(1, min(job.writers, BUFFERS)))]
-        for thread in self.threads:
-            thread.start()
+        self.threads: list[threading.Thread] = []
+        self.between = not job.unit or job.unit >= LARGE  # whether the host copies between files
+        self.own: bytearray | None = None  # this thread's buffer
 
     def move(self, buffer: bytearray, places: list[Place]) -> None:
+        if not self.threads:
+            self.threads = [
+                threading.Thread(target=self._work, name="copy", daemon=True) for _ in range(max(1, min(self.job.writers, BUFFERS)))
+            ]
+            for thread in self.threads:
+                thread.start()
         self.full.put((buffer, places))
 
     def _work(self) -> None:
@@ -256,6 +310,33 @@ class _Writer(_Mover):
                 self.write(self.target.writev, at + start - first, Vector((view[start:end],)))
             elif not self.job.zeroed:
                 self.zero(at + start - first, end - start)
+
+    def take(self, file: Node, host: int, at: int, length: int) -> bool:
+        busy = self.current is not None or (self.threads and self.free.qsize() + self.unmade < BUFFERS)
+        if busy or not isinstance(file, File) or host + length > FARTHEST:
+            return False
+        try:
+            if self.between:
+                self._between(file, host, at, length)
+            else:
+                if self.own is None:
+                    self.own = self.made()
+                for start in range(0, length, NEAR):
+                    count = min(NEAR, length - start)
+                    file.fill(host + start, memoryview(self.own)[:count])
+                    self._put(self.own, 0, at + start, count)
+        except OSError:  # the long way tells where, and whether it was read or written
+            return False
+        return True
+
+    def _between(self, file: File, host: int, at: int, length: int) -> None:
+        for start, end, zeros in self.job.looked(file, host, length):
+            if not zeros:
+                piece = Elsewhere(file, host + start, end - start)
+                self.target.writev(at + start, piece)
+                self.between = self.between and piece.loaded is None
+            elif not self.job.zeroed:
+                self.target.zero(at + start, end - start)
 
     def end(self) -> None:
         for _ in self.threads:
@@ -317,27 +398,3 @@ class _Compressor(_Mover):
 def whole(size: int) -> int:
     """`size` in whole sectors."""
     return size + -size % SECTOR
-
-
-def _plain(node: Node, offset: int) -> tuple[int, int] | None:
-    """Descriptor and offset of a node's bytes that lie verbatim in a file of the host."""
-    if isinstance(node, Format) and node.name == "raw":
-        start: int = getattr(node, "start", 0)
-        return _plain(node.file, start + offset)
-    return (node.fd, offset) if isinstance(node, File) else None
-
-
-def _offload(source: Node, start: int, target: Node, at: int, length: int) -> bool:
-    """copy_file_range(2); False where there is none between the two."""
-    here, there = _plain(source, start), _plain(target, at)
-    if here is None or there is None:
-        return False
-    try:
-        while length:
-            count = os.copy_file_range(here[0], there[0], length, here[1], there[1])
-            if not count:
-                return False
-            here, there, length = (here[0], here[1] + count), (there[0], there[1] + count), length - count
-    except OSError:
-        return False
-    return True

@@ -22,6 +22,7 @@ class Job:
         self.speed = 0
         self.watch: Callable[[Job], None] | None = None
         self._cancelled = False
+        self._held = False  # paused or cancelled
         self._going = threading.Event()
         self._going.set()
         self._due = 0.0
@@ -63,15 +64,17 @@ class Job:
 
     def cancel(self) -> None:
         """`run` raises Cancelled soon."""
-        self._cancelled = True
+        self._cancelled = self._held = True
         self._going.set()
 
     def pause(self) -> None:
         """Stop for a while, after what is under way."""
         self._going.clear()
+        self._held = True
 
     def resume(self) -> None:
         """Go on after `pause`."""
+        self._held = self._cancelled
         self._going.set()
 
     def advance(self, count: int, costly: bool = True) -> None:
@@ -84,6 +87,7 @@ class Job:
             self._due = max(self._due, now) + count / self.speed
             if self._due > now:
                 time.sleep(self._due - now)
-        self._going.wait()
-        if self._cancelled:
-            raise Cancelled
+        if self._held:
+            self._going.wait()
+            if self._cancelled:
+                raise Cancelled

@@ -31,6 +31,30 @@ _FSXATTR = struct.Struct("IIIII8x")
 _NO_SUCH = {errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL, errno.ENODEV}
 
 
+class Elsewhere(Vector):
+    """Bytes that lie in another file of the host. A file that is to hold them has the host copy them; others find them in `parts`."""
+
+    __slots__ = ("file", "loaded", "offset")
+
+    def __init__(self, file: "File", offset: int, length: int) -> None:
+        self.file, self.offset, self.length = file, offset, length
+        self.loaded: list[memoryview] | None = None
+
+    @property
+    def parts(self) -> list[memoryview]:  # type: ignore[override]
+        """Read when somebody asks."""
+        if self.loaded is None:
+            content = bytearray(self.length)
+            self.file.readv(self.offset, Vector((content,)))
+            self.loaded = [memoryview(content)]
+        return self.loaded
+
+    def slice(self, start: int, length: int) -> Vector:
+        if start == 0 and length == self.length:
+            return self
+        return Elsewhere(self.file, self.offset + start, length) if self.loaded is None else super().slice(start, length)
+
+
 class File(Node):
     """A file opened for reading, or for writing too. `share` takes no part in locking (-U). Raises UserError when it cannot be opened."""
 
@@ -124,9 +148,17 @@ class File(Node):
             offset += count
             left = left.slice(count, left.length - count)
 
+    def fill(self, offset: int, view: memoryview) -> None:
+        """`readv` into one piece, with less ado."""
+        if os.preadv(self.fd, (view,), min(offset, FARTHEST)) != len(view):
+            self.readv(offset, Vector((view,)))
+
     def writev(self, offset: int, data: Vector) -> None:
         self._reachable(offset + data.length)
         left = data
+        if isinstance(data, Elsewhere) and (done := self._copied(offset, data)):
+            offset += done
+            left = data.slice(done, data.length - done)
         while left.length:
             count = os.pwritev(self.fd, left.parts[:IOV_MAX], offset)
             if count == left.length:
@@ -136,6 +168,19 @@ class File(Node):
         if self.through:
             os.fdatasync(self.fd)
 
+    def _copied(self, offset: int, data: Elsewhere) -> int:
+        """How many bytes the host copied from file to file (copy_file_range(2)): none where it cannot between the two."""
+        done = 0
+        try:
+            while done < data.length:
+                count = os.copy_file_range(data.file.fd, self.fd, data.length - done, data.offset + done, offset + done)
+                if not count:  # the other file ends, what is behind reads as zeros
+                    break
+                done += count
+        except OSError:  # whoever reads and writes it hears which of them it was
+            pass
+        return done
+
     def _reachable(self, end: int) -> None:
         """Raises OSError(EFBIG) where no file can be so long."""
         if end > FARTHEST:
@@ -144,8 +189,10 @@ class File(Node):
     def zero(self, offset: int, length: int, unmap: bool = True) -> None:
         end = offset + length
         self._reachable(end)
+        if not length:
+            return
         if end > self.size:
-            os.ftruncate(self.fd, end)
+            os.pwrite(self.fd, b"\0", end - 1)  # ftruncate would cut off what another thread writes behind it just now
         if not self._allocate(FALLOC_PUNCH_HOLE if unmap and self.gives_room else FALLOC_ZERO_RANGE, offset, length):
             self._write_zeros(offset, end)
 

@@ -168,6 +168,11 @@ compare r.raw other.raw
 compare r.raw longer.raw
 compare longer.raw r.raw
 compare -s r.raw longer.raw
+compare -s r.raw longer_data.raw
+compare -s r.raw other.raw
+compare -s -p other.raw r.raw
+compare -s odd.raw r.raw
+compare -p r.raw longer_data.raw
 compare r.raw longer_data.raw
 compare odd.raw r.raw
 !compare r.raw

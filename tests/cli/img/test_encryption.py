@@ -69,3 +69,80 @@ def test_lines(tmp_path: Path) -> None:
     if theirs(tmp_path, *both).status or ours(tmp_path, *both).status:
         failures.append("what qemu-img made and what we made differ")
     assert not failures, "\n\n".join(failures)
+
+
+SECRETS = " ".join(f"--object secret,id={name},data={name * 3}" for name in "abcd")
+SLOTS = """
+state=active,new-secret=b,iter-time=10
+state=active
+new-secret=b
+state=bogus,new-secret=c
+state=active,new-secret=b,old-secret=a
+state=active,new-secret=b,keyslot=9
+state=active,new-secret=b,keyslot=0
+state=active,new-secret=b,keyslot=1,iter-time=10
+state=active,new-secret=z
+state=active,new-secret=b,keyslot=x
+--force state=active,new-secret=c,keyslot=1,iter-time=10
+state=active,new-secret=d,iter-time=10
+state=active,new-secret=d,keyslot=7,iter-time=10
+state=inactive
+state=inactive,new-secret=b
+state=inactive,keyslot=1,iter-time=10
+state=inactive,old-secret=b
+state=inactive,old-secret=b,keyslot=1
+state=inactive,old-secret=z
+state=inactive,keyslot=9
+--force state=inactive,keyslot=5
+state=inactive,old-secret=d
+state=inactive,keyslot=1
+state=inactive,keyslot=0
+state=inactive,old-secret=a
+state=active,new-secret=b,iter-time=10
+""".split("\n")[1:-1]
+
+
+@pytest.mark.parametrize(("kind", "prefix"), [("luks", ""), ("qcow2", "encrypt.")])
+def test_passphrases_come_and_go(tmp_path: Path, kind: str, prefix: str) -> None:
+    """amend says what qemu-img says; afterwards each opens what the other changed, with the passphrases that are left."""
+    twins = Twins(tmp_path)
+    twins.both("source.raw", raw(1 << 20, (5000, b"content" * 999)))
+    options = f"{prefix}key-secret=a,{prefix}iter-time=10" + (",encrypt.format=luks" if prefix else "")
+    assert theirs(twins.a, *words_of(f"convert {SECRETS} -O {kind} -o {options} source.raw x")).status == 0
+    shutil.copy(twins.a / "x", twins.b / "x")
+    opened = f"--image-opts driver={kind},file.filename=x,{prefix}key-secret="
+    failures = []
+    for line in SLOTS:
+        force, _, said = line.rpartition(" ")
+        said = ",".join(prefix + option for option in said.split(","))
+        if prefix and "keyslot=x" in said:
+            continue
+        try:
+            twins.same(*words_of(f"amend {SECRETS} {force} {opened}a -o {said}"), errors=True)
+        except AssertionError as error:
+            failures.append(f"amend -o {line}\n{error}")
+    assert not failures, "\n\n".join(failures)
+    for name, status in (("a", 0), ("b", 0), ("c", 1), ("d", 1)):
+        words = words_of(f"convert {SECRETS} {opened}{name} -O raw y")
+        assert theirs(twins.b, *words).status == status, name
+        assert ours(twins.a, *words).status == status, name
+        if not status:
+            assert (twins.a / "y").read_bytes() == (twins.b / "y").read_bytes() == (twins.a / "source.raw").read_bytes()
+    last = words_of(f"amend {SECRETS} --force {opened}a -o {prefix}state=inactive,{prefix}old-secret=a")
+    assert theirs(twins.a, *last).status == ours(twins.b, *last).status == 0
+    assert ours(twins.b, *words_of(f"map {SECRETS} {opened}a")).status == 1
+
+
+def test_without_the_secret(tmp_path: Path) -> None:
+    """All but `info` want it, also where only tables are read."""
+    twins = Twins(tmp_path)
+    for kind, options in (
+        ("luks", "key-secret=s,iter-time=10"),
+        ("qcow2", "encrypt.format=luks,encrypt.key-secret=s,encrypt.iter-time=10"),
+        ("qcow", "encrypt.format=aes,encrypt.key-secret=s"),
+    ):
+        assert theirs(twins.a, *words_of(f"create {SECRET} -f {kind} -o {options} {kind} 1M")).status == 0
+        shutil.copy(twins.a / kind, twins.b / kind)
+        for command in ("info", "check", "map", "snapshot -l", "measure -O raw", "resize", "convert -O raw", "amend"):
+            rest = {"resize": " 2M", "convert -O raw": " out", "amend": " -o size=2M"}.get(command, "")
+            twins.same(*words_of(f"{command} -f {kind} {kind}{rest}"), errors=True)

@@ -116,8 +116,10 @@ def test_encrypted(tmp_path: Path) -> None:
         "1M",
     )
     qemu("qemu-io", "--object", secret, "--image-opts", "-c", "write -P 7 5000 100000", opts)
-    with pytest.raises(UserError, match="x: Parameter 'encrypt.key-secret' is required for cipher"):
-        open_image(str(tmp_path / "x"))
+    with open_image(str(tmp_path / "x")) as node:
+        for look in (node.unlock, lambda: node.read(0, 65536)):
+            with pytest.raises(UserError, match="x: Parameter 'encrypt.key-secret' is required for cipher"):
+                look()
     objects.define(secret)
     try:
         with open_image({"driver": "qcow", "encrypt": {"format": "aes", "key-secret": "key"}, "file": str(tmp_path / "x")}) as node:

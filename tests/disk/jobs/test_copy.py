@@ -12,9 +12,10 @@ import pytest
 from exuvia.disk.graph import open_image
 from exuvia.disk.jobs.copy import Copy
 from exuvia.disk.jobs.job import Cancelled, Job
-from exuvia.disk.node import CHUNK, ImageError, Node
+from exuvia.disk.node import CHUNK, ImageError, Kind, Node
 from exuvia.disk.vector import Vector
 from exuvia.support.errors import UserError
+from tests.disk.formats.interchange import make
 
 
 class Memory(Node):
@@ -165,3 +166,62 @@ def test_nothing_is_copied_to_a_format_without_compression(tmp_path: Path) -> No
     with open_image(str(tmp_path / "x.raw"), "raw") as source, open_image(str(tmp_path / "y.raw"), "raw", writable=True) as target:
         with pytest.raises(UserError, match="Compression not supported"):
             Copy([source], target, compress=True).run()
+
+
+@pytest.mark.parametrize("kind", ["raw", "qcow2", "vdi", "vmdk", "vhdx"])
+@pytest.mark.parametrize("into", ["raw", "qcow2", "vmdk", "vpc"])
+@pytest.mark.parametrize("unit", [0, 4096, 65536])
+def test_from_file_to_file(tmp_path: Path, kind: str, into: str, unit: int) -> None:
+    """What lies in files goes the short way, whatever begins with zeros; clusters are written in no order, and not all."""
+    chance, cluster = random.Random(unit), 1 << 16
+    model = bytearray(70 * cluster)
+    make(kind, tmp_path / "source", len(model))
+    with open_image(str(tmp_path / "source"), kind, writable=True) as node:
+        for number in chance.sample(range(70), 40):
+            content = chance.choice((chance.randbytes(cluster), bytes(cluster - 512) + b"end".ljust(512), bytes(cluster), b"x" * 4096))
+            node.write(number * cluster, content)
+            model[number * cluster : number * cluster + len(content)] = content
+    make(into, tmp_path / "target", len(model))
+    with open_image(str(tmp_path / "source"), kind) as source, open_image(str(tmp_path / "target"), into, writable=True) as target:
+        job = Copy([source], target, zeroed=True, sparse=unit)
+        job.run()
+        assert job.done == job.total
+        assert target.read(0, len(model)) == model
+        if unit and into == "qcow2":
+            taken = sum(extent.length for extent in target.extents(0, target.size) if extent.kind is Kind.DATA)
+            assert taken == sum(any(model[at : at + cluster]) for at in range(0, len(model), cluster)) * cluster
+
+
+def test_two_files_that_begin_in_the_middle_of_clusters(tmp_path: Path) -> None:
+    pieces = [os.urandom(100_000), os.urandom(300_032)]
+    for number, piece in enumerate(pieces):
+        (tmp_path / f"{number}.raw").write_bytes(piece)
+    expected = b"".join(piece + bytes(-len(piece) % 512) for piece in pieces)
+    make("qcow2", tmp_path / "target", len(expected))
+    with open_image(str(tmp_path / "target"), "qcow2", writable=True) as target:
+        sources = [open_image(str(tmp_path / f"{number}.raw"), "raw") for number in range(2)]
+        Copy(sources, target, zeroed=True).run()
+        assert target.read(0, len(expected)) == expected
+
+
+def test_a_filter_sees_what_is_copied(tmp_path: Path) -> None:
+    """Copy-on-read keeps what it passes on, so it must be asked."""
+    (tmp_path / "base.raw").write_bytes(os.urandom(3 << 20))
+    make("qcow2", tmp_path / "top.qcow2", 3 << 20, {"backing_file": "base.raw", "backing_fmt": "raw"})
+    filtered = {"driver": "copy-on-read", "file": {"driver": "qcow2", "file": str(tmp_path / "top.qcow2")}}
+    make("qcow2", tmp_path / "target", 3 << 20)
+    with open_image(filtered, writable=True) as source, open_image(str(tmp_path / "target"), "qcow2", writable=True) as target:
+        Copy([source], target, zeroed=True).run()
+    with open_image(str(tmp_path / "top.qcow2"), chain=False) as top:
+        assert [extent.kind for extent in top.extents(0, top.size)] == [Kind.DATA]
+
+
+def test_a_parent_that_changed_is_not_copied(tmp_path: Path) -> None:
+    make("vmdk", tmp_path / "base.vmdk", 1 << 20)
+    make("vmdk", tmp_path / "top.vmdk", 1 << 20, {"backing_file": "base.vmdk", "backing_fmt": "vmdk"})
+    with open_image(str(tmp_path / "base.vmdk"), writable=True) as base:
+        base.write(0, b"changed")
+    make("qcow2", tmp_path / "target", 1 << 20)
+    with open_image(str(tmp_path / "top.vmdk")) as source, open_image(str(tmp_path / "target"), "qcow2", writable=True) as target:
+        with pytest.raises(ImageError, match="was changed since"):
+            Copy([source], target, zeroed=True).run()

@@ -45,3 +45,23 @@ def test_an_image_whose_header_points_there(tmp_path: Path) -> None:
         file.write((1 << 61).to_bytes(8, "little"))
     with pytest.raises(ImageError, match="disk.vmdk"):
         open_image(str(path), "vmdk")
+
+
+def test_zeros_past_the_end_while_somebody_writes_behind_them(tmp_path: Path) -> None:
+    class Raced(File):
+        """Another thread writes behind what is being zeroed, once it was seen how long the file is."""
+
+        raced = False
+
+        @property
+        def size(self) -> int:  # type: ignore[override]
+            seen = super().size
+            if not self.raced:
+                self.raced = True
+                self.write(8192, b"behind")
+            return seen
+
+    (tmp_path / "file").write_bytes(b"x" * 1024)
+    with Raced(str(tmp_path / "file"), writable=True) as file:
+        file.zero(512, 4096)
+    assert (tmp_path / "file").read_bytes() == b"x" * 512 + bytes(7680) + b"behind"

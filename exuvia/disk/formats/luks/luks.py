@@ -1,10 +1,11 @@
 """luks: the format. Version 1 is created, read, written and resized as QEMU does; version 2 is read."""
 
+from collections.abc import Callable
 from typing import Any
 
 from exuvia.disk.ciphers import KEY_BYTES, SectorCipher
 from exuvia.disk.format import Format, Measure, Opener
-from exuvia.disk.formats.luks import version1
+from exuvia.disk.formats.luks import slots, version1
 from exuvia.disk.formats.luks.version1 import MAGIC, Version1
 from exuvia.disk.formats.luks.version2 import Version2
 from exuvia.disk.node import CHUNK, ImageError, Node, Unsupported
@@ -12,7 +13,7 @@ from exuvia.disk.options import Option
 from exuvia.disk.vector import Vector
 from exuvia.support.errors import UserError
 
-ALG, MODE, RULE, HASH, MILLISECONDS = "aes-256", "xts", "plain64", "sha256", 2000
+ALG, MODE, RULE, HASH, MILLISECONDS = "aes-256", "xts", "plain64", "sha256", slots.MILLISECONDS
 
 
 class Luks(Format):
@@ -31,6 +32,7 @@ class Luks(Format):
         Option("hash-alg", str, None, "Name of encryption hash algorithm"),
         Option("iter-time", int, None, "Time to spend in PBKDF in milliseconds"),
     )
+    AMEND = slots.OPTIONS
 
     @classmethod
     def probe(cls, head: bytes, filename: str) -> int:
@@ -89,6 +91,17 @@ class Luks(Format):
                 except UserError as error:
                     raise ImageError(f"{self.filename}: {error}") from None
             return self._cipher
+
+    def unlock(self) -> None:
+        self._unlock()
+
+    def amend(self, options: dict[str, Any], force: bool, progress: Callable[[float], None]) -> None:
+        if not isinstance(self.volume, Version1):
+            raise Unsupported(f"{self.filename}: LUKS2 images can only be read")
+        self._unlock()
+        with self.lock:
+            slots.amend(self.volume, self.file, self.options["key-secret"], options, force)
+        progress(1.0)
 
     def readv(self, offset: int, into: Vector) -> None:
         cipher, at = self._cipher or self._unlock(), 0

@@ -1,5 +1,6 @@
 """The header of LUKS 1 (On-Disk Format, 3): big-endian, eight key slots, the payload behind their material."""
 
+import secrets
 import uuid
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +13,7 @@ from exuvia.disk.structure import Structure, at
 MAGIC = b"LUKS\xba\xbe"
 SECTOR, ALIGN = 512, 8  # bytes; sectors between which key material begins
 SLOTS, ACTIVE, FREE = 8, 0x00AC71F3, 0x0000DEAD
+WIPES = 3  # times that material of an erased slot is overwritten
 
 
 class Header(Structure, order=">"):
@@ -45,6 +47,11 @@ def text(field: bytes) -> str:
     return field.split(b"\0")[0].decode("ascii", "replace")
 
 
+def _padded(material: bytes) -> bytes:
+    """In whole sectors."""
+    return material + bytes(-len(material) % SECTOR)
+
+
 def room(key_bytes: int) -> int:
     """Sectors that a slot's material takes."""
     sectors = -(-key_bytes * keys.STRIPES // SECTOR)
@@ -74,12 +81,21 @@ class Version1:
         for index, slot in enumerate(slots):
             if slot.active not in (ACTIVE, FREE):
                 raise ImageError(f"{name}: Keyslot {index} state (active/disable) is corrupted")
-            if slot.active == FREE:
-                continue
-            end = slot.offset * SECTOR + header.key_bytes * slot.stripes
-            if slot.stripes != keys.STRIPES or end > header.payload_offset * SECTOR or slot.offset * SECTOR < Header.SIZE:
-                raise ImageError(f"{name}: Keyslot {index} has {slot.stripes} stripes at sector {slot.offset}, which cannot be")
-        return cls(header, slots)
+        made = cls(header, slots)
+        for index in made.active():
+            made.check(name, index)
+        return made
+
+    def active(self) -> list[int]:
+        """Numbers of the slots that hold the master key."""
+        return [index for index, slot in enumerate(self.slots) if slot.active == ACTIVE]
+
+    def check(self, name: str, index: int) -> None:
+        """Raises ImageError where a slot's material is not between header and payload."""
+        slot = self.slots[index]
+        end = slot.offset * SECTOR + self.header.key_bytes * slot.stripes
+        if slot.stripes != keys.STRIPES or end > self.payload or slot.offset * SECTOR < Header.SIZE + SLOTS * Slot.SIZE:
+            raise ImageError(f"{name}: Keyslot {index} has {slot.stripes} stripes at sector {slot.offset}, which cannot be")
 
     @property
     def payload(self) -> int:
@@ -102,17 +118,49 @@ class Version1:
 
     def unlock(self, file: Node, passphrase: bytes) -> bytes | None:
         """The master key; None when the passphrase opens no slot."""
-        hash_name = text(self.header.hash_spec)
-        for slot in self.slots:
-            if slot.active != ACTIVE:
-                continue
-            derived = keys.pbkdf2(hash_name, passphrase, slot.salt, slot.iterations, self.header.key_bytes)
-            length = self.header.key_bytes * slot.stripes
-            material = file.read(slot.offset * SECTOR, length + -length % SECTOR)
-            key = keys.merge(self.cipher(derived).decrypt(0, material), self.header.key_bytes, slot.stripes, hash_name)
-            if self._digest(key) == self.header.digest:
+        for index in self.active():
+            if (key := self.open_slot(file, index, passphrase)) is not None:
                 return key
         return None
+
+    def open_slot(self, file: Node, index: int, passphrase: bytes) -> bytes | None:
+        """The master key from one slot that is active; None when the passphrase does not open it."""
+        hash_name, slot = text(self.header.hash_spec), self.slots[index]
+        derived = keys.pbkdf2(hash_name, passphrase, slot.salt, slot.iterations, self.header.key_bytes)
+        length = self.header.key_bytes * slot.stripes
+        material = file.read(slot.offset * SECTOR, length + -length % SECTOR)
+        key = keys.merge(self.cipher(derived).decrypt(0, material), self.header.key_bytes, slot.stripes, hash_name)
+        return key if self._digest(key) == self.header.digest else None
+
+    def fill_slot(self, file: Node, index: int, key: bytes, passphrase: bytes, milliseconds: int) -> None:
+        """Let a passphrase open the slot, in so long. Its material is safe before the header says that it is there."""
+        self.check(file.filename, index)
+        self.clear_slot(file, index)
+        hash_name, length = text(self.header.hash_spec), self.header.key_bytes
+        slot = self.slots[index]
+        filled = slot.replaced(active=ACTIVE, iterations=keys.iterations_for(hash_name, length, milliseconds), salt=secrets.token_bytes(32))
+        material = self.cipher(keys.pbkdf2(hash_name, passphrase, filled.salt, filled.iterations, length)).encrypt(
+            0, _padded(keys.split(key, keys.STRIPES, hash_name))
+        )
+        file.write(slot.offset * SECTOR, material)
+        file.flush()
+        self._write_slot(file, index, filled)
+
+    def clear_slot(self, file: Node, index: int) -> None:
+        """Let nothing open the slot: first by the header's word, then because its material is gone."""
+        slot = self.slots[index]
+        if slot.active == FREE:
+            return
+        self._write_slot(file, index, slot.replaced(active=FREE, iterations=0, salt=bytes(32)))
+        length = self.header.key_bytes * slot.stripes
+        for _ in range(WIPES):
+            file.write(slot.offset * SECTOR, secrets.token_bytes(length))
+            file.flush()
+
+    def _write_slot(self, file: Node, index: int, slot: Slot) -> None:
+        file.write(Header.SIZE + index * Slot.SIZE, slot.pack())
+        file.flush()
+        self.slots[index] = slot
 
     def _digest(self, key: bytes) -> bytes:
         return keys.pbkdf2(text(self.header.hash_spec), key, self.header.digest_salt, self.header.digest_iterations, 20)
@@ -146,8 +194,6 @@ class Version1:
 
 def create(passphrase: bytes, alg: str, mode: str, rule: str | None, hash_name: str, milliseconds: int) -> tuple[bytes, int]:
     """A header with its key material, and where the payload begins. Raises Unsupported for what is not known."""
-    import secrets
-
     length = KEY_BYTES.get(alg, 0) * (2 if mode == "xts" else 1)
     header = Header(
         cipher_name=alg.partition("-")[0].encode(),
@@ -165,8 +211,7 @@ def create(passphrase: bytes, alg: str, mode: str, rule: str | None, hash_name: 
     slots = [Slot(offset=ALIGN + index * room(length)) for index in range(SLOTS)]
     slots[0] = Slot(ACTIVE, keys.iterations_for(hash_name, length, milliseconds), secrets.token_bytes(32), ALIGN)
     derived = keys.pbkdf2(hash_name, passphrase, slots[0].salt, slots[0].iterations, length)
-    material = keys.split(key, keys.STRIPES, hash_name)
-    material += bytes(-len(material) % SECTOR)
+    material = _padded(keys.split(key, keys.STRIPES, hash_name))
     packed = header.pack() + b"".join(each.pack() for each in slots)
     packed = packed.ljust(ALIGN * SECTOR, b"\0") + SectorCipher(alg, mode, rule, derived).encrypt(0, material)
     return packed, header.payload_offset * SECTOR

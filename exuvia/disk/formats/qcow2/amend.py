@@ -6,7 +6,7 @@ from array import array
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from exuvia.disk.formats.qcow2 import resize, snapshots
+from exuvia.disk.formats.qcow2 import encryption, resize, snapshots
 from exuvia.disk.formats.qcow2.create import OPTIONS as CREATE
 from exuvia.disk.formats.qcow2.create import VERSIONS
 from exuvia.disk.formats.qcow2.header import (
@@ -33,11 +33,12 @@ if TYPE_CHECKING:
 NAMES = ("backing_file", "backing_fmt", "compat", "data_file", "data_file_raw", "lazy_refcounts", "refcount_bits")
 OPTIONS = (
     *(Option(each.name, each.type, None, each.text) for each in CREATE if each.name in NAMES),
+    *encryption.AMEND,
     Option("size", "size", None, "Virtual disk size"),
 )
 
 
-def amend(image: Qcow2, options: dict[str, Any], progress: Callable[[float], None]) -> None:
+def amend(image: Qcow2, options: dict[str, Any], force: bool, progress: Callable[[float], None]) -> None:
     """Do what `options` say. Raises UserError before anything is changed where they cannot be."""
     fields = image.header.fields
     compat = options.get("compat")
@@ -61,6 +62,11 @@ def amend(image: Qcow2, options: dict[str, Any], progress: Callable[[float], Non
             raise UserError("Refcount widths other than 16 bits require compatibility level 1.1 or above (use compat=1.1 or greater)")
         if fields.version > 2:
             _may_downgrade(image, width or 1 << fields.refcount_order)
+    secrets = {key.removeprefix("encrypt."): value for key, value in options.items() if key.startswith("encrypt.")}
+    if secrets and image.key is None:
+        raise UserError("Can't amend encryption options - encryption not present")
+    if secrets and image.key is not None:
+        image.key.amend(secrets, force)
     if version > fields.version:
         _upgrade(image)
     if width is not None and width != 1 << fields.refcount_order:

@@ -10,6 +10,7 @@ import threading
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from exuvia.disk.formats.luks import slots
 from exuvia.disk.formats.qcow2.header import AES, ENCRYPTION, LUKS, Header
 from exuvia.disk.node import CHUNK, Extent, ImageError, Kind, Node
 from exuvia.disk.options import Option
@@ -26,6 +27,7 @@ OPTIONS = (
     Option("encrypt.format", ("aes", "luks"), None, "how the image is encrypted, which it says itself"),
     Option("encrypt.key-secret", str, None, "ID of the secret that provides the AES key or the LUKS passphrase"),
 )
+AMEND = tuple(Option(f"encrypt.{each.name}", each.type, None, each.text) for each in slots.OPTIONS)
 CREATE = (
     Option("encryption", bool, None, "Encrypt the image with format 'aes'. (Deprecated in favor of encrypt.format=aes)"),
     Option("encrypt.format", str, None, "Encrypt the image, format choices: 'aes', 'luks'"),
@@ -59,7 +61,7 @@ class Key:
         """`luks` or `aes`."""
         return "luks" if self.luks else "aes"
 
-    def _window(self) -> Node:
+    def window(self) -> Node:
         """The LUKS header as a file of its own."""
         from exuvia.disk.formats.raw import Raw
 
@@ -74,7 +76,7 @@ class Key:
     def _volume(self) -> Version1:
         from exuvia.disk.formats.luks.version1 import MAGIC, Version1
 
-        window = self._window()
+        window = self.window()
         if window.read(0, 8) != MAGIC + b"\0\1":
             raise self.header.error("Volume is not in LUKS format, version 1")
         return Version1.read(window)
@@ -93,13 +95,19 @@ class Key:
                     self._cipher = SectorCipher("aes-128", "cbc", "plain64", secret(name)[:AES_KEY].ljust(AES_KEY, b"\0"))
                     return self._cipher
                 try:
-                    key = self.volume.unlock(self._window(), secret(name))
+                    key = self.volume.unlock(self.window(), secret(name))
                     if key is None:
                         raise ImageError("Invalid password, cannot unlock any keyslot")
                     self._cipher = self.volume.cipher(key)
                 except UserError as error:
                     raise self.header.error(str(error)) from None
             return self._cipher
+
+    def amend(self, options: dict[str, Any], force: bool) -> None:
+        """Change passphrases of a LUKS header. Raises UserError."""
+        if self.volume is None:
+            raise UserError("Only LUKS encryption options can be amended")
+        slots.amend(self.volume, self.window(), self.options["encrypt.key-secret"], options, force)
 
     def info(self) -> dict[str, Any]:
         """QMP's ImageInfoSpecificQCow2Encryption."""

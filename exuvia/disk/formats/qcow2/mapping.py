@@ -232,12 +232,17 @@ class Mapping:
         if not page or not count:
             return []
         found: list[Extent] = []
+        plain = 0 if self.external else COPIED | OFFSET & -self.size  # what an entry of a usual data cluster has
         start, entry, expected, step = 0, -1, -1, 0
         for number, each in enumerate(unpack_from(f">{count}Q", self.l2.page(page), at * 8)):
             if each == expected or entry & each & COMPRESSED and number:
                 expected += step
                 continue
-            if number:
+            if not entry:
+                found.append(Extent(Kind.ABSENT, number - start << self.bits))
+            elif entry & plain == entry and entry & OFFSET:
+                found.append(Extent(Kind.DATA, number - start << self.bits, entry & OFFSET, self.data, not entry & COPIED))
+            elif number:
                 try:
                     found.append(self._extent(entry, index + start, 0, number - start << self.bits))
                 except ImageError:  # whoever comes there will hear of it

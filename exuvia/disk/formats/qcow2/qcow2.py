@@ -3,7 +3,6 @@
 import errno
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from typing import Any
 
 from exuvia.disk.clusters import Room, Writable
@@ -93,6 +92,10 @@ class Qcow2(Writable):
         if not name or self.opener is None:
             raise header.error("'data-file' is required for this image")
         return self.opener(name, self.writable)
+
+    def unlock(self) -> None:
+        if self.key is not None:
+            self.key.cipher()
 
     @classmethod
     def probe(cls, head: bytes, filename: str) -> int:
@@ -470,19 +473,19 @@ class Qcow2(Writable):
     def create_snapshot(self, snapshot: Snapshot) -> None:
         self._no_snapshots_outside()
         self.begin()
-        with self.placing, self.lock, self._counts_change():
+        with self.placing, self.lock, snapshots.changing(self):
             snapshots.create(self, snapshot)
 
     def apply_snapshot(self, snapshot: Snapshot) -> None:
         self._no_snapshots_outside()
         self.begin()
-        with self.placing, self.lock, self._counts_change():
+        with self.placing, self.lock, snapshots.changing(self):
             snapshots.apply(self, snapshot)
 
     def delete_snapshot(self, snapshot: Snapshot) -> None:
         self._no_snapshots_outside()
         self.begin()
-        with self.placing, self.lock, self._counts_change():
+        with self.placing, self.lock, snapshots.changing(self):
             snapshots.delete(self, snapshot)
 
     @property
@@ -513,34 +516,6 @@ class Qcow2(Writable):
     def show_snapshot(self, snapshot: Snapshot) -> None:
         with self.lock:
             snapshots.show(self, snapshot)
-
-    @contextmanager
-    def _counts_change(self) -> Iterator[None]:
-        """While counts and copied flags of all clusters change, the image says that they may disagree: the next writer mends them."""
-        fields = self.header.fields
-        if fields.version < 3 or self.map.lazy:
-            yield
-            return
-        self.commit()
-        fields.incompatible_features |= DIRTY
-        self.header.write_fields()
-        self.file.flush()
-        try:
-            yield
-        except OSError as error:
-            if error.errno not in (errno.EINVAL, errno.EEXIST, errno.ENOENT):  # nothing was changed
-                raise
-            self._counts_agree()
-            raise
-        self._counts_agree()
-
-    def _counts_agree(self) -> None:
-        self.commit()
-        self.map.write()
-        self.file.flush()
-        self.header.fields.incompatible_features &= ~DIRTY
-        self.header.write_fields()
-        self.file.flush()
 
     def _no_snapshots_outside(self) -> None:
         if self.map.external:
@@ -577,7 +552,7 @@ class Qcow2(Writable):
         if size is not None and size != self.size and not options.get("compat"):
             self.resize(size)
         with self.placing, self.lock:
-            amend.amend(self, options, progress)
+            amend.amend(self, options, force, progress)
 
     def empty(self) -> None:
         """Every cluster is given up at once where there is nothing else in the image."""

@@ -8,11 +8,12 @@ from __future__ import annotations
 import errno
 from array import array
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from exuvia.disk.format import Snapshot
 from exuvia.disk.formats.qcow2 import resize
-from exuvia.disk.formats.qcow2.header import L1_LIMIT, SNAPSHOT_LIMIT, Header
+from exuvia.disk.formats.qcow2.header import DIRTY, L1_LIMIT, SNAPSHOT_LIMIT, Header
 from exuvia.disk.formats.qcow2.mapping import COMPRESSED, COPIED, L1_RESERVED, OFFSET, ZERO
 from exuvia.disk.formats.qcow2.refcounts import big_endian
 from exuvia.disk.node import ImageError
@@ -320,3 +321,33 @@ def show(image: Qcow2, snapshot: Snapshot) -> None:
     entry = _entry(image, snapshot)
     image.map.l1 = l1_of(image, entry)
     image.size = entry.disk_size(image.header)
+
+
+@contextmanager
+def changing(image: Qcow2) -> Iterator[None]:
+    """While counts and copied flags of all clusters change, the image says that they may disagree: the next writer mends them."""
+    fields = image.header.fields
+    if fields.version < 3 or image.map.lazy:
+        yield
+        return
+    image.commit()
+    fields.incompatible_features |= DIRTY
+    image.header.write_fields()
+    image.file.flush()
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.EEXIST, errno.ENOENT):  # nothing was changed
+            raise
+        _agree(image)
+        raise
+    _agree(image)
+
+
+def _agree(image: Qcow2) -> None:
+    image.commit()
+    image.map.write()
+    image.file.flush()
+    image.header.fields.incompatible_features &= ~DIRTY
+    image.header.write_fields()
+    image.file.flush()

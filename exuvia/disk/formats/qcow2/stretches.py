@@ -8,8 +8,8 @@ from exuvia.disk.formats.qcow2.refcounts import big_endian
 
 MANY = 512  # entries
 ROW = MANY * 8
-ONES = sum(1 << 64 * at for at in range(MANY))  # as one number whose 64-bit digits are entries
-RAMP = sum((MANY - 1 - at) << 64 * at for at in range(MANY))
+ONES = int.from_bytes((bytes(7) + b"\1") * MANY, "big")  # as one number whose 64-bit digits are entries
+RAMP = int.from_bytes(b"".join(at.to_bytes(8, "big") for at in range(MANY)), "big")
 
 
 def stretches(

@@ -204,6 +204,11 @@ class Vmdk(Format):
             if isinstance(part, Format):
                 part.backing = None if node is None else Parent(self, node, start, part.size)
 
+    @property
+    def guarded(self) -> bool:  # type: ignore[override]
+        """The parent is looked at before it is read."""
+        return self._backing is not None
+
     def check_parent(self, parent: Node) -> None:
         """Raises ImageError when the parent was written since this image was made."""
         if self.parent_checked:
