@@ -142,6 +142,7 @@ class Engine:
         self.written = self.native("written", 3)
         self.step = self.native("step", 1)
         self.block = self.native("block", 1)
+        self.agrees = self.native("agrees", 6)
         self.settle = self.native("settled", 1)
         self._hold, self._let_go = self.native("hold", 1), self.native("let_go", 1)
         self.counter = self.native("counter", 0)

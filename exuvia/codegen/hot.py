@@ -39,6 +39,7 @@ KEPT = 32 << 20  # bytes of regions that a build's store may hold: half of what 
 BUSY, SETTLED = 4, 16  # times as many samples a block needs while others wait to be made; where most of what was hot had been made before
 OFTEN = 4  # samples of a block that shall be an entry when its region is made again
 PATIENCE = 8  # how often the samples that a page needs are doubled where its regions are dropped again and again
+LONGEST = 32  # bytes behind a block that a decoder may look at
 OFF, LEN = FIELDS["off"][0], FIELDS["len"][0]
 WORD_MASK = (1 << 64) - 1
 Near = Callable[[int], int]  # how far a page lies from one -> where the host has it, or 0
@@ -230,11 +231,22 @@ class Hot:
         self.want(wanted)
 
     def want(self, wanted: Wanted | None) -> None:
-        """Ask for it."""
-        if wanted is not None:
-            self.missed += 1
-            self.asked.update(wanted.heads)
-            self.ask(wanted)
+        """Ask for it, unless its code is being written right now: the bytes may be new then, and the records not yet dropped."""
+        if wanted is None:
+            return
+        if not all(self.agrees(wanted.mode, b) for b in wanted.blocks):
+            for address in wanted.heads:
+                self.blocks.pop(self.head(address).body, None)
+            return
+        self.missed += 1
+        self.asked.update(wanted.heads)
+        self.ask(wanted)
+
+    def agrees(self, mode: int, b: Found) -> bool:
+        """Are a block's records those of its bytes?"""
+        e, code, records = self.engine, b.code + bytes(LONGEST), b.records
+        at, those = (ctypes.cast(ctypes.c_char_p(data), ctypes.c_void_p).value for data in (code, records))
+        return bool(e.agrees(e.states[0], at, those, len(records) // RECORD, b.offset % PAGE, mode))
 
     def near(self, state: State, head: Head, pc: int) -> Near | None:
         """Finds pages by how far they lie from that of a head at `pc`. None where code has a limit: there a region keeps to its page."""

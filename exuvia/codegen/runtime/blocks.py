@@ -235,7 +235,7 @@ def find(at: dict[str, int]) -> str:
     b.store(new + HEAD["mode"], b.arg("mode"), 8)
     b.store(new + HEAD["stands"], 0, 8)
     b.ret(new)
-    return text + b.text() + block(at) + step(at)
+    return text + b.text() + block(at) + agrees(at) + step(at)
 
 
 def block(at: dict[str, int]) -> str:
@@ -248,6 +248,25 @@ def block(at: dict[str, int]) -> str:
     with b.if_(b.call("decode", head) != 0):
         b.ret(0)
     b.ret(head)
+    return b.text()
+
+
+def agrees(at: dict[str, int]) -> str:
+    """(code, records, count, off, mode): are these the records of these bytes? 1 or 0."""
+    b = Native("define dso_local i64 @agrees(ptr %st, i64 %code, i64 %records, i64 %count, i64 %off, i64 %mode) nounwind")
+    table = b.load(b.get(at["modes"]) + b.arg("mode") * MODE_ENTRY + MODE["decode"])
+    out, place, k = b.arg("st", True) + SCRATCH_AT, b.var(0), b.var(0)
+    with b.loop():
+        b.break_if(k.v == b.arg("count"))
+        code, off = b.arg("code") + place.v, b.arg("off") + place.v
+        what = V(b, b.let(f"call i64 @decode_one(ptr %st, i64 {code.name}, i64 {out.name}, i64 {table.name}, i64 {off.name})"))
+        record = b.arg("records") + (k.v * RECORD)
+        for word in range(8, RECORD, 8):
+            with b.if_(b.load(out + word) != b.load(record + word)):
+                b.ret(0)
+        place.v = place.v + (what & 0xFF)
+        k.v = k.v + 1
+    b.ret(1)
     return b.text()
 
 
