@@ -7,9 +7,8 @@ import shutil
 import sys
 from pathlib import Path
 
+from exuvia.cli import hypervisor
 from exuvia.guests import cache
-
-_GET_API_VERSION = 0xAE00  # ioctl on /dev/kvm (Linux, Documentation/virt/kvm/api.rst, 4.1)
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -29,6 +28,8 @@ def run(args: argparse.Namespace) -> int:
     }
     if sound:
         rows["Code"] = _code()
+    for number, line in enumerate(hypervisor.out_of_tree(Path("/"))):
+        rows[f"DKMS {number + 1}" if number else "DKMS"] = line
     for name, text in rows.items():
         print(f"{name:<10} {text}")
     return 0 if sound else 1
@@ -43,59 +44,27 @@ def _llvm() -> tuple[str, bool]:
         return f"missing: {error} (pip install llvmlite)", False
 
 
-def kvm(device: str = "/dev/kvm", cpuinfo: str = "/proc/cpuinfo") -> str:
+def kvm(root: Path = Path("/")) -> str:
     """Whether KVM can be used here; if not, why and what to type."""
-    if platform.system() != "Linux":
-        return "not on this system: it is part of Linux"
-    try:
-        fd = os.open(device, os.O_RDWR | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return f"absent: there is no {device}; {_module(cpuinfo)}"
-    except PermissionError:
-        return f"present, not usable: no right to open {device}; {_rights(device)}"
-    except OSError as error:
-        return f"present, not usable: {error.strerror}; {_module(cpuinfo)}"
-    try:
-        import fcntl
+    if platform.system() != "Linux" or platform.machine() not in ("x86_64", "AMD64"):
+        return "not on this system: Exuvia uses that of Linux on x86-64"
+    if reason := hypervisor.kvm(root, hypervisor.myself()):
+        return reason
+    from exuvia.vcpu.accelerators import Unavailable
+    from exuvia.vcpu.kvm.vm import open_device, virtual_machine
 
-        version = fcntl.ioctl(fd, _GET_API_VERSION)
-    except OSError as error:
-        return f"{device} does not answer as KVM: {error.strerror}"
+    try:
+        device = open_device(str(root / "dev/kvm"))
+    except Unavailable as unavailable:
+        return str(unavailable)
+    try:
+        os.close(virtual_machine(device))
+    except Unavailable as unavailable:
+        return str(unavailable)
     finally:
-        os.close(fd)
-    return f"present and usable (API version {version}); Exuvia has no KVM accelerator yet"
-
-
-def _module(cpuinfo: str) -> str:
-    release = platform.release()
-    if platform.machine() in ("x86_64", "i686", "AMD64"):
-        try:
-            words = set(Path(cpuinfo).read_text().split())
-        except OSError:
-            words = set()
-        flag = next((flag for flag in ("vmx", "svm") if flag in words), None)
-        if flag is None:
-            return "the processor shows no virtualization (vmx, svm): switch it on in the firmware, or this host is itself a guest"
-        module = "kvm_intel" if flag == "vmx" else "kvm_amd"
-    else:
-        module = "kvm"
-    if not Path("/lib/modules", release).is_dir():
-        return f"the modules of the running kernel {release} are not installed: reboot after a kernel update, or install them"
-    return f"load the module: sudo modprobe {module}"
-
-
-def _rights(device: str) -> str:
-    import grp
-    import pwd
-
-    gid = os.stat(device).st_gid
-    try:
-        group, user = grp.getgrgid(gid).gr_name, pwd.getpwuid(os.getuid()).pw_name
-    except KeyError:
-        return f"it belongs to group {gid}"
-    if user in grp.getgrgid(gid).gr_mem and gid not in os.getgroups():
-        return f"{user} is in group {group} since this login began: log in again"
-    return f"join its group: sudo usermod -aG {group} {user}, then log in again"
+        os.close(device)
+    kind = "kvm-pvm: no virtualization by hardware, only small guests run" if (root / "sys/module/kvm_pvm").is_dir() else ""
+    return "; ".join(filter(None, ("present and usable: -accel kvm", kind, hypervisor.nested(root))))
 
 
 def _clients() -> str:

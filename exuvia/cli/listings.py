@@ -6,8 +6,8 @@ from typing import Any, Literal
 from exuvia.cli.keyval import split
 from exuvia.support.errors import UserError, unknown
 
-ACCELERATORS = {"software": "processors made by Exuvia, on any host (tcg is another name for it)"}
-_ALIASES = {"tcg": "software"}
+HOST = "host"
+"""The model that is no model: what KVM gives of the host's processor."""
 
 
 def _table(rows: Mapping[str, str]) -> str:
@@ -58,7 +58,9 @@ def machine_options(name: str, pairs: Sequence[tuple[str, str]]) -> None:
 
 def accelerator(name: str) -> str:
     """`name`, or what it is another name for."""
-    name = _ALIASES.get(name, name)
+    from exuvia.vcpu.accelerators import ACCELERATORS, ALIASES
+
+    name = ALIASES.get(name, name)
     if name not in ACCELERATORS:
         raise unknown("accelerator", name, ACCELERATORS)
     return name
@@ -66,6 +68,8 @@ def accelerator(name: str) -> str:
 
 def accelerator_list() -> str:
     """The accelerators."""
+    from exuvia.vcpu.accelerators import ACCELERATORS
+
     return _table(ACCELERATORS)
 
 
@@ -78,8 +82,8 @@ def cpu(name: str) -> str:
     """`name` if there is such a model."""
     from exuvia.isa.x86.cpus import MODELS
 
-    if name not in MODELS:
-        raise unknown("processor model", name, MODELS)
+    if name not in (HOST, *MODELS):
+        raise unknown("processor model", name, [HOST, *MODELS])
     return name
 
 
@@ -117,7 +121,7 @@ def cpu_list() -> str:
 
     from exuvia.isa.x86.cpus import FEATURES, MODELS
 
-    models = _table({name: kind.about for name, kind in MODELS.items()})
+    models = _table({name: kind.about for name, kind in MODELS.items()} | {HOST: "this host's own processor, with -accel kvm"})
     features = fill(" ".join(sorted(FEATURES)), 100, initial_indent="  ", subsequent_indent="  ")
     return f"{models}\nfeatures, each with + or - in front:\n{features}\n"
 

@@ -147,7 +147,8 @@ def _only(option: str, pairs: keyval.Pairs, known: Sequence[str]) -> dict[str, s
 
 
 def opt_machine(draft: Draft, value: str) -> None:
-    """NAME[,accel=ACCEL][,PROPERTY=VALUE]: the machine; -machine help lists them, -machine NAME,help its properties"""
+    """NAME[,accel=ACCEL][,kernel-irqchip=on|split|off][,PROPERTY=VALUE]: the machine; -machine help lists them, -machine NAME,help
+    its properties"""
     if value in ("help", "?"):
         raise Answered(listings.machine_list())
     options: keyval.Pairs = []
@@ -156,7 +157,9 @@ def opt_machine(draft: Draft, value: str) -> None:
         if key == "type":
             draft.machine = listings.machine(text)
         elif key == "accel":
-            draft.accel = [listings.accelerator(name) for name in text.split(":")]
+            draft.accel = _accelerators(text)
+        elif key.replace("_", "-") == "kernel-irqchip":
+            draft.accel_options.append(_kernel_irqchip(text))
         elif key in ("help", "?"):
             raise Answered(listings.machine_help(draft.machine))
         else:
@@ -169,18 +172,38 @@ opt_M = opt_machine
 
 
 def opt_accel(draft: Draft, value: str) -> None:
-    """NAME[,regions=on|off|check]: how the processor runs; may be given again for a second choice; -accel help lists them"""
+    """NAME[:NAME][,regions=on|off|check][,kernel-irqchip=on|split|off]: how the processor runs, a second choice behind a colon or given
+    again; -accel help lists them"""
     if value in ("help", "?"):
         raise Answered(listings.accelerator_list())
-    pairs = _only("accel", keyval.parse(value, "accel"), ["accel", "regions"])
-    draft.accel.append(listings.accelerator(pairs.get("accel", "")))
+    pairs = _only("accel", keyval.parse(value, "accel"), ["accel", "regions", "kernel-irqchip"])
+    draft.accel += _accelerators(pairs.get("accel", ""))
     if pairs.get("regions", "on") not in ("on", "off", "check"):
         raise UserError(f"-accel {value}: regions is on, off, or check: both, side by side, until they differ")
-    draft.accel_options += [(key, text) for key, text in pairs.items() if key != "accel"]
+    for key, text in pairs.items():
+        if key == "kernel-irqchip":
+            draft.accel_options.append(_kernel_irqchip(text))
+        elif key != "accel":
+            draft.accel_options.append((key, text))
+
+
+def _accelerators(text: str) -> list[str]:
+    return [listings.accelerator(name) for name in text.split(":")]
+
+
+def _kernel_irqchip(text: str) -> tuple[str, str]:
+    if text not in ("on", "split", "off"):
+        raise UserError(f"kernel-irqchip is on, split or off, not '{text}'")
+    return "kernel-irqchip", text
+
+
+def opt_enable_kvm(draft: Draft) -> None:
+    """run on the host's own processor: -accel kvm"""
+    draft.accel.append("kvm")
 
 
 def opt_cpu(draft: Draft, value: str) -> None:
-    """MODEL[,+FEATURE][,-FEATURE]: the processor; -cpu help lists models and features"""
+    """MODEL[,+FEATURE][,-FEATURE]: the processor, or host, with -accel kvm; -cpu help lists models and features"""
     if value in ("help", "?"):
         raise Answered(listings.cpu_list())
     draft.cpu, features = listings.described_cpu("-cpu", value)

@@ -32,6 +32,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--exec", metavar="CMD", dest="command", help="run CMD in the guest's shell instead of an interactive one")
     parser.add_argument("--memory", metavar="SIZE", help="MiB, or with K, M, G (default: what the guest needs, else 512)")
     parser.add_argument("--cpu", metavar="MODEL[,-FEATURE]", help="the processor model, as in max,-sse4_2; max has all")
+    parser.add_argument(
+        "--accel", metavar="NAME[:NAME]", default="software", help="software, or kvm, or kvm:software for the first that works"
+    )
     parser.add_argument("--smp", metavar="N", type=int, default=1, help="the number of processors (default 1)")
     parser.add_argument("--timeout", metavar="SECONDS", type=float, help="with --exec: give up after so long")
     parser.add_argument("--verbose", action="store_true", help="with --exec: show the boot messages on standard error")
@@ -71,6 +74,7 @@ def _config(args: argparse.Namespace, chosen: Guest | None, files: dict[str, str
     cpu, features = listings.described_cpu("--cpu", args.cpu or listings.default_cpu(bits))
     disks = [drive_options.drive(f"file={file.replace(',', ',,')},if=virtio", number) for number, file in enumerate(args.disk)]
     return MachineConfig(
+        accel=tuple(listings.accelerator(name) for name in args.accel.split(":")),
         cpu=cpu,
         cpu_features=tuple(features),
         bits=bits,

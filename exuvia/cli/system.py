@@ -1,4 +1,4 @@
-"""`exuvia-system-x86_64` and `exuvia-system-i386`: QEMU's command line (QEMU, System Emulation, Invocation)."""
+"""`exuvia-system-x86_64`, `exuvia-system-i386` and `exuvia-kvm`: QEMU's command line (QEMU, System Emulation, Invocation)."""
 
 from collections.abc import Sequence
 from typing import Literal, NoReturn
@@ -56,6 +56,11 @@ def run(program: str, bits: Literal[32, 64], arguments: Sequence[str]) -> int:
 def x86_64() -> NoReturn:
     """A PC with 64-bit processors."""
     start("exuvia-system-x86_64", lambda arguments: run("exuvia-system-x86_64", 64, arguments))
+
+
+def kvm() -> NoReturn:
+    """Debian's `kvm`: a PC on the host's own processor."""
+    start("exuvia-kvm", lambda arguments: run("exuvia-kvm", 64, ["-enable-kvm", *arguments]))
 
 
 def i386() -> NoReturn:

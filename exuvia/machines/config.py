@@ -58,7 +58,8 @@ class MachineConfig:
 
     memory            bytes
     accel             accelerators in order of preference
-    accel_options     theirs, as (name, value): regions (on, off, check) says whether hot code is compiled
+    accel_options     theirs, as (name, value): software's regions (on, off, check) says whether hot code is compiled, kvm's kernel-irqchip
+                      (on, split, off) which interrupt controllers the kernel is to be
     cpu, cpu_features the model and the (feature, wanted) pairs that followed it in `-cpu MODEL,+A,-B`
     serial            chardev ids of COM1..COM4, None where the port is not wanted
     monitors          chardev ids of the monitors

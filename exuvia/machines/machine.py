@@ -190,6 +190,9 @@ class Machine:
         self.ram: Ram | None = None
         self.vcpus: list[Vcpu] = []
         self._factory = vcpus
+        self.accelerator = ""
+        self.accelerated: dict[str, Any] = {}
+        """By accelerator: what its processors share."""
         self.devices: dict[str, Device] = {}
         self.status: Status = "prelaunch"
         self._wake = threading.Condition()
@@ -243,11 +246,15 @@ class Machine:
         for index in range(count):
             apic = LocalApic(apic_bus, index=index)
             self.add(f"apic{index}", apic)
-            vcpu = factory(self, index, apic)
-            apic.processor = vcpu if count == 1 else _Attended(self, vcpu)
-            vcpu.acknowledge = apic.acknowledge
-            self.vcpus.append(vcpu)
+            self.install(factory(self, index, apic), apic)
         self.memory.map_device(LOCAL_APIC, PAGE, ApicBank(apic_bus, lambda: self._turn), priority=2)
+
+    def install(self, vcpu: Vcpu, apic: LocalApic) -> None:
+        """Put a processor into its place, or into another's; `apic` is the place's."""
+        vcpu.acknowledge = apic.acknowledge
+        self.vcpus[vcpu.index : vcpu.index + 1] = [vcpu]
+        self._alarm, self._watched = getattr(vcpu, "wake_at", None) if self.config.smp == 1 else None, None
+        apic.processor = vcpu if self.config.smp == 1 else _Attended(self, vcpu)
 
     # Requests. Any thread may make them; the loop acts on them.
 
@@ -381,12 +388,11 @@ class Machine:
         if several:
             self._parks = [threading.Condition(self._lock) for _ in self.vcpus]  # type: ignore[arg-type]
             threads = [
-                threading.Thread(target=self._carry, args=pair, name=f"cpu{pair[0].index}", daemon=True)
-                for pair in zip(self.vcpus, self._parks, strict=True)
+                threading.Thread(target=self._carry, args=place, name=f"cpu{place[0]}", daemon=True) for place in enumerate(self._parks)
             ]
         else:
             self._alarm = getattr(self.vcpus[0], "wake_at", None)
-            threads = [] if self._alarm else [threading.Thread(target=self._watch, name="timer", daemon=True)]
+            threads = [threading.Thread(target=self._watch, name="timer", daemon=True)]
         try:
             with self._lock:
                 for thread in threads:
@@ -486,14 +492,15 @@ class Machine:
 
     # Several processors: each in its thread.
 
-    def _carry(self, vcpu: Vcpu, park: threading.Condition) -> None:
+    def _carry(self, index: int, park: threading.Condition) -> None:
         try:
             with self._lock:
                 while not self._closing:
+                    vcpu = self.vcpus[index]
                     if self._alone or self._wanted or self.status != "running" or vcpu.halted:
                         park.wait()
                         continue
-                    self._turn = vcpu.index
+                    self._turn = index
                     self._running += 1
                     try:
                         vcpu.run()
@@ -541,7 +548,7 @@ class Machine:
         with self._wake:
             while not self._closing:
                 deadline = self._watched
-                if deadline is None or not self.clock.running:
+                if deadline is None or self._alarm is not None or not self.clock.running:
                     self._wake.wait()
                     continue
                 left = deadline - self.clock.now()

@@ -13,25 +13,26 @@ from exuvia.codegen.engine import Engine
 from exuvia.codegen.layout import ACCESS_SYSTEM, ACCESS_WRITE, CAREFUL, INDEXED, INDEXED_SHIFT, PLAIN, REASON, REASONS, routine_at
 from exuvia.codegen.registers import leave_number
 from exuvia.dsl.state import ACCESSES, ACCESSES_AT, BOUNCES_AT, JUMPS, JUMPS_AT, MMIO_RESULTS, MMIO_RESULTS_AT, WATCHES, WATCHES_AT
-from exuvia.isa.x86.concrete import RARE, Fault, Processor, canonical
+from exuvia.isa.x86.concrete import RARE, Fault, canonical
 from exuvia.isa.x86.rare import debug
 from exuvia.isa.x86.state import EXTERNAL, GP, IF, INHIBIT_SS, NMI, PF, RF, TF, UD, layout
 from exuvia.support import log
+from exuvia.vcpu.accelerators import Unavailable
 from exuvia.vcpu.counters import counters
 from exuvia.vcpu.listing import show_block
+from exuvia.vcpu.processor import MachineProcessor, Pending
 
 if TYPE_CHECKING:
     from exuvia.isa.x86.cpus import CpuModel
     from exuvia.memory.space import AddressSpace
 
 HOT_AFTER = 8  # samples of a block (codegen/runtime/control.py) after which it is compiled; a power of two
+KVMCLOCK = 0x12, 0x4B564D01  # MSRs by which a guest switches it on (Linux, Documentation/virt/kvm/x86/msr.rst)
 NEVER = 1 << 31  # likewise, where none is
 FOREVER = (1 << 63) - 1
 SIZES = (4, 1, 2, 8)  # of an access to a device, in bytes
 WORD_MASK = (1 << 64) - 1
 LEAVES: dict[int, str] = {}
-SEGMENT_NAMES = {"es": 0, "cs": 1, "ss": 2, "ds": 3, "fs": 4, "gs": 5, "ldtr": 6, "tr": 7}
-GPR64 = "rax rcx rdx rbx rsp rbp rsi rdi r8 r9 r10 r11 r12 r13 r14 r15".split()
 
 
 def leaves() -> dict[int, str]:
@@ -41,7 +42,7 @@ def leaves() -> dict[int, str]:
     return LEAVES
 
 
-class SoftwareVcpu(Processor):
+class SoftwareVcpu(MachineProcessor):
     """One x86 processor in software; see `Vcpu` in machines/machine.py for what a machine may ask of it."""
 
     def __init__(
@@ -49,14 +50,10 @@ class SoftwareVcpu(Processor):
     ) -> None:
         d = self.__dict__
         native = engine.new_state()
-        super().__init__(native.view[: len(native.view)], model)
-        d["native"], d["engine"], d["index"], d["count"] = native, engine, index, engine.counter
-        d["memory"], d["ports"], d["apic"], d["machine"] = memory, ports, apic, machine
+        super().__init__(native.view[: len(native.view)], model, index, memory, ports, apic, machine)
+        d["native"], d["engine"], d["count"] = native, engine, engine.counter
         d["words"], d["at"] = native.words, native.index
-        d["halted"], d["waiting"], d["kicked"], d["intr"], d["nmi_pending"] = False, False, False, False, False
-        d["long_mode"] = "lm" in model
-        d["ports_watched"], d["native_run"], d["alone"] = False, engine.run, lambda work: work()
-        d["acknowledge"], d["wake_at"] = lambda: 0xFF, self.set_alarm
+        d["ports_watched"], d["native_run"], d["peers"], d["wake_at"] = False, engine.run, [self], self.set_alarm
         a = native.index
         d["exit_handlers"] = [getattr(self, f"on_{name}") for name in REASONS]
         d["_pending"], d["_resume"], d["_request"], d["_deadline"] = (a[w] for w in ("interrupt_pending", "resume", "request", "deadline"))
@@ -68,23 +65,12 @@ class SoftwareVcpu(Processor):
 
     native: Any
     engine: Engine
-    index: int
-    memory: AddressSpace
-    ports: AddressSpace
-    apic: Any
-    machine: Any
     words: Any  # the state as 64-bit words
     at: dict[str, int]  # names of words to their indices
-    halted: bool
     count: Callable[[], int]  # the host's counter, which the machine stops with virtual time
-    waiting: bool
-    kicked: bool
-    intr: bool
-    nmi_pending: bool
-    acknowledge: Callable[[], int]
     exit_handlers: list[Callable[[], None]]
     native_run: Callable[[int], int]
-    alone: Callable[[Callable[[], object]], object]  # has something done while no processor runs
+    peers: list[SoftwareVcpu]  # the processors of this engine
     exits: list[int]  # how often native code was left, by reason
     wanted_count: int
     access_count: int
@@ -158,20 +144,6 @@ class SoftwareVcpu(Processor):
         self._show_pending()
         self.engine.drop_blocks()
 
-    def enter(self, entry: Any) -> None:
-        """Take the state in which a loaded image begins (boot/entry.py)."""
-        self.cr3, self.cr4, self.efer, self.cr0 = entry.cr3, entry.cr4, entry.efer, entry.cr0
-        self.gdt_base, self.gdt_limit = entry.gdt
-        for name, s in entry.segments.items():
-            self.set_segment(SEGMENT_NAMES[name], s.selector, s.base, s.limit, s.access | s.flags << 12)
-        for i, name in enumerate(GPR64):
-            self.gpr[i] = entry.registers.get(name, 0)
-        self.set_flags(entry.rflags)
-        self.cpl = 0
-        self.pc = entry.ip if self.long64 else entry.ip + self.seg_base[1] & 0xFFFFFFFF
-        self.update_mode()
-        self.flush_tlb(True)
-
     def run(self) -> None:
         """Until kicked or halted."""
         d, words, native_run, address = self.__dict__, self.words, self.native_run, self.native.address
@@ -222,10 +194,40 @@ class SoftwareVcpu(Processor):
         self._show_pending()
         if log.interrupts.on:
             log.interrupts(f"cpu {self.index}: interrupt {vector:#x} at {self.pc:#x}")
+        self.begin(Pending(vector, None, True))
+        return True
+
+    def begin(self, pending: Pending) -> None:
+        """Deliver an interrupt or an exception next."""
+        vector = pending.vector
+        if not pending.external:
+            self.fault(Fault(vector, pending.error), self.pc)
+            return
+        words, at = self.words, self.at
         words[at["vector"]], words[at["error"]], words[at["event"]], words[at["event_has_error"]] = vector, 0, EXTERNAL, 0
         words[at["event_ip"]] = words[at["event_start"]] = self.offset(words[at["pc"]])
         words[self._resume] = self._deliver
-        return True
+
+    def must_be_like(self, other: MachineProcessor) -> None:
+        """There is no kvmclock here."""
+        super().must_be_like(other)
+        other.settle()
+        if any(other.__dict__.get("msrs", {}).get(number, 0) & 1 for number in KVMCLOCK):
+            raise Unavailable("the guest uses kvmclock, which only KVM has")
+
+    def settle(self) -> None:
+        """`run` comes back between instructions; what was given to be delivered before the next, `adopt` may have left."""
+        while self.words[self._resume]:
+            self.words[self._request], self.words[self._deadline] = 1, 0
+            self.exit_handlers[self.native_run(self.native.address)]()
+
+    def adopt(self, other: MachineProcessor, pending: Pending | None) -> None:
+        """Nothing that was decoded is known to be in memory still."""
+        self.resume = self.mmio_done = self.io_ready = 0
+        self.others = int(len(self.machine.vcpus) > 1)
+        super().adopt(other, pending)
+        self.drop_blocks()
+        self._show_pending()
 
     # -- single steps
     def single_step(self) -> None:
@@ -372,7 +374,7 @@ class SoftwareVcpu(Processor):
     def drop_blocks(self) -> None:
         """Forget all blocks."""
         self.engine.drop_blocks()
-        for vcpu in self.machine.vcpus:
+        for vcpu in self.peers:
             vcpu.forget_blocks()
 
     def begin_again(self) -> None:
@@ -450,10 +452,6 @@ class SoftwareVcpu(Processor):
         ctypes.memmove(host, value.to_bytes(size, "little"), size)
         self.engine.written(self.native.address, host, size)
 
-    def read_physical(self, address: int, size: int) -> int:
-        """Guest-physical memory."""
-        return self.memory.read(address, size)
-
     def switch_tlb(self, index: int) -> None:
         """Choose the TLB."""
         from exuvia.codegen.layout import TLB_SIZE
@@ -507,18 +505,6 @@ class SoftwareVcpu(Processor):
     def counters(self) -> dict[str, int]:
         """What was counted, as the monitor's `info jit` shows it."""
         return counters(self)
-
-    def describe(self) -> str:
-        """The registers, as -d cpu_reset and the monitor show them."""
-        lines = [" ".join(f"{GPR64[i].upper():3}={self.gpr[i]:016x}" for i in range(row, row + 4)) for row in range(0, 16, 4)]
-        lines.append(f"RIP={self.offset(self.pc):016x} RFL={self.flags:08x} CPL={self.cpl} HLT={int(self.halted)}")
-        for name, i in SEGMENT_NAMES.items():
-            lines.append(
-                f"{name.upper():4}={self.seg_selector[i]:04x} {self.seg_base[i]:016x} {self.seg_limit[i]:08x} {self.seg_attributes[i]:04x}"
-            )
-        lines.append(f"GDT= {self.gdt_base:016x} {self.gdt_limit:08x}  IDT= {self.idt_base:016x} {self.idt_limit:08x}")
-        lines.append(f"CR0={self.cr0:08x} CR2={self.cr2:016x} CR3={self.cr3:016x} CR4={self.cr4:08x} EFER={self.efer:016x}")
-        return "\n".join(lines)
 
 
 def arguments(name: str) -> int:

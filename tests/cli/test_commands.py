@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from exuvia.cli import doctor
 from exuvia.codegen.engine import build_identity
 from exuvia.codegen.store import Store
 from exuvia.isa.x86.architecture import architecture
@@ -121,20 +120,6 @@ def test_a_cache_below_a_file_is_none(tmp_path: Path, monkeypatch: pytest.Monkey
     (tmp_path / "file").touch()
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file" / "cache"))
     assert f"{tmp_path / 'file'} cannot be written: Exuvia runs without a cache" in exuvia("doctor").stdout
-
-
-def test_kvm_is_absent(tmp_path: Path) -> None:
-    cpuinfo = tmp_path / "cpuinfo"
-    cpuinfo.write_text("flags : fpu vme\n")
-    if os.uname().machine == "x86_64":
-        assert "the processor shows no virtualization (vmx, svm)" in doctor.kvm(str(tmp_path / "kvm"), str(cpuinfo))
-    assert doctor.kvm(str(tmp_path / "kvm"), str(cpuinfo)).startswith("absent: there is no ")
-
-
-def test_kvm_is_something_else(tmp_path: Path) -> None:
-    device = tmp_path / "kvm"
-    device.touch()
-    assert "does not answer as KVM" in doctor.kvm(str(device))
 
 
 MACHINE = """

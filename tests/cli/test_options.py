@@ -24,6 +24,11 @@ def test_defaults() -> None:
 
 def test_compiled_regions_can_be_left_out() -> None:
     assert config("-accel", "software,regions=off").accel_options == (("regions", "off"),)
+    assert config("-accel", "kvm", "-accel", "tcg").accel == ("kvm", "software")
+    assert config("-accel", "kvm:tcg").accel == config("-M", "pc,accel=kvm:tcg").accel == ("kvm", "software")
+    assert config("-enable-kvm", "-cpu", "host,-avx").accel == ("kvm",)
+    for words in (("-M", "pc,accel=kvm,kernel_irqchip=split"), ("-accel", "kvm,kernel-irqchip=split")):
+        assert config(*words).accel_options == (("kernel-irqchip", "split"),)
     with pytest.raises(UserError, match="regions is on, off, or check"):
         config("-accel", "tcg,regions=perhaps")
 
@@ -180,7 +185,10 @@ def test_blockdevs() -> None:
         ("-M pc,acel=tcg", "unknown property of -machine 'acel' (did you mean accel?)"),
         ("-M pc,hpt=off", "unknown property of -machine 'hpt' (did you mean hpet"),
         ("-M pc,hpet=maybe", "-machine: property 'hpet' is on or off, not 'maybe'"),
-        ("-accel kvmm", "unknown accelerator 'kvmm'"),
+        ("-accel kvmm", "unknown accelerator 'kvmm' (did you mean kvm?)"),
+        ("-accel kvm:tgc", "unknown accelerator 'tgc'"),
+        ("-M pc,kernel-irqchip=maybe", "kernel-irqchip is on, split or off, not 'maybe'"),
+        ("-accel kvm,kernel-irqchip=maybe", "kernel-irqchip is on, split or off, not 'maybe'"),
         ("-cpu qemu63", "unknown processor model 'qemu63' (did you mean qemu64"),
         ("-cpu max,+sse9", "unknown processor feature 'sse9'; did you mean sse"),
         ("-cpu max,sse2=maybe", "-cpu: feature 'sse2' is on or off, not 'maybe'"),

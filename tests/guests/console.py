@@ -2,7 +2,9 @@
 
 A program ends by writing 10h to isa-debug-exit at port F4h, which makes the emulator's exit status 33.
 A comment `# QEMU differs: "name", "name"` names lines (by what stands before their colon) where the manual and QEMU 7.2 disagree; the
-recorded text is the manual's there. `# options: ...` adds command-line options.
+recorded text is the manual's there. `# kvm-pvm differs: ...` does the same for KVM without hardware, and
+`# QEMU cannot: why`, `# KVM cannot: ...`, `# kvm-pvm cannot: ...` say where a program cannot run.
+`# options: ...` adds command-line options.
 """
 
 from __future__ import annotations
@@ -33,14 +35,14 @@ def expected(name: str) -> str:
     return (PROGRAMS / f"{name}.txt").read_text()
 
 
-def differs(name: str) -> set[str]:
-    """The names of the lines that QEMU prints differently."""
-    return set(re.findall(r'"([^"]*)"', " ".join(re.findall(r"# QEMU differs: (.*)", source(name)))))
+def differs(name: str, where: str = "QEMU") -> set[str]:
+    """The names of the lines that are printed differently there."""
+    return set(re.findall(r'"([^"]*)"', " ".join(re.findall(rf"# {where} differs: (.*)", source(name)))))
 
 
-def qemu_cannot(name: str) -> str | None:
-    """Why QEMU cannot run the program, or None: `# QEMU cannot: ...`."""
-    found = re.search(r"# QEMU cannot: (.*)", source(name))
+def cannot(name: str, where: str = "QEMU") -> str | None:
+    """Why the program cannot run there, or None."""
+    found = re.search(rf"# {where} cannot: (.*)", source(name))
     return found[1] if found else None
 
 
@@ -49,11 +51,11 @@ def options(name: str) -> list[str]:
     return " ".join(re.findall(r"# options: (.*)", source(name))).split()
 
 
-def assemble(name: str, folder: Path) -> Path:
-    """The program as an ELF file for multiboot, made by binutils' as, ld and objcopy."""
+def assemble(name: str, folder: Path, programs: Path = PROGRAMS) -> Path:
+    """A program of a folder as an ELF file for multiboot, made by binutils' as, ld and objcopy."""
     target = folder / f"{name}.elf"
     wide = f"{target}64"  # 64-bit code needs 64-bit relocations; multiboot needs a 32-bit ELF
-    subprocess.run(["as", "--64", "-I", str(PROGRAMS), "-o", f"{target}.o", str(PROGRAMS / f"{name}.S")], check=True)
+    subprocess.run(["as", "--64", "-I", str(PROGRAMS), "-o", f"{target}.o", str(programs / f"{name}.S")], check=True)
     link = ["ld", "-m", "elf_x86_64", "--no-warn-rwx-segments", "-z", "noexecstack", "-z", "max-page-size=4096"]
     subprocess.run([*link, "-T", str(PROGRAMS / "guest.ld"), "-o", wide, f"{target}.o"], check=True)
     subprocess.run(["objcopy", "-O", "elf32-i386", wide, str(target)], check=True)

@@ -25,9 +25,13 @@ class ApicBus:
     def __init__(self) -> None:
         self.processors: list[LocalApic] = []
         self.eoi_listeners: list[Callable[[int], None]] = []
+        self.remote: Callable[[Message], bool] | None = None
+        """Who delivers messages while the local APICs' work is not done here: the host's kernel."""
 
     def send(self, message: Message) -> bool:
         """Deliver to whom the destination names; False when nobody took it."""
+        if self.remote is not None:
+            return self.remote(message)
         return self.deliver([apic for apic in self.processors if apic.matches(message.destination, message.logical)], message)
 
     def deliver(self, targets: "Iterable[LocalApic]", message: Message) -> bool:

@@ -1,5 +1,7 @@
 """8259A interrupt controller and a PC's pair of them (Intel 8259A datasheet, order 231468; ELCR: Intel 82371AB PIIX4, 4.2.1)."""
 
+from collections.abc import Callable
+
 from exuvia.devices.device import Device, Irq, Property, Reg, Sink, State, Word
 from exuvia.support.bits import bit
 
@@ -44,12 +46,18 @@ class I8259(Device):
     rotate_automatically = State(False)
 
     slave: "I8259 | None" = None  # on input 2
+    remote: Callable[[int, bool], None] | None = None
+    """Who is told of the inputs while the work is not done here: the host's kernel."""
 
     def input(self, number: int) -> Sink:
         """The sink of request input 0 to 7."""
         own = 1 << number
 
         def follow(level: bool) -> None:
+            if self.remote is not None:
+                self.lines = self.lines | own if level else self.lines & ~own
+                self.remote(number, level)
+                return
             if not level:
                 self.lines &= ~own
                 if self.elcr & own:
@@ -79,6 +87,10 @@ class I8259(Device):
 
     def _update(self) -> None:
         self.irq.set(self._pending() >= 0)
+
+    def refresh(self) -> None:
+        """Drive INT as the state has it, after another hand changed that."""
+        self._update()
 
     def _accept(self, number: int) -> None:
         if not self.elcr >> number & 1:

@@ -1,5 +1,7 @@
 """82093AA I/O APIC, 24 inputs (Intel order 290566; EOI register and version 0x20: Intel ICH, chapter 9.5)."""
 
+from collections.abc import Callable
+
 from exuvia.devices.device import Device, Property, Reg, Sink, State
 from exuvia.devices.irq.apicbus import ApicBus, Message
 from exuvia.support import log
@@ -7,6 +9,10 @@ from exuvia.support import log
 INPUTS = 24
 _MASKED, _LEVEL, _REMOTE_IRR = 1 << 16, 1 << 15, 1 << 14
 _WRITABLE = 0xFF << 56 | 0x1AFFF  # destination; mask, trigger, polarity, destination mode, delivery mode, vector
+
+
+def _message(entry: int) -> Message:
+    return Message(entry >> 56, bool(entry & 1 << 11), entry >> 8 & 7, entry & 0xFF, bool(entry & _LEVEL))
 
 
 class IoApic(Device):
@@ -28,6 +34,11 @@ class IoApic(Device):
     entries = State([_MASKED] * INPUTS)
     lines = State(0)
 
+    remote: Callable[[int, bool], None] | None = None
+    """Who is told of the inputs while the work is not done here: the host's kernel."""
+    on_entries: Callable[[], None] | None = None
+    """Told when messages have become others."""
+
     def __init__(self, bus: ApicBus | None = None, **settings: object) -> None:
         super().__init__(**settings)  # type: ignore[arg-type]
         self.bus = bus or ApicBus()
@@ -42,19 +53,24 @@ class IoApic(Device):
         def follow(level: bool) -> None:
             rising = level and not self.lines & own
             self.lines = self.lines | own if level else self.lines & ~own
-            if rising:
+            if self.remote is not None:
+                self.remote(number, level)
+            elif rising:
                 self._service(number)
 
         return follow
+
+    def messages(self) -> list[Message | None]:
+        """What each input sends; None where it is masked."""
+        return [None if entry & _MASKED else _message(entry) for entry in self.entries]
 
     def _service(self, number: int) -> None:
         """Send input `number`'s message if its entry allows: called at a rising edge and when a level may be due again."""
         entry = self.entries[number]
         if entry & _MASKED or entry & _LEVEL and entry & _REMOTE_IRR:
             return
-        level = bool(entry & _LEVEL)
-        taken = self.bus.send(Message(entry >> 56, bool(entry & 1 << 11), entry >> 8 & 7, entry & 0xFF, level))
-        if level and taken:
+        message = _message(entry)
+        if self.bus.send(message) and message.level:
             self.entries[number] |= _REMOTE_IRR
 
     def _service_level(self, number: int) -> None:
@@ -93,6 +109,8 @@ class IoApic(Device):
             if not entry & _LEVEL:
                 entry &= ~_REMOTE_IRR
             self.entries[number] = entry
+            if self.on_entries is not None:
+                self.on_entries()
             self._service_level(number)
         elif index not in (1, 2):
             log.guest_errors(f"ioapic: write of register {index:#x}, which does not exist")

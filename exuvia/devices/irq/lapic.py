@@ -1,7 +1,7 @@
 """The local APIC in xAPIC mode (Intel SDM volume 3A, chapter 11)."""
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import Any, Protocol
 
 from exuvia.devices.device import Alarm, Device, Irq, Property, Reg, Sink, State, Word
 from exuvia.devices.irq.apicbus import EXTINT, FIXED, INIT, LOWEST, NMI, START, ApicBus, Message
@@ -81,6 +81,7 @@ class LocalApic(Device):
         self.pic_acknowledge: Callable[[], int] = lambda: int(self.svr & 0xFF)
         self._processor: ProcessorPort | None = None
         self.bus.processors.append(self)
+        self.intr.connect(self._drive)
         self.reset()
 
     @property
@@ -91,7 +92,12 @@ class LocalApic(Device):
     @processor.setter
     def processor(self, port: ProcessorPort) -> None:
         self._processor = port
-        self.intr.connect(port.interrupt)
+        if self.intr.level:
+            port.interrupt(True)
+
+    def _drive(self, level: bool) -> None:
+        if self._processor is not None:
+            self._processor.interrupt(level)
 
     def reset(self) -> None:
         """As after power-on: enabled in the base MSR; the bootstrap processor's LINT0 is an unmasked ExtINT, as firmware leaves it."""
@@ -146,6 +152,8 @@ class LocalApic(Device):
 
     def acknowledge(self) -> int:
         """The vector to deliver now: the highest pending one, else the 8259's, else the spurious vector."""
+        if self.bus.remote is not None:
+            return self.pic_acknowledge()
         if self._deliverable():
             vector = self.requests.bit_length() - 1
             self.requests &= ~(1 << vector)
@@ -177,7 +185,17 @@ class LocalApic(Device):
         return self.extint or bool(self.lines & 1 and lint.mode == EXTINT and not lint.masked)
 
     def _update(self) -> None:
-        self.intr.set(self._deliverable() or self._external())
+        remote = self.bus.remote is not None  # whoever does the work knows what is let through
+        self.intr.set(bool(self.lines & 1) if remote else self._deliverable() or self._external())
+
+    def load(self, saved: dict[str, Any]) -> None:
+        """Take the state that `save` gave, and drive the processor accordingly."""
+        super().load(saved)
+        self._update()
+
+    def refresh(self) -> None:
+        """Drive the processor as the state has it, after another hand changed that."""
+        self._update()
 
     # The bus's side.
 

@@ -1,4 +1,5 @@
 # AVX: what it needs of CR4, XCR0 and CR0, faults, and the upper halves of ymm registers through XSAVE, XSAVEOPT and XRSTOR.
+# kvm-pvm cannot: gives no XSAVE
 # QEMU differs: "VADDPS with EM", "VMOVD with L", "VPERMQ with W0", "XSAVE", "XSAVEOPT of components as they begin"
         .include "protected.inc"
         .include "long.inc"

@@ -1,4 +1,5 @@
 # Self-modifying code: another page, the same page, the next instruction, the running instruction's own tail, across a page's end; aliases; DMA-like copies.
+# kvm-pvm cannot: has no paging outside of long mode
         .include "protected.inc"
         .include "irq.inc"
 main:   movb $0xB8, 0x500000            # mov $imm, %eax ; ret

@@ -1,4 +1,5 @@
 # Control registers and MSRs refuse what the manual says they refuse (SDM vol. 3, 2.5 and 4.1; vol. 2, MOV to control registers, WRMSR).
+# kvm-pvm differs: "CR0 upper half", "LSTAR non-canonical", "GS base non-canonical"
 # QEMU cannot: 7.2 checks none of this and stops working; the text is the manual's.
         .include "protected.inc"
         .include "long.inc"

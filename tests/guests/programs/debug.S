@@ -1,4 +1,5 @@
 # Debug exceptions: single step, its suppression behind MOV SS and inside an interrupt, breakpoints on code and data, general detect.
+# kvm-pvm cannot: has no single steps and no breakpoints in what it emulates
 # QEMU differs: "general detect", "dr7 afterwards"
         .include "protected.inc"
         .set NEAR, SPARE                # code whose offsets have 16 bits

@@ -1,4 +1,5 @@
 # What stands behind the features of CPUID that only long mode has, as features.S does for the others.
+# KVM cannot: shows the host's features, and what is not announced works all the same
 # QEMU differs: "invpcid", "rdpid"
         .include "protected.inc"
         .include "long.inc"

@@ -1,4 +1,5 @@
 # An unmasked x87 exception without CR0.NE: FERR#, interrupt 13, port F0h and IGNNE#; with CR0.NE it is #MF.
+# KVM cannot: has no wire FERR#
 # QEMU cannot: asserts that FERR# comes under its big lock, which it does not (7.2)
         .include "protected.inc"
         .include "irq.inc"

@@ -1,4 +1,5 @@
 # Interrupts: PIT through the 8259 and the I/O APIC, the local APIC's timer and self-IPIs, HLT, STI's shadow, REP cut by an interrupt, RTC.
+# kvm-pvm cannot: looks for interrupts only now and then while it emulates
         .include "protected.inc"
         .include "irq.inc"
         .set LAPIC, 0xFEE00000

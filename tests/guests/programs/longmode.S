@@ -1,4 +1,5 @@
 # Long mode: 4-level paging with NX, SMEP, SMAP and reserved bits, canonical addresses, IRET, IST, SYSCALL, SYSENTER, compatibility mode.
+# kvm-pvm differs: "read across the hole", "wrmsr FS base non-canonical", "execute user page at ring 3, SMEP on", "read user page at ring 3, SMAP on", "syscall", "syscall and sysret"
 # QEMU differs: "stack non-canonical", "read across the hole", "wrmsr FS base non-canonical", "reserved bit", "reserved bit, write"
 # QEMU differs: "reserved bit at ring 3", "NX without NXE", "syscall", "syscall and sysret"
         .include "protected.inc"

@@ -1,4 +1,5 @@
 # NMIs: one is handled at a time, one more is kept, and any IRET lets it in; a maskable interrupt is welcome meanwhile.
+# kvm-pvm differs: "an interrupt in between", "00000001 iret behind it"
 # QEMU differs: "an iret that faults"
         .include "protected.inc"
         .set LAPIC, 0xFEE00000

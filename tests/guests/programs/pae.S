@@ -1,4 +1,5 @@
 # PAE paging in 32-bit mode: 8-byte entries, NX, reserved bits, PDPTEs that load with CR3.
+# kvm-pvm cannot: has no paging outside of long mode
 # QEMU differs: "reserved bit", "write to a reserved bit", "pointers have no A bit", "a pointer counts when CR3 is loaded"
         .include "protected.inc"
         .set POINTERS, 0x400000

@@ -1,4 +1,5 @@
 # 32-bit paging: error codes and CR2, A and D bits, WP, user pages, 4 MiB pages, INVLPG, accesses and code across pages.
+# kvm-pvm cannot: has no paging outside of long mode
 # QEMU differs: "modify absent"
         .include "protected.inc"
         .include "user.inc"

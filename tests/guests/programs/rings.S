@@ -1,4 +1,5 @@
 # Privilege: IRET to ring 3, interrupts and faults back through the TSS's stack, call gates with parameters, IOPL and the I/O bitmap.
+# kvm-pvm cannot: has no ring 3 outside of long mode
 # QEMU differs: "misaligned with AC", "misaligned push with AC"
         .include "protected.inc"
         .include "user.inc"

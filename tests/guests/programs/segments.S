@@ -1,4 +1,5 @@
 # Segment loads, types, limits, presence: 13, 12 and 11 with their error codes (SDM vol. 3, 5.3 to 5.6, 6.15).
+# kvm-pvm differs: "push below a limit"
 # QEMU differs: "read past its limit", "read far past its limit", "write past its limit", "write it", "read below its limit"
 # QEMU differs: "read at its limit", "read through null", "write to code", "push past a limit", "push around zero"
 # QEMU differs: "read past a stack limit", "read past a limit by EBP"

@@ -1,4 +1,5 @@
 # Two processors count with every instruction that takes LOCK, in a page of data, and in a page of code, where other handlers do it.
+# kvm-pvm cannot: leaves CMPXCHG16B to the software processor, which takes milliseconds
 # options: -smp 2
         .set PROCESSORS, 2
         .set ROUNDS, 10000

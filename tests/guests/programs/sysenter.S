@@ -1,4 +1,5 @@
 # SYSENTER and SYSEXIT in protected mode; an LDT with a segment in it.
+# kvm-pvm differs: "sysenter"
         .include "protected.inc"
         .include "user.inc"
         .set LDT, SPARE

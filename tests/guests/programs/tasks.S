@@ -1,4 +1,5 @@
 # Task switches: jump and call to a TSS, a task gate as interrupt handler, IRET through the back link, busy bits, #DF through a task gate.
+# kvm-pvm differs: "000000000000000000000028 double fault by task gate"
         .include "protected.inc"
         .set OTHER, SPARE
         .set OTHER_GATE, SPARE + 8

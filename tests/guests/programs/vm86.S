@@ -1,4 +1,5 @@
 # Virtual-8086 mode: entry by IRET, IOPL-sensitive instructions, INT and the I/O bitmap, addresses, and what a fault's frame holds.
+# kvm-pvm cannot: has no ring 3 outside of long mode
 # QEMU differs: "segment wrap"
         .include "protected.inc"
         .macro virtual name, flags=0x20002

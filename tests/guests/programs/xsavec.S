@@ -1,4 +1,5 @@
 # XSAVEC, the compacted format of XRSTOR, and XGETBV of what is in use.
+# kvm-pvm cannot: gives no XSAVE
 # QEMU cannot: run XSAVEC in 7.2
         .include "protected.inc"
         .include "long.inc"

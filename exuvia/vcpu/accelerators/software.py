@@ -1,0 +1,123 @@
+"""`-accel software`: processors that Exuvia makes, compiled by LLVM."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+from typing import Any
+
+from exuvia.codegen.engine import Engine
+from exuvia.codegen.service import Service
+from exuvia.isa.x86.architecture import architecture
+from exuvia.isa.x86.cpus import CpuModel, UnknownName, model
+from exuvia.support.errors import UserError
+from exuvia.vcpu.progress import compiling
+from exuvia.vcpu.sidebyside import Second, SideBySide
+from exuvia.vcpu.software import NEVER, SoftwareVcpu
+
+
+class Maker:
+    """What the software processors of a machine share: an engine, with `regions=check` a second one."""
+
+    def __init__(self, machine: Any) -> None:
+        self.machine, config, ram = machine, machine.config, machine.ram
+        if config.cpu == "host":
+            raise UserError("-cpu host: it is the host's own processor, which only -accel kvm gives")
+        try:
+            self.model: CpuModel = model(config.cpu, [("+" if on else "-") + name for name, on in config.cpu_features])
+        except UnknownName as error:
+            raise UserError(f"-cpu {config.cpu}: {error}") from None
+        self.regions = dict(config.accel_options).get("regions", "on")
+        self.several = config.smp > 1
+        if self.regions == "check" and self.several:
+            raise UserError(f"-accel software,regions=check: it compares one processor at a time; give -smp 1, not {config.smp}")
+        self.vcpus: list[SoftwareVcpu] = []
+        self.engine = engine = Engine(architecture(), self.model.features, ram.address, ram.size, config.smp, compiling())
+        engine.standstill = machine.standstill
+        stores = (engine.store, engine.region_store)
+        problem = _problem(stores)
+        if problem is not None:
+            print(f"exuvia: generated code is not kept, each start compiles it again: {problem}", file=sys.stderr)
+        else:
+            machine.at_end.append(lambda: _tell_what_came(stores))
+        self.second = Second(engine, ram, config.smp) if self.regions == "check" else None
+        if self.regions != "off":
+            hot = (self.second.engine if self.second else engine).hot
+            service = Service(
+                engine.architecture.module, self.model.features, lambda *made: machine.post(lambda: hot.finished(*made)), hot.heat
+            )
+            hot.ask, hot.busy = service.submit, service.busy
+            machine.at_end.append(service.close)
+        machine.memory.on_change.append((lambda: machine.alone(self.changed)) if self.several else self.changed)
+        ram.on_write.append(self.written)
+        self.changed()
+
+    def vcpu(self, index: int, apic: Any) -> SoftwareVcpu:
+        """One of them; one that was left for another accelerator is taken up again."""
+        if index < len(self.vcpus):
+            return self.vcpus[index]
+        machine, engine = self.machine, self.engine
+        whole = engine, self.model.numbered(index, machine.config.smp), index, machine.memory, machine.ports, apic, machine
+        made = SideBySide(self.second, *whole) if self.second else SoftwareVcpu(*whole)
+        if self.several:
+            made.__dict__["native_run"], made.__dict__["alone"] = machine.apart(index, engine.run), machine.alone
+        if self.regions == "off":
+            made.first_look, made.hot_after = 0, NEVER
+        made.__dict__["count"] = machine.clock.count
+        made.__dict__["peers"] = self.vcpus
+        self.vcpus.append(made)
+        return made
+
+    def changed(self) -> None:
+        """The map of memory."""
+        ram = self.machine.ram
+        slots = [(s.start, s.size, ram.address + s.offset, s.writable) for s in self.machine.memory.slots]
+        self.engine.set_slots(slots)
+        if self.second:
+            self.second.set_slots(slots)
+        for vcpu in self.vcpus:
+            vcpu.flush_tlb(True)
+
+    def written(self, offset: int, length: int) -> None:
+        """Memory, by a device or a loader: it may have been code."""
+        start = self.machine.ram.address + offset
+        for vcpu in self.vcpus[:1]:
+            address, end = start, start + length
+            while address < end:
+                step = min(end, (address | 0xFFF) + 1) - address
+                self.engine.written(vcpu.native.address, address, step)
+                address += step
+
+    def skip(self, ticks: int) -> None:
+        """The TSCs do not count what the host's did just now."""
+        for vcpu in self.vcpus:
+            vcpu.skip(ticks)
+
+
+def create(machine: Any, index: int, apic: Any) -> SoftwareVcpu:
+    """Processor `index` of a machine. UserError for an unknown model or feature."""
+    maker: Maker | None = machine.accelerated.get("software")
+    if maker is None:
+        maker = machine.accelerated["software"] = Maker(machine)
+    return maker.vcpu(index, apic)
+
+
+def take_over(machine: Any) -> None:
+    """The processors' TSCs stand with virtual time."""
+    maker: Maker = machine.accelerated["software"]
+    machine.clock.beside, machine.clock.skip = maker.engine.counter, maker.skip
+
+
+def let_go(machine: Any) -> None:
+    """Everything is in the devices and the processors already."""
+
+
+def _problem(stores: Iterable[Any]) -> str | None:
+    return next((store.problem for store in stores if store.problem is not None), None)
+
+
+def _tell_what_came(stores: Iterable[Any]) -> None:
+    """Say why code was not kept from some time on: a full disk."""
+    problem = _problem(stores)
+    if problem is not None:
+        print(f"exuvia: not all generated code was kept: {problem}", file=sys.stderr)
