@@ -94,6 +94,18 @@ def test_a_loop_that_is_seen_often_becomes_a_region(native: NativeMachine) -> No
     assert got.gprs[0] == SAMPLES * (SAMPLES + 1) // 2 and native.vcpu.icount == 3 * SAMPLES + 1
 
 
+def test_code_that_is_being_written_does_not(native: NativeMachine) -> None:
+    """Another processor's store is in memory, and the block that it will drop stands yet."""
+    native.run(Case(LOOP, gprs=registers(rcx=3)))
+    wanted = native.engine.hot.grow(head(native, CODE & 0xFFF).address)
+    assert wanted is not None
+    asked: list[Wanted] = []
+    native.engine.hot.ask = asked.append
+    for b in (wanted.blocks[0]._replace(code=LOOP[:1] + b"\x29" + LOOP[2:]), wanted.blocks[0]):  # sub instead of add
+        native.engine.hot.want(wanted._replace(blocks=(b,)))
+    assert [w.blocks[0].code for w in asked] == [LOOP]
+
+
 def test_a_loop_that_is_not_does_not(native: NativeMachine) -> None:
     native.run(Case(LOOP, gprs=registers(rcx=SAMPLES // 40)))
     assert native.engine.hot.made == 0
