@@ -1,7 +1,10 @@
 """Where native code is, asked many times a second: a signal handler made by LLVM notes the host's program counter (`exuvia profile`).
 
-timer_create(2) counts the processor time of one thread; its signal goes to that thread (SIGEV_THREAD_ID). The handler finds the program
-counter in the ucontext that the kernel gives it (Linux, uapi/asm/ucontext.h and sigcontext.h) and writes a sample into a ring.
+timer_create(2) sends a signal to one thread (SIGEV_THREAD_ID). The handler finds the program counter in the ucontext that the kernel gives
+it (Linux, uapi/asm/ucontext.h and sigcontext.h) and writes a sample into a ring, if the thread has run since the last one.
+
+The timer is one of real time: those of a thread's processor time go by the kernel's ticks, and a guest's own ticks keep their distance from
+these. Each sample would find the guest at the same place of its tick. So the interval is no part of a millisecond either.
 """
 
 from __future__ import annotations
@@ -22,10 +25,11 @@ from exuvia.support.errors import UserError
 
 RING = 1 << 16  # samples that may wait to be taken
 SAMPLE = struct.Struct("<QQQQ")
-INTERVAL = 1_000_000  # ns; many kernels look only at their own ticks, of 4 ms
+INTERVAL = 1_137_000  # ns
 PC = {"x86_64": 168, "aarch64": 440}  # of the program counter in a ucontext
-CLOCK_THREAD_CPUTIME_ID, SIGEV_THREAD_ID = 3, 4
+CLOCK_MONOTONIC, CLOCK_THREAD_CPUTIME_ID, SIGEV_THREAD_ID = 1, 3, 4
 STATE, PHASE, COUNT = 0, 8, 16  # bytes into the control words, which the program and the handler share
+LAST, NOW = 24, 32  # the handler's own: the thread's processor time at the last sample, and a struct timespec
 
 
 class Sample(NamedTuple):
@@ -59,7 +63,7 @@ SA_RESTART = 0x10000000
 
 
 class Sampler:
-    """Samples the thread that calls `start`, each time that it has used a millisecond (or the kernel's tick) of processor time.
+    """Samples the thread that calls `start`, some 880 times in a second that it runs.
 
     Raises UserError on hosts that it does not know.
     """
@@ -70,11 +74,12 @@ class Sampler:
             raise UserError(f"profile knows Linux on {' and '.join(PC)}, not {sys.platform} on {machine}")
         self.control, self.ring = Area(4096), Area(RING * SAMPLE.size)
         self.words = memoryview(self.control.map).cast("Q")
-        text = handler(self.control.address, self.ring.address, PC[machine], layout.offset("current"), layout.offset("page"))
+        self.libc = ctypes.CDLL(None, use_errno=True)
+        clock = ctypes.cast(self.libc.clock_gettime, ctypes.c_void_p).value or 0
+        text = handler(self.control.address, self.ring.address, clock, PC[machine], layout.offset("current"), layout.offset("page"))
         code, symbols = compile_text(text)
         self.code = Code(1 << 16)
         self.entry = self.code.place(code) + symbols["sampled"]
-        self.libc = ctypes.CDLL(None, use_errno=True)
         self.timer = ctypes.c_void_p()
         self.before = Action()
         self.taken = self.lost = 0
@@ -88,7 +93,7 @@ class Sampler:
         """Begin. Raises OSError where the kernel gives no timer."""
         self.call("sigaction", signal.SIGPROF, ctypes.byref(Action(self.entry, flags=SA_RESTART)), ctypes.byref(self.before))
         event = SignalEvent(None, signal.SIGPROF, SIGEV_THREAD_ID, threading.get_native_id())
-        self.call("timer_create", CLOCK_THREAD_CPUTIME_ID, ctypes.byref(event), ctypes.byref(self.timer))
+        self.call("timer_create", CLOCK_MONOTONIC, ctypes.byref(event), ctypes.byref(self.timer))
         every = (ctypes.c_long * 4)(0, INTERVAL, 0, INTERVAL)
         self.call("timer_settime", self.timer, 0, every, None)
 
@@ -114,28 +119,42 @@ class Sampler:
             yield Sample(*SAMPLE.unpack_from(self.ring.map, at))
 
 
-def handler(control: int, ring: int, pc: int, current: int, page: int) -> str:
-    """LLVM text of the signal handler: it touches nothing but the control words, the ring and a processor's state."""
+def handler(control: int, ring: int, clock: int, pc: int, current: int, page: int) -> str:
+    """LLVM text of the signal handler: it touches nothing but the control words, the ring and a processor's state. `clock` is the
+    address of clock_gettime."""
 
     def word(address: int) -> str:
         return f"inttoptr (i64 {address} to ptr)"
 
     return f"""
 define void @sampled(i32 %signal, ptr %info, ptr %context) nounwind {{
+  %failed = call i32 {word(clock)}(i32 {CLOCK_THREAD_CPUTIME_ID}, ptr {word(control + NOW)})
+  %s = load i64, ptr {word(control + NOW)}
+  %ns = load i64, ptr {word(control + NOW + 8)}
+  %scaled = mul i64 %s, 1000000000
+  %now = add i64 %scaled, %ns
+  %last = load i64, ptr {word(control + LAST)}
+  %gone = sub i64 %now, %last
+  %ran = icmp ugt i64 %gone, {INTERVAL // 2}
+  br i1 %ran, label %sample, label %asleep
+asleep:
+  ret void
+sample:
+  store i64 %now, ptr {word(control + LAST)}
   %n = load i64, ptr {word(control + COUNT)}
   %next = add i64 %n, 1
   store i64 %next, ptr {word(control + COUNT)}
   %place = and i64 %n, {RING - 1}
-  %sample = getelementptr [4 x i64], ptr {word(ring)}, i64 %place
+  %spot = getelementptr [4 x i64], ptr {word(ring)}, i64 %place
   %from = getelementptr i8, ptr %context, i64 {pc}
   %pc = load i64, ptr %from
-  store i64 %pc, ptr %sample
+  store i64 %pc, ptr %spot
   %phase = load i64, ptr {word(control + PHASE)}
-  %s1 = getelementptr i64, ptr %sample, i64 1
+  %s1 = getelementptr i64, ptr %spot, i64 1
   store i64 %phase, ptr %s1
   %state = load ptr, ptr {word(control + STATE)}
-  %s2 = getelementptr i64, ptr %sample, i64 2
-  %s3 = getelementptr i64, ptr %sample, i64 3
+  %s2 = getelementptr i64, ptr %spot, i64 2
+  %s3 = getelementptr i64, ptr %spot, i64 3
   %none = icmp eq ptr %state, null
   br i1 %none, label %without, label %with
 without:
