@@ -1,6 +1,6 @@
 """What a second processor brings: a loop on one processor, then on two at once, Exuvia and QEMU TCG in turn; medians over rounds.
 
-    .venv/bin/python benchmarks/processors.py [--rounds 5] [--loop alu memory locked] [--scale 10] [--output FOLDER]
+    .venv/bin/python benchmarks/processors.py [--rounds 5] [--loop alu memory locked] [--scale 60] [--output FOLDER]
 
 Throughput is by wall time, so nothing else should run. Where something does, the work done in a CPU second says what of it the second
 processor costs, and `busy`, CPU time by wall time, how much of the host the emulator got.
@@ -61,7 +61,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--loop", nargs="+", default=list(LOOPS), choices=list(LOOPS))
-    parser.add_argument("--scale", type=int, default=10, help="how long the loops are")
+    parser.add_argument("--scale", type=int, default=60, help="how long the loops are")
     parser.add_argument("--output", type=Path, default=Path("."))
     args = parser.parse_args()
     if missing := [tool for tool in ("as", "ld", "objcopy") if shutil.which(tool) is None]:
