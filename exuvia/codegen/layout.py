@@ -52,6 +52,7 @@ SEGMENT_SHIFT = 24  # the segment, for the architecture's choice of fault
 REASONS = "budget request leave pio_in pio_out mmio_read mmio_write lazy careful full mode fetch step watch hot alarm".split()
 REASON = {name: i for i, name in enumerate(REASONS)}
 PENDING_FAULT, PENDING_MMIO = 1, 2
+NEVER = (1 << 63) - 1  # the word `alarm` where there is none, in ns
 
 RUNTIME = (
     "miss jump fresh leave leave_out fault finish access careful_leave again io_in flush flush_page h_head relax".split()

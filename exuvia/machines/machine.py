@@ -26,7 +26,6 @@ from exuvia.support import log
 from exuvia.support.registry import Registry
 from exuvia.vcpu.clock import Clock, Timer
 
-NEVER = (1 << 63) - 1  # ns
 LONGEST = 3600.0  # s of one sleep: a guest may arm a timer centuries ahead, for which Python's locks cannot wait
 SWITCH_INTERVAL = 50e-6  # s; at Python's own 5 ms each return from native code could wait that long for another thread
 
@@ -46,7 +45,7 @@ class Vcpu(Protocol):
     long_mode: bool  # whether it has 64-bit mode
     acknowledge: Callable[[], int]
     numeric_error: Callable[[], None]  # the wire FERR#; a machine that has one connects it
-    # `wake_at(ns)`, of those that have it, is a kick when the host's clock shows that; each call takes the place of the one before
+    # `wake_at(ns or None)`, of those that have it, is a kick when the host's clock shows that; each call takes the place of the one before
 
     def run(self) -> None:
         """Until kicked, halted or the budget is spent."""
@@ -196,7 +195,7 @@ class Machine:
         self.devices: dict[str, Device] = {}
         self.status: Status = "prelaunch"
         self._wake = threading.Condition()
-        self._alarm: Callable[[int], None] | None = None  # of an only processor that has one
+        self._alarm: Callable[[int | None], None] | None = None  # of an only processor that has one
         self.at_end: list[Callable[[], object]] = []
         """What `run` calls when it ends, in the machine thread."""
         self._posted: deque[Callable[[], object]] = deque()
@@ -391,7 +390,6 @@ class Machine:
                 threading.Thread(target=self._carry, args=place, name=f"cpu{place[0]}", daemon=True) for place in enumerate(self._parks)
             ]
         else:
-            self._alarm = getattr(self.vcpus[0], "wake_at", None)
             threads = [threading.Thread(target=self._watch, name="timer", daemon=True)]
         try:
             with self._lock:
@@ -536,7 +534,7 @@ class Machine:
     def _watch_for(self, deadline: int | None) -> None:
         if self._alarm is not None:
             self._watched = deadline
-            self._alarm(NEVER if deadline is None else self.clock.host_time(deadline))
+            self._alarm(None if deadline is None else self.clock.host_time(deadline))
         elif deadline != self._watched:
             with self._wake:
                 sooner = deadline is not None and (self._watched is None or deadline < self._watched)

@@ -67,6 +67,12 @@ class MachineProcessor(Processor):
         self.update_mode()
         self.flush_tlb(True)
 
+    def start(self, vector: int) -> None:
+        """SIPI; ignored unless it was waited for."""
+        if self.waiting:
+            self.__dict__["waiting"] = self.__dict__["halted"] = False
+            super().start(vector)
+
     def describe(self) -> str:
         """The registers, as -d cpu_reset and the monitor show them."""
         lines = [" ".join(f"{GPR64[i].upper():3}={self.gpr[i]:016x}" for i in range(row, row + 4)) for row in range(0, 16, 4)]

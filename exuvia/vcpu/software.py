@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from exuvia.codegen.engine import Engine
 from exuvia.codegen.layout import ACCESS_SYSTEM, ACCESS_WRITE, CAREFUL, INDEXED, INDEXED_SHIFT, PLAIN, REASON, REASONS, routine_at
+from exuvia.codegen.layout import NEVER as NO_ALARM
 from exuvia.codegen.registers import leave_number
 from exuvia.dsl.state import ACCESSES, ACCESSES_AT, BOUNCES_AT, JUMPS, JUMPS_AT, MMIO_RESULTS, MMIO_RESULTS_AT, WATCHES, WATCHES_AT
 from exuvia.isa.x86.concrete import RARE, Fault, canonical
@@ -27,10 +28,9 @@ if TYPE_CHECKING:
     from exuvia.memory.space import AddressSpace
 
 HOT_AFTER = 8  # samples of a block (codegen/runtime/control.py) after which it is compiled; a power of two
-KVMCLOCK = 0x12, 0x4B564D01  # MSRs by which a guest switches it on (Linux, Documentation/virt/kvm/x86/msr.rst)
 NEVER = 1 << 31  # likewise, where none is
+KVMCLOCK = 0x12, 0x4B564D01  # MSRs by which a guest switches it on (Linux, Documentation/virt/kvm/x86/msr.rst)
 FOREVER = (1 << 63) - 1
-SIZES = (4, 1, 2, 8)  # of an access to a device, in bytes
 WORD_MASK = (1 << 64) - 1
 LEAVES: dict[int, str] = {}
 
@@ -59,7 +59,6 @@ class SoftwareVcpu(MachineProcessor):
         d["_pending"], d["_resume"], d["_request"], d["_deadline"] = (a[w] for w in ("interrupt_pending", "resume", "request", "deadline"))
         d["_eflags"], d["_traps"], d["_alarm"] = a["eflags"], a["pending_db"], a["alarm"]
         d["exits"], d["_deliver"] = [0] * len(REASONS), native.address + routine_at(layout, "deliver")
-        self.words[self._alarm] = FOREVER
         self.budget_end = FOREVER
         self.hot_after, self.first_look = HOT_AFTER, 1
 
@@ -82,9 +81,9 @@ class SoftwareVcpu(MachineProcessor):
         self.words[self._request] = 1
         self.words[self._deadline] = 0
 
-    def set_alarm(self, at: int) -> None:
-        """Be kicked when the host's clock shows `at` ns, NEVER for not at all. Native code looks some thousand times a second."""
-        self.words[self._alarm] = at
+    def set_alarm(self, at: int | None) -> None:
+        """Be kicked when the host's clock shows `at` ns, None for not at all. Native code looks some thousand times a second."""
+        self.words[self._alarm] = NO_ALARM if at is None else at
 
     def interrupt(self, level: bool) -> None:
         """Drive the INTR line."""
@@ -123,12 +122,6 @@ class SoftwareVcpu(MachineProcessor):
         self.flush_tlb(True)
         self.__dict__["waiting"] = self.__dict__["halted"] = self.index != 0
         self.__dict__["nmi_pending"] = False
-
-    def start(self, vector: int) -> None:
-        """SIPI; ignored unless it was waited for."""
-        if self.waiting:
-            self.__dict__["waiting"] = self.__dict__["halted"] = False
-            super().start(vector)
 
     def reset(self) -> None:
         """As after power-on."""
@@ -269,7 +262,7 @@ class SoftwareVcpu(MachineProcessor):
 
     def on_alarm(self) -> None:
         """A device's timer is due."""
-        self.words[self._alarm] = FOREVER
+        self.set_alarm(None)
         self.__dict__["kicked"] = True
 
     def on_request(self) -> None:
@@ -331,11 +324,7 @@ class SoftwareVcpu(MachineProcessor):
             for piece in (k + 2, k + 5):
                 size = words[piece + 1]
                 if words[piece + 2] == 1:
-                    value = ctypes.string_at(data, size)
-                    if size in SIZES:
-                        self.memory.write(words[piece], size, int.from_bytes(value, "little"))
-                    else:
-                        self.write_device(words[piece], value)
+                    self.write_device(words[piece], ctypes.string_at(data, size))
                 data += size
         if words[self.at["access_count"]]:
             self.on_watch()

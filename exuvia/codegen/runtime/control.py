@@ -19,6 +19,7 @@ from exuvia.codegen.layout import (
     LINK_STUB,
     MODE,
     MODE_ENTRY,
+    NEVER,
     REASON,
     RUNTIME,
     SPECIAL,
@@ -30,7 +31,6 @@ from exuvia.codegen.runtime.memory import PAGE, function, handler, words
 from exuvia.codegen.runtime.sharing import publish, state_word
 from exuvia.dsl.state import SCRATCH_AT, Layout
 
-NEVER = (1 << 63) - 1  # of alarms
 SAMPLE = 8192  # instructions from look to look, and up to twice as many
 
 

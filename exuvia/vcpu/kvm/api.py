@@ -207,7 +207,7 @@ def _code(number: int, kind: type[Structure] | int | None = None, direction: int
 GET_API_VERSION, CREATE_VM, CHECK_EXTENSION, GET_VCPU_MMAP_SIZE = (_code(n) for n in (0, 1, 3, 4))
 GET_MSR_INDEX_LIST, GET_SUPPORTED_CPUID = _code(2, 4, _READ | _WRITE), _code(5, 8, _READ | _WRITE)
 # a virtual machine
-CREATE_VCPU, SET_TSS_ADDR, CREATE_IRQCHIP, GET_TSC_KHZ = (_code(n) for n in (0x41, 0x47, 0x60, 0xA3))
+CREATE_VCPU, SET_TSS_ADDR, CREATE_IRQCHIP = (_code(n) for n in (0x41, 0x47, 0x60))
 GET_DIRTY_LOG, SET_USER_MEMORY_REGION = _code(0x42, DirtyLog, _WRITE), _code(0x46, Region, _WRITE)
 SET_IDENTITY_MAP_ADDR = _code(0x48, 8, _WRITE)
 IRQ_LINE, SET_GSI_ROUTING = _code(0x61, IrqLevel, _WRITE), _code(0x6A, 8, _WRITE)
@@ -227,12 +227,12 @@ GET_VCPU_EVENTS, SET_VCPU_EVENTS = _code(0x9F, Events, _READ), _code(0xA0, Event
 GET_DEBUGREGS, SET_DEBUGREGS = _code(0xA1, DebugRegisters, _READ), _code(0xA2, DebugRegisters, _WRITE)
 GET_XSAVE, SET_XSAVE = _code(0xA4, Xsave, _READ), _code(0xA5, Xsave, _WRITE)
 GET_XCRS, SET_XCRS = _code(0xA6, Xcrs, _READ), _code(0xA7, Xcrs, _WRITE)
-SET_DEVICE_ATTR, GET_DEVICE_ATTR, HAS_DEVICE_ATTR = (_code(n, DeviceAttribute, _WRITE) for n in (0xE1, 0xE2, 0xE3))
+SET_DEVICE_ATTR, GET_DEVICE_ATTR = (_code(n, DeviceAttribute, _WRITE) for n in (0xE1, 0xE2))
 
 # capabilities
-CAP_IRQCHIP, CAP_USER_MEMORY, CAP_IRQFD, CAP_IOEVENTFD, CAP_SIGNAL_MSI, CAP_READONLY_MEM = 0, 3, 32, 36, 77, 81
-CAP_NR_VCPUS, CAP_NR_MEMSLOTS, CAP_VCPU_EVENTS, CAP_DEBUGREGS, CAP_XSAVE, CAP_XCRS, CAP_MAX_VCPUS = 9, 10, 41, 50, 55, 56, 66
-CAP_SPLIT_IRQCHIP, CAP_IMMEDIATE_EXIT, CAP_ADJUST_CLOCK = 121, 136, 39
+CAP_IRQCHIP, CAP_USER_MEMORY, CAP_READONLY_MEM = 0, 3, 81
+CAP_NR_VCPUS, CAP_NR_MEMSLOTS, CAP_VCPU_EVENTS, CAP_DEBUGREGS, CAP_XSAVE, CAP_MAX_VCPUS = 9, 10, 41, 50, 55, 66
+CAP_SPLIT_IRQCHIP, CAP_IMMEDIATE_EXIT = 121, 136
 
 # memory regions
 LOG_DIRTY_PAGES, READONLY = 1, 2
@@ -244,7 +244,7 @@ EXITS = {
     EXIT_FAIL_ENTRY: "failed entry", EXIT_INTR: "signal", EXIT_SET_TPR: "task priority", EXIT_INTERNAL_ERROR: "internal error",
     EXIT_SYSTEM_EVENT: "system event", EXIT_IOAPIC_EOI: "end of interrupt",
 }  # fmt: skip
-RUNNABLE, UNINITIALIZED, INIT_RECEIVED, HALTED, SIPI_RECEIVED = range(5)
+RUNNABLE, UNINITIALIZED, INIT_RECEIVED, HALTED = range(4)
 """kvm_mp_state."""
 CPUID_INDEXED = 1
 """A CPUID entry counts for its index only."""

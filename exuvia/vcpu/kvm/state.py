@@ -14,12 +14,11 @@ from exuvia.isa.x86.rare import msr
 from exuvia.isa.x86.state import ATTRIBUTE_P, CR0_PE, CR0_PG, CR4_PAE, EFER_LMA, INHIBIT_SS, INHIBIT_STI, SS, VM
 from exuvia.support import log
 from exuvia.vcpu.kvm import api, irqchip
-from exuvia.vcpu.processor import SEGMENT_NAMES
+from exuvia.vcpu.processor import GPR64, SEGMENT_NAMES
 
 if TYPE_CHECKING:
     from exuvia.vcpu.kvm.vcpu import KvmVcpu
 
-ORDER = "rax rcx rdx rbx rsp rbp rsi rdi r8 r9 r10 r11 r12 r13 r14 r15".split()  # by their numbers in instructions
 PARTS = (("type", 0, 15), ("s", 4, 1), ("dpl", 5, 3), ("present", 7, 1), ("avl", 12, 1), ("l", 13, 1), ("db", 14, 1), ("g", 15, 1))
 """Of a segment's attributes: KVM's name, the place, the mask."""
 ELSEWHERE = {msr.TSC, msr.APIC_BASE, msr.EFER, *msr.BASES}
@@ -74,7 +73,7 @@ def load_registers(cpu: KvmVcpu) -> None:
         attributes = sum(getattr(segment, part) << place for part, place, _ in PARTS)
         cpu.set_segment(i, segment.selector, segment.base, segment.limit, attributes & ~ATTRIBUTE_P if segment.unusable else attributes)
     cpu.gdt_base, cpu.gdt_limit, cpu.idt_base, cpu.idt_limit = sregs.gdt.base, sregs.gdt.limit, sregs.idt.base, sregs.idt.limit
-    for i, name in enumerate(ORDER):
+    for i, name in enumerate(GPR64):
         cpu.gpr[i] = getattr(regs, name)
     cpu.set_flags(regs.rflags)
     cpu.cpl = 0 if not cpu.cr0 & CR0_PE else 3 if regs.rflags & VM else sregs.ss.dpl
@@ -99,7 +98,7 @@ def store_registers(cpu: KvmVcpu) -> None:
         if i == SS:
             segment.dpl = cpu.cpl
     sregs.gdt.base, sregs.gdt.limit, sregs.idt.base, sregs.idt.limit = cpu.gdt_base, cpu.gdt_limit, cpu.idt_base, cpu.idt_limit
-    for i, name in enumerate(ORDER):
+    for i, name in enumerate(GPR64):
         setattr(regs, name, cpu.gpr[i])
     regs.rip, regs.rflags = cpu.offset(cpu.pc), cpu.flags
     api.ioctl(cpu.fd, api.SET_SREGS, sregs)

@@ -178,12 +178,6 @@ class KvmVcpu(MachineProcessor):
         d["waiting"] = d["halted"] = self.index != 0
         d["nmi_pending"] = False
 
-    def start(self, vector: int) -> None:
-        """SIPI; ignored unless it was waited for."""
-        if self.waiting:
-            self.__dict__["waiting"] = self.__dict__["halted"] = False
-            super().start(vector)
-
     def reset(self) -> None:
         """As after power-on."""
         super().reset()
