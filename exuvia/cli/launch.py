@@ -6,7 +6,7 @@ from exuvia.backends.chardev.chardev import Chardev
 from exuvia.cli.drives import Drives
 from exuvia.cli.lines import Lines
 from exuvia.cli.signals import Signals
-from exuvia.isa.x86.translate import translate
+from exuvia.isa import translate
 from exuvia.machines.config import MachineConfig
 from exuvia.machines.machine import Machine, machines
 from exuvia.monitor.monitor import Monitor
@@ -32,7 +32,7 @@ def _run(program: str, config: MachineConfig, lines: Lines, drives: Drives, made
         if id not in lines:
             raise UserError(f"-monitor: there is no chardev '{id}'")
         line = lines[id]
-        monitor = Monitor(machine, line, translate)
+        monitor = Monitor(machine, line, translate(machine.architecture))
         if lines.shared(id) is None:
             machine.post(monitor.start)
         else:

@@ -1,9 +1,10 @@
 """What `-X help` prints, and names checked against what there is. Imports only what the question needs."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any
 
 from exuvia.cli.keyval import split
+from exuvia.cli.targets import TARGETS, Target
 from exuvia.support.errors import UserError, unknown
 
 HOST = "host"
@@ -21,18 +22,23 @@ def version(program: str) -> str:
     return f"{program} (Exuvia) version {__version__}\n"
 
 
-def machine(name: str) -> str:
-    """`name` if there is such a machine."""
+def machine(target: Target, name: str) -> str:
+    """`name` if there is such a machine with this target's processors."""
     from exuvia.machines.machine import machines
 
-    return machines[name].name
+    kind = machines[name]
+    if kind.architecture != target.architecture:
+        fitting = [name for name, other in TARGETS.items() if other.architecture == kind.architecture]
+        raise UserError(f"machine '{name}' has other processors: exuvia-system-{' and exuvia-system-'.join(fitting)} make it")
+    return kind.name
 
 
-def machine_list() -> str:
+def machine_list(target: Target) -> str:
     """The machines."""
     from exuvia.machines.machine import machines
 
-    return _table({name: kind.description + (" (default)" if name == "pc" else "") for name, kind in machines.items()})
+    fitting = {name: kind for name, kind in machines.items() if kind.architecture == target.architecture}
+    return _table({name: kind.description + (" (default)" if name == target.machine else "") for name, kind in fitting.items()})
 
 
 def machine_help(name: str) -> str:
@@ -73,31 +79,32 @@ def accelerator_list() -> str:
     return _table(ACCELERATORS)
 
 
-def default_cpu(bits: Literal[32, 64]) -> str:
-    """The model of -cpu when there is none."""
-    return "qemu64" if bits == 64 else "qemu32"
-
-
-def cpu(name: str) -> str:
+def cpu(architecture: str, name: str) -> str:
     """`name` if there is such a model."""
-    from exuvia.isa.x86.cpus import MODELS
+    from exuvia.isa import cpus
 
-    if name not in (HOST, *MODELS):
-        raise unknown("processor model", name, [HOST, *MODELS])
+    known = _models(cpus(architecture).MODELS, architecture)
+    if name not in known:
+        raise unknown("processor model", name, known)
     return name
 
 
-def feature(name: str) -> str:
+def _models(models: Mapping[str, Any], architecture: str) -> dict[str, str]:
+    host = {HOST: "this host's own processor, with -accel kvm"} if architecture == "x86" else {}
+    return {name: kind.about for name, kind in models.items()} | host
+
+
+def feature(architecture: str, name: str) -> str:
     """The feature's own name, if there is such a feature."""
-    from exuvia.isa.x86.cpus import UnknownName, canonical_name
+    from exuvia.isa import UnknownName, cpus
 
     try:
-        return canonical_name(name)
+        return str(cpus(architecture).canonical_name(name))
     except UnknownName as error:
         raise UserError(str(error)) from None
 
 
-def described_cpu(option: str, text: str) -> tuple[str, list[tuple[str, bool]]]:
+def described_cpu(option: str, architecture: str, text: str) -> tuple[str, list[tuple[str, bool]]]:
     """`MODEL,+FEATURE,-FEATURE,FEATURE=on|off`: the model, and what is added and taken away in order."""
     name, *rest = split(text)
     features = []
@@ -111,18 +118,19 @@ def described_cpu(option: str, text: str) -> tuple[str, list[tuple[str, bool]]]:
             if equals and switch not in ("on", "off"):
                 raise UserError(f"{option}: feature '{bare}' is on or off, not '{switch}'")
             wanted = switch != "off"
-        features.append((feature(bare), wanted))
-    return cpu(name), features
+        features.append((feature(architecture, bare), wanted))
+    return cpu(architecture, name), features
 
 
-def cpu_list() -> str:
+def cpu_list(architecture: str) -> str:
     """Models and features."""
     from textwrap import fill
 
-    from exuvia.isa.x86.cpus import FEATURES, MODELS
+    from exuvia.isa import cpus
 
-    models = _table({name: kind.about for name, kind in MODELS.items()} | {HOST: "this host's own processor, with -accel kvm"})
-    features = fill(" ".join(sorted(FEATURES)), 100, initial_indent="  ", subsequent_indent="  ")
+    described = cpus(architecture)
+    models = _table(_models(described.MODELS, architecture))
+    features = fill(" ".join(sorted(described.FEATURES)), 100, initial_indent="  ", subsequent_indent="  ")
     return f"{models}\nfeatures, each with + or - in front:\n{features}\n"
 
 

@@ -7,10 +7,11 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from inspect import isfunction, signature
-from typing import Any, Literal
+from typing import Any
 
 from exuvia.cli import keyval, listings
 from exuvia.cli.drive_options import blockdev, described_drive, drive, no_ide
+from exuvia.cli.targets import Target
 from exuvia.machines.config import ChardevConfig, DeviceConfig, DriveConfig, MachineConfig
 from exuvia.support.errors import UserError, unknown
 
@@ -28,8 +29,8 @@ class Draft:
     """What the options have said so far."""
 
     program: str
-    bits: Literal[32, 64]
-    machine: str = "pc"
+    target: Target
+    machine: str = ""
     machine_options: keyval.Pairs = field(default_factory=list)
     accel: list[str] = field(default_factory=list)
     accel_options: keyval.Pairs = field(default_factory=list)
@@ -59,6 +60,9 @@ class Draft:
     shared: list[str] = field(default_factory=list)  # the lines that `mon:` shares with a monitor
     log_items: str = ""
     log_file: str | None = None
+
+    def __post_init__(self) -> None:
+        self.machine = self.machine or self.target.machine
 
     def line(self, option: str, spec: str, id: str) -> str | None:
         """The id of the backend for `-serial SPEC` and the like, which is made here unless it is `chardev:ID`; None for `none`."""
@@ -116,9 +120,10 @@ class Draft:
             machine_options=tuple(self.machine_options),
             accel=tuple(self.accel) or ("software",),
             accel_options=tuple(self.accel_options),
-            cpu=self.cpu or listings.default_cpu(self.bits),
+            cpu=self.cpu or self.target.cpu,
             cpu_features=tuple(self.cpu_features),
-            bits=self.bits,
+            bits=self.target.bits,
+            order=self.target.order,
             smp=self.smp,
             memory=self.memory,
             kernel=self.kernel,
@@ -150,12 +155,12 @@ def opt_machine(draft: Draft, value: str) -> None:
     """NAME[,accel=ACCEL][,kernel-irqchip=on|split|off][,PROPERTY=VALUE]: the machine; -machine help lists them, -machine NAME,help
     its properties"""
     if value in ("help", "?"):
-        raise Answered(listings.machine_list())
+        raise Answered(listings.machine_list(draft.target))
     options: keyval.Pairs = []
     pairs = keyval.parse(value, "type")
     for key, text in pairs:
         if key == "type":
-            draft.machine = listings.machine(text)
+            draft.machine = listings.machine(draft.target, text)
         elif key == "accel":
             draft.accel = _accelerators(text)
         elif key.replace("_", "-") == "kernel-irqchip":
@@ -205,8 +210,8 @@ def opt_enable_kvm(draft: Draft) -> None:
 def opt_cpu(draft: Draft, value: str) -> None:
     """MODEL[,+FEATURE][,-FEATURE]: the processor, or host, with -accel kvm; -cpu help lists models and features"""
     if value in ("help", "?"):
-        raise Answered(listings.cpu_list())
-    draft.cpu, features = listings.described_cpu("-cpu", value)
+        raise Answered(listings.cpu_list(draft.target.architecture))
+    draft.cpu, features = listings.described_cpu("-cpu", draft.target.architecture, value)
     draft.cpu_features += features
 
 

@@ -14,6 +14,7 @@ from collections.abc import Callable
 
 from exuvia.backends.chardev.chardev import Chardev
 from exuvia.cli import drive_options, keyval, listings
+from exuvia.cli.targets import TARGETS
 from exuvia.guests import cache
 from exuvia.guests.catalog import Guest, guest
 from exuvia.guests.console import ExecConsole
@@ -70,14 +71,16 @@ def run(args: argparse.Namespace, ready: Ready = lambda machine, console: None) 
 
 
 def _config(args: argparse.Namespace, chosen: Guest | None, files: dict[str, str], append: str) -> MachineConfig:
-    bits = chosen.bits if chosen else 64
-    cpu, features = listings.described_cpu("--cpu", args.cpu or listings.default_cpu(bits))
+    target = TARGETS["x86_64" if chosen is None or chosen.bits == 64 else "i386"]
+    cpu, features = listings.described_cpu("--cpu", target.architecture, args.cpu or target.cpu)
     disks = [drive_options.drive(f"file={file.replace(',', ',,')},if=virtio", number) for number, file in enumerate(args.disk)]
     return MachineConfig(
         accel=tuple(listings.accelerator(name) for name in args.accel.split(":")),
         cpu=cpu,
         cpu_features=tuple(features),
-        bits=bits,
+        machine=target.machine,
+        bits=target.bits,
+        order=target.order,
         smp=args.smp,
         memory=_memory(args.memory) if args.memory else (chosen.memory if chosen else 512) << 20,
         kernel=files["kernel"],

@@ -1,18 +1,19 @@
-"""`exuvia-system-x86_64`, `exuvia-system-i386` and `exuvia-kvm`: QEMU's command line (QEMU, System Emulation, Invocation)."""
+"""`exuvia-system-NAME` for each target, and `exuvia-kvm`: QEMU's command line (QEMU, System Emulation, Invocation)."""
 
 from collections.abc import Sequence
-from typing import Literal, NoReturn
+from typing import NoReturn
 
 from exuvia.cli.drive_options import no_ide
 from exuvia.cli.options import OPTIONS, Answered, Draft, takes_value
 from exuvia.cli.program import start
+from exuvia.cli.targets import TARGETS
 from exuvia.support import log
 from exuvia.support.errors import UserError, unknown
 
 
-def parse(program: str, bits: Literal[32, 64], arguments: Sequence[str]) -> Draft:
+def parse(program: str, target: str, arguments: Sequence[str]) -> Draft:
     """Fill a draft from the command line. Raises UserError for what there is not, Answered for a question (`-cpu help`)."""
-    draft = Draft(program, bits)
+    draft = Draft(program, TARGETS[target])
     rest = list(arguments)
     while rest:
         word = rest.pop(0)
@@ -37,10 +38,10 @@ def parse(program: str, bits: Literal[32, 64], arguments: Sequence[str]) -> Draf
     return draft
 
 
-def run(program: str, bits: Literal[32, 64], arguments: Sequence[str]) -> int:
+def run(program: str, target: str, arguments: Sequence[str]) -> int:
     """The command; its exit status."""
     try:
-        draft = parse(program, bits, arguments)
+        draft = parse(program, target, arguments)
     except Answered as answer:
         print(answer.text, end="")
         return 0
@@ -53,16 +54,20 @@ def run(program: str, bits: Literal[32, 64], arguments: Sequence[str]) -> int:
     return launch(program, config)
 
 
+def _system(target: str) -> NoReturn:
+    start(program := f"exuvia-system-{target}", lambda arguments: run(program, target, arguments))
+
+
 def x86_64() -> NoReturn:
     """A PC with 64-bit processors."""
-    start("exuvia-system-x86_64", lambda arguments: run("exuvia-system-x86_64", 64, arguments))
-
-
-def kvm() -> NoReturn:
-    """Debian's `kvm`: a PC on the host's own processor."""
-    start("exuvia-kvm", lambda arguments: run("exuvia-kvm", 64, ["-enable-kvm", *arguments]))
+    _system("x86_64")
 
 
 def i386() -> NoReturn:
     """The same PC with 32-bit processors."""
-    start("exuvia-system-i386", lambda arguments: run("exuvia-system-i386", 32, arguments))
+    _system("i386")
+
+
+def kvm() -> NoReturn:
+    """Debian's `kvm`: a PC on the host's own processor."""
+    start("exuvia-kvm", lambda arguments: run("exuvia-kvm", "x86_64", ["-enable-kvm", *arguments]))

@@ -344,7 +344,7 @@ class State:
         for name, value in dict(
             cache=ctypes.addressof(engine.cache), tlb_base=tlb, tlb_system=tlb + TLB_SIZE, tlb=tlb + TLB_SIZE,
             slots=ctypes.addressof(engine.slots), modes=ctypes.addressof(engine.modes), functions=ctypes.addressof(engine.functions),
-            large_low=(1 << 64) - 1, large_low2=(1 << 64) - 1, walk_error=(1 << 64) - 1, alarm=NEVER,
+            large_low=(1 << 64) - 1, large_low2=(1 << 64) - 1, walk_error=(1 << 64) - 1, alarm=NEVER, time_runs=(1 << 64) - 1,
             wanted=ctypes.addressof(self.wanted),
         ).items():  # fmt: skip
             self.words[self.index[name]] = value

@@ -55,7 +55,7 @@ PENDING_FAULT, PENDING_MMIO = 1, 2
 NEVER = (1 << 63) - 1  # the word `alarm` where there is none, in ns
 
 RUNTIME = (
-    "miss jump fresh leave leave_out fault finish access careful_leave again io_in flush flush_page h_head relax".split()
+    "miss jump fresh leave leave_out fault finish access careful_leave again io_in flush flush_page h_head relax virtual_time".split()
 )  # entry points for code compiled apart
 SPECIAL = "head redecode link far fall lazy guard careful_lazy limited known".split()  # handlers that no instruction has
 

@@ -176,6 +176,11 @@ class InState(Emitter):
         scaled = self.let(f"mul i64 {self.value(index, i)}, {f.stride}")
         return self.let(f"getelementptr i8, ptr {self.at(f.offset)}, i64 {scaled}")
 
+    def do_virtual_time(self, n: Node, i: Instruction) -> None:
+        """Nanoseconds of virtual time."""
+        f = self.load("ptr", self.at(runtime_at("virtual_time")))
+        self.bind(n, i, self.let(f"call i64 {f}(ptr %st)"))
+
     def do_relax(self, n: Node, i: Instruction) -> None:
         f = self.load("ptr", self.at(runtime_at("relax")))
         self.let(f"call i64 {f}(ptr %st)")

@@ -15,7 +15,8 @@ from exuvia.dsl.trace import Place
 from exuvia.dsl.values import Node, signed
 
 ORDINARY = {"translate", "load", "store", "cas", "when", "rare", "raise", "retry", "loop", "peek", "poke",
-            "host", "host_control", "set_host_control", "set_host_stack", "fence", "relax"}  # fmt: skip  # effects that regions do
+            "host", "host_control", "set_host_control", "set_host_stack", "fence", "relax",
+            "virtual_time"}  # fmt: skip  # effects that regions do
 PAGE, LINE = 4096, 128
 SMALL = 80  # instructions
 MOST_RETURNS = 4  # places that a return looks for before it looks in the jump cache

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
+from exuvia.dsl.processor import Processor
 from exuvia.dsl.state import Layout
 from exuvia.dsl.trace import Function, Trace
 
@@ -16,6 +17,24 @@ class Form(NamedTuple):
     trace: Trace
     ends: bool
     targets: bool
+
+
+class Model(Protocol):
+    """A processor model."""
+
+    @property
+    def name(self) -> str:
+        """As in -cpu NAME."""
+        ...
+
+    @property
+    def features(self) -> frozenset[str]:
+        """What it has; they choose among encodings."""
+        ...
+
+    def numbered(self, index: int, count: int) -> Model:
+        """The same as processor `index` of `count`."""
+        ...
 
 
 class Tables(Protocol):
@@ -48,6 +67,8 @@ class Architecture:
     `walk()` is the page walk's trace (linear, access, tlb) -> state words; `routines` are the traces of `layout.routines`;
     `everyday(mode, tables)` are the
     slots that any guest will want; `modes` counts the modes that a block's meaning depends on;
+    `processor` is the class of its processors in plain Python; `model(name, changes)` a processor model, changed by names of features with
+    + or - in front (raises UnknownName); `disassemble(row, variant, fields, mode, address)` one instruction's text from its record.
     `address_mask(mode)` says how many bits a linear address has in one, `limited(mode)` whether its code segment can end
     (`Layout.code_limit`).
     """
@@ -65,3 +86,6 @@ class Architecture:
     routines: dict[str, Callable[[], Trace]]
     address_mask: Callable[[int], int]
     limited: Callable[[int], bool]
+    processor: type[Processor]
+    model: Callable[[str, Iterable[str]], Any]
+    disassemble: Callable[[Any, int, dict[str, int], int, int], str]

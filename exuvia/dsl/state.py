@@ -14,7 +14,7 @@ ENGINE = """deadline budget_end request interrupt_pending icount pc op resume re
     io_port io_size io_data io_ready mmio_address mmio_size mmio_done mmio_next bounce_count bounce_used bounce_entry bounce_none
     walk_page walk_rights walk_error local_count global_count large_low large_high large_low2 large_high2 huge_pages
     journal journaled slot wanted_count stepping watching access_count tlb_base decoded invalidated hot hot_after first_look
-    tlb_misses host_control wanted inside asked pauses alarm""".split()
+    tlb_misses host_control wanted inside asked pauses alarm time_offset time_runs""".split()
 ENGINE_AT = 256
 ISA_AT = 2560  # where the architecture's declarations start
 PAGE_AT = 136  # the linear address of the running block's page
@@ -22,7 +22,7 @@ MMIO_RESULTS_AT = ENGINE_AT + 8 * len(ENGINE)  # up to 128 words that devices an
 MMIO_RESULTS = 128
 RUNTIME_AT = MMIO_RESULTS_AT + 8 * MMIO_RESULTS  # pointers to the runtime's functions, for code compiled apart from it
 ROUTINES_AT = RUNTIME_AT + 8 * 24  # one record of 32 bytes for each of ROUTINES
-SCRATCH_AT = 16384 - 64  # bytes for one native function's own use
+SCRATCH_AT = 16384 - 128  # bytes for one native function's own use
 JUMPS_AT = 16384  # the jump cache: 4096 x {tag, head}
 JUMPS = 4096
 BOUNCES_AT = JUMPS_AT + 16 * JUMPS  # what the careful handlers access in pieces: descriptions of 64 bytes, then the bytes
@@ -67,6 +67,9 @@ class Layout:
         # the word that is laid out like x86's MXCSR, of an architecture whose floats some hosts compute alike (codegen/floats.py)
         self.vector_control: str | None = None
         self.stack_control: str | None = None  # and the x87's
+        # the word that says where execution goes on after the present instruction, where it is not zero: of an architecture with delay
+        # slots. An instruction with a slot is several records, all but the last two of length 0
+        self.delayed: str | None = None
         self.above: dict[str, str] = {}  # files whose registers lie right above those of another and make one of twice the width with them
         self.attention: dict[str, int] = {}  # bits of words: where an instruction that may change them leaves one set, Python looks
 

@@ -64,6 +64,7 @@ class MachineConfig:
     serial            chardev ids of COM1..COM4, None where the port is not wanted
     monitors          chardev ids of the monitors
     rtc_base          "utc", "localtime" or an ISO 8601 date such as "2026-01-31T12:00:00"
+    bits, order       the width and byte order of the target, of architectures that have several
     firmware          a BIOS image to run instead of loading a kernel directly (`-bios`)
     paused            begin paused (`-S`)
     """
@@ -75,6 +76,7 @@ class MachineConfig:
     cpu: str = "qemu64"
     cpu_features: tuple[tuple[str, bool], ...] = ()
     bits: Literal[32, 64] = 64
+    order: Literal["little", "big"] = "little"
     smp: int = 1
     memory: int = 128 * MIB
     kernel: str | None = None

@@ -13,12 +13,8 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, ClassVar, Literal, Protocol, TypeVar
 
-from exuvia.boot.entry import Entry
 from exuvia.boot.image import must_be_readable
-from exuvia.boot.layout import LOCAL_APIC, PAGE
-from exuvia.devices.device import Device, Property, configured, declared_properties
-from exuvia.devices.irq.apicbus import ApicBank, ApicBus
-from exuvia.devices.irq.lapic import LocalApic
+from exuvia.devices.device import Device, Property, Sink, configured, declared_properties
 from exuvia.machines.config import MachineConfig
 from exuvia.memory.ram import Ram
 from exuvia.memory.space import AddressSpace
@@ -42,9 +38,6 @@ class Vcpu(Protocol):
 
     index: int
     halted: bool
-    long_mode: bool  # whether it has 64-bit mode
-    acknowledge: Callable[[], int]
-    numeric_error: Callable[[], None]  # the wire FERR#; a machine that has one connects it
     # `wake_at(ns or None)`, of those that have it, is a kick when the host's clock shows that; each call takes the place of the one before
 
     def run(self) -> None:
@@ -53,36 +46,24 @@ class Vcpu(Protocol):
     def kick(self) -> None:
         """Leave native code soon; from any thread."""
 
-    def interrupt(self, level: bool) -> None:
-        """Drive the INTR line. Ends `halted` when the processor takes it."""
-
-    def nmi(self) -> None:
-        """Deliver a non-maskable interrupt."""
-
-    def ignore_numeric_error(self) -> None:
-        """Drive IGNNE#, until the x87 exception that FERR# reported is cleared."""
-
-    def init(self) -> None:
-        """INIT: reset the processor, which then waits for `start` unless it is the first."""
-
-    def start(self, vector: int) -> None:
-        """SIPI: begin in real mode at vector * 4096."""
+    def signal(self, line: str, level: bool) -> None:
+        """Drive an input, an interrupt line. Ends `halted` where the processor answers to it."""
 
     def reset(self) -> None:
-        """As after power-on; processors other than the first are halted until `start`."""
+        """As after power-on; processors other than the first wait until they are started."""
 
-    def enter(self, entry: Entry) -> None:
+    def enter(self, entry: Any) -> None:
         """Take the state in which a loaded image begins."""
 
 
 class VcpuFactory(Protocol):
     """What makes a machine's processors: `exuvia.vcpu.create`, or something else in a test.
 
-    The machine gives `config` (accelerators, model, features), `memory`, `ports`, `ram` and `clock`; `apic` is the processor's local APIC
-    with `base` (IA32_APIC_BASE, setting it raises ValueError for #GP) and `task_priority` (CR8).
+    The machine gives `architecture`, `config` (accelerators, model, features), `memory`, `ports`, `ram` and `clock`; `controller` is the
+    part of its interrupt controller that each processor has, or None.
     """
 
-    def __call__(self, machine: Machine, index: int, apic: LocalApic) -> Vcpu:
+    def __call__(self, machine: Machine, index: int, controller: Any) -> Vcpu:
         """Processor number `index`. UserError when no accelerator or model of that name can be had."""
 
 
@@ -125,32 +106,6 @@ class _Turns:
         self.release()
 
 
-class _Attended:
-    """One of several processors as its local APIC drives it: its thread may be asleep, or in the guest's code."""
-
-    def __init__(self, machine: Machine, vcpu: Vcpu) -> None:
-        self.machine, self.vcpu = machine, vcpu
-
-    def interrupt(self, level: bool) -> None:
-        """INTR."""
-        self.vcpu.interrupt(level)
-        if level:
-            self.machine.attend(self.vcpu)
-
-    def nmi(self) -> None:
-        """NMI."""
-        self.vcpu.nmi()
-        self.machine.attend(self.vcpu)
-
-    def init(self) -> None:
-        """INIT."""
-        self.machine.alone(self.vcpu.init)
-
-    def start(self, vector: int) -> None:
-        """SIPI."""
-        self.machine.alone(lambda: self.vcpu.start(vector))
-
-
 class Machine:
     """A computer. A subclass wires the devices in `__init__` and loads what is to run in `boot`.
 
@@ -161,6 +116,8 @@ class Machine:
 
     name: ClassVar[str]
     description: ClassVar[str]
+    architecture: ClassVar[str]
+    """Of its processors: a folder of isa/."""
     properties: ClassVar[dict[str, Property[Any]]] = {}
     """What a user sets with `-machine NAME,property=value`; a subclass declares them as class attributes, as a device does."""
 
@@ -189,6 +146,7 @@ class Machine:
         self.ram: Ram | None = None
         self.vcpus: list[Vcpu] = []
         self._factory = vcpus
+        self._controllers: list[Any] = []
         self.accelerator = ""
         self.accelerated: dict[str, Any] = {}
         """By accelerator: what its processors share."""
@@ -235,25 +193,35 @@ class Machine:
             vcpu.reset()
         self.boot()
 
-    def add_processors(self, count: int, apic_bus: ApicBus) -> None:
-        """Make `count` processors with their local APICs, and the page in which each finds its own."""
+    def make_processor(self, index: int, controller: Any = None) -> None:
+        """Processor `index`; `controller` is its part of the interrupt controller."""
         factory = self._factory
         if factory is None:
             from exuvia.vcpu import create
 
             factory = create
-        for index in range(count):
-            apic = LocalApic(apic_bus, index=index)
-            self.add(f"apic{index}", apic)
-            self.install(factory(self, index, apic), apic)
-        self.memory.map_device(LOCAL_APIC, PAGE, ApicBank(apic_bus, lambda: self._turn), priority=2)
+        self._controllers.append(controller)
+        self.install(factory(self, index, controller))
 
-    def install(self, vcpu: Vcpu, apic: LocalApic) -> None:
-        """Put a processor into its place, or into another's; `apic` is the place's."""
-        vcpu.acknowledge = apic.acknowledge
+    def install(self, vcpu: Vcpu) -> None:
+        """Put a processor into its place, or into another's."""
         self.vcpus[vcpu.index : vcpu.index + 1] = [vcpu]
         self._alarm, self._watched = getattr(vcpu, "wake_at", None) if self.config.smp == 1 else None, None
-        apic.processor = vcpu if self.config.smp == 1 else _Attended(self, vcpu)
+        self.connect(vcpu, self._controllers[vcpu.index])
+
+    def connect(self, vcpu: Any, controller: Any) -> None:
+        """Wire a processor that was put into its place."""
+
+    def wire(self, index: int, line: str) -> Sink:
+        """An input of processor `index`, whichever stands there."""
+
+        def follow(level: bool) -> None:
+            vcpu = self.vcpus[index]
+            vcpu.signal(line, level)
+            if level:
+                self.attend(vcpu)
+
+        return follow
 
     # Requests. Any thread may make them; the loop acts on them.
 

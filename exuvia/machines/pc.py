@@ -6,23 +6,24 @@ Read it as a page of wires: which device stands at which address, and which of i
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping
-from typing import Any, TypeVar
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol, TypeVar
 
 from exuvia import __version__
 from exuvia.boot import acpi, smbios
 from exuvia.boot.entry import reset_vector
 from exuvia.boot.image import read_image
 from exuvia.boot.kernel import load_kernel
-from exuvia.boot.layout import FOUR_GIB, HPET, IOAPIC, MIB, PAGE, PCI_HOLE, PCI_HOLE_END, VGA_WINDOW, memory_map, ram_below_4g
+from exuvia.boot.layout import FOUR_GIB, HPET, IOAPIC, LOCAL_APIC, MIB, PAGE, PCI_HOLE, PCI_HOLE_END, VGA_WINDOW, memory_map, ram_below_4g
 from exuvia.devices.debug.isa_debug_exit import IsaDebugExit
 from exuvia.devices.debug.post import Post
 from exuvia.devices.device import Backend, Device, Property, Sink, WiredOr, devices
 from exuvia.devices.firmware.fw_cfg import CPUS, MAX_CPUS, RAM_SIZE, FwCfg
 from exuvia.devices.input.i8042 import I8042
-from exuvia.devices.irq.apicbus import ApicBus
+from exuvia.devices.irq.apicbus import ApicBank, ApicBus
 from exuvia.devices.irq.i8259 import I8259Pair
 from exuvia.devices.irq.ioapic import IoApic
+from exuvia.devices.irq.lapic import LocalApic
 from exuvia.devices.pci.allocate import allocate
 from exuvia.devices.pci.bus import PciBus, PciConfigPorts
 from exuvia.devices.pci.device import INTERRUPT_LINE, PciDevice
@@ -34,7 +35,7 @@ from exuvia.devices.timer.hpet import FIRST_ROUTE, Hpet
 from exuvia.devices.timer.i8254 import I8254
 from exuvia.devices.timer.mc146818 import Mc146818
 from exuvia.machines.config import DeviceConfig, MachineConfig
-from exuvia.machines.machine import Machine, VcpuFactory
+from exuvia.machines.machine import Machine, Vcpu, VcpuFactory
 from exuvia.memory.dma import Dma
 from exuvia.memory.ram import Ram
 from exuvia.support.errors import UserError
@@ -51,10 +52,60 @@ PCI_IO = (0xC000, 0x10000)
 D = TypeVar("D", bound=Device)
 
 
+class PcVcpu(Vcpu, Protocol):
+    """A processor of a PC."""
+
+    long_mode: bool  # whether it has 64-bit mode
+    acknowledge: Callable[[], int]
+    numeric_error: Callable[[], None]  # the wire FERR#; a machine that has one connects it
+
+    def interrupt(self, level: bool) -> None:
+        """Drive the INTR line."""
+
+    def nmi(self) -> None:
+        """Deliver a non-maskable interrupt."""
+
+    def ignore_numeric_error(self) -> None:
+        """Drive IGNNE#, until the x87 exception that FERR# reported is cleared."""
+
+    def init(self) -> None:
+        """INIT: reset the processor, which then waits for `start` unless it is the first."""
+
+    def start(self, vector: int) -> None:
+        """SIPI: begin in real mode at vector * 4096."""
+
+
+class _Attended:
+    """One of several processors as its local APIC drives it: its thread may be asleep, or in the guest's code."""
+
+    def __init__(self, machine: Machine, vcpu: PcVcpu) -> None:
+        self.machine, self.vcpu = machine, vcpu
+
+    def interrupt(self, level: bool) -> None:
+        """INTR."""
+        self.vcpu.interrupt(level)
+        if level:
+            self.machine.attend(self.vcpu)
+
+    def nmi(self) -> None:
+        """NMI."""
+        self.vcpu.nmi()
+        self.machine.attend(self.vcpu)
+
+    def init(self) -> None:
+        """INIT."""
+        self.machine.alone(self.vcpu.init)
+
+    def start(self, vector: int) -> None:
+        """SIPI."""
+        self.machine.alone(lambda: self.vcpu.start(vector))
+
+
 class Pc(Machine):
     """The machine `pc`. UserError when the configuration asks for what it cannot be."""
 
     name = "pc"
+    architecture = "x86"
     description = "PC with i440FX, PIIX3 and PIIX4 power management"
     with_hpet = Property(bool, True, "high precision event timers", name="hpet")
 
@@ -100,7 +151,11 @@ class Pc(Machine):
         self.memory.map_device(IOAPIC, PAGE, self.ioapic)
         self.lines = [WiredOr(self._interrupt(number)) for number in range(16)]
 
-        self.add_processors(config.smp, self.apic_bus)
+        for index in range(config.smp):
+            apic = LocalApic(self.apic_bus, index=index)
+            self.add(f"apic{index}", apic)
+            self.make_processor(index, apic)
+        self.memory.map_device(LOCAL_APIC, PAGE, ApicBank(self.apic_bus, lambda: self._turn), priority=2)
         first = self.apic_bus.processors[0]
         self.pic.irq.connect(first.input(0))
         first.pic_acknowledge = self.pic.acknowledge
@@ -115,8 +170,9 @@ class Pc(Machine):
         self.i8042 = self._place("i8042", I8042(), 0x60, 1, 1)
         self.ports.map_device(0x64, 1, self.i8042, offset=4)
         self.i8042.aux_irq.connect(self.lines[12].input())
+        first_vcpu: Any = self.vcpus[0]
         coprocessor = self._place("coprocessor", CoprocessorError(), 0xF0, 1, 13)
-        self.vcpus[0].numeric_error = coprocessor.ferr  # only the first processor has the wires
+        first_vcpu.numeric_error = coprocessor.ferr  # only the first processor has the wires
         coprocessor.ignne.connect(self._ignore_numeric_error)
         self._place("post", Post(), 0x80, 1)
         self.port92 = self._place("port92", Port92(), 0x92, 1)
@@ -159,6 +215,11 @@ class Pc(Machine):
             self._plug(wanted, wanted.get("id") or f"device{number}")
         if order := self._boot_order():
             self.fw_cfg.add_file("bootorder", order)
+
+    def connect(self, vcpu: Any, controller: LocalApic) -> None:
+        """The local APIC drives its processor."""
+        vcpu.acknowledge = controller.acknowledge
+        controller.processor = vcpu if self.config.smp == 1 else _Attended(self, vcpu)
 
     def _boot_order(self) -> bytes:
         """The disks with a bootindex as firmware names them (Open Firmware paths, a line each, NUL at the end)."""
@@ -210,7 +271,8 @@ class Pc(Machine):
 
     def _ignore_numeric_error(self, level: bool) -> None:
         if level:
-            self.vcpus[0].ignore_numeric_error()
+            first: Any = self.vcpus[0]
+            first.ignore_numeric_error()
 
     def _power_off(self, level: bool) -> None:
         if level:
@@ -295,6 +357,7 @@ class Pc(Machine):
     def boot(self) -> None:
         """Load the kernel, or let the BIOS begin."""
         config = self.config
+        first: Any = self.vcpus[0]
         if config.kernel is None:
             self.vcpus[0].enter(reset_vector())
             return
@@ -318,7 +381,7 @@ class Pc(Machine):
             memory_map(config.memory),
             initrd=config.initrd,
             append=config.append,
-            long_mode=config.bits == 64 and self.vcpus[0].long_mode,
+            long_mode=config.bits == 64 and first.long_mode,
             rsdp=rsdp,
         )
         self.vcpus[0].enter(entry)

@@ -3,8 +3,8 @@
 from typing import Any
 
 
-def create(machine: Any, index: int, apic: Any) -> Any:
+def create(machine: Any, index: int, controller: Any) -> Any:
     """Processor `index` of a machine; see `accelerators.create`."""
     from exuvia.vcpu.accelerators import create as make
 
-    return make(machine, index, apic)
+    return make(machine, index, controller)

@@ -308,6 +308,9 @@ class Evaluator:
     def value_host_floats(self, n: Node) -> int:
         return 0
 
+    def do_virtual_time(self, n: Node) -> int:
+        return self.machine.counter()
+
     def value_counter(self, n: Node) -> int:
         return self.machine.counter()
 

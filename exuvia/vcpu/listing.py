@@ -7,10 +7,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from exuvia.codegen.layout import HEAD, SPECIAL
-from exuvia.dsl.architecture import Tables
+from exuvia.dsl.architecture import Architecture, Tables
 from exuvia.dsl.record import FIELDS, RECORD
-from exuvia.isa.x86.disassembler import disassemble
-from exuvia.isa.x86.state import mode_facts
 from exuvia.support import log
 
 if TYPE_CHECKING:
@@ -35,16 +33,15 @@ class Listed(NamedTuple):
     n: int
 
 
-def listed(tables: Tables, block: Listed, special: Sequence[int], base: int = 0) -> list[tuple[int, str]]:
+def listed(architecture: Architecture, tables: Tables, block: Listed, special: Sequence[int], base: int = 0) -> list[tuple[int, str]]:
     """The block's instructions: linear address and text. `base` is the code segment's, `special` the engine's."""
     first = int.from_bytes(block.records[:8], "little") == special[SPECIAL.index("guard")]
-    code = int(mode_facts(block.mode)["code"])
     text = []
     for at in range(2 * RECORD * first, RECORD * (block.n + 2 * first), RECORD):
         f = fields(block.records[at : at + RECORD])
         row, variant = tables.rows[f["slot"]]
         linear = block.page + f["off"]
-        text.append((linear, disassemble(row, variant, f, code, linear - base)))
+        text.append((linear, architecture.disassemble(row, variant, f, block.mode, linear - base)))
     return text
 
 
@@ -53,7 +50,7 @@ def lines(cpu: SoftwareVcpu, head: int) -> list[str]:
     body = ctypes.c_uint64.from_address(head + HEAD["body"]).value
     count = ctypes.c_uint16.from_address(head + HEAD["n"]).value
     block = Listed(cpu.mode, cpu.page, cpu.pc, ctypes.string_at(body, RECORD * (count + 2)), count)
-    found = listed(cpu.engine.tables[cpu.mode], block, list(cpu.engine.special), cpu.pc - cpu.offset(cpu.pc))
+    found = listed(cpu.engine.architecture, cpu.engine.tables[cpu.mode], block, list(cpu.engine.special), cpu.pc - cpu.offset(cpu.pc))
     return [f"{linear:#018x}: {text}" for linear, text in found]
 
 

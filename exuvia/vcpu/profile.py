@@ -300,5 +300,5 @@ class Profile:
         lines: list[tuple[int, str]] = []
         special = list(self.engine.special)
         for block in sorted(spent.blocks, key=lambda b: b.linear):
-            lines += listed(self.engine.tables[block.mode], block, special)
+            lines += listed(self.engine.architecture, self.engine.tables[block.mode], block, special)
         return lines

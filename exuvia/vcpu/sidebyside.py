@@ -19,20 +19,20 @@ from typing import TYPE_CHECKING, Any
 from exuvia.codegen.engine import Engine
 from exuvia.codegen.layout import JOURNAL, REASON, REASONS
 from exuvia.dsl.state import ISA_AT, MMIO_RESULTS, MMIO_RESULTS_AT, PAGE_AT, WATCHES, WATCHES_AT
-from exuvia.isa.x86.state import layout
 from exuvia.support import log
 from exuvia.support.errors import UserError
+from exuvia.vcpu.processor import combined
 from exuvia.vcpu.software import FOREVER, NEVER, WORD_MASK, SoftwareVcpu
 
 if TYPE_CHECKING:
-    from exuvia.isa.x86.cpus import CpuModel
     from exuvia.memory.ram import Ram
 
 STRETCH = 100_000  # most instructions of a stretch
 SAMPLES = 4  # of a block before it is compiled; a power of two
 # words that an engine finds where it begins, besides the architecture's
 GIVEN = """pc icount mode vector error fault_vector fault_error address access pending io_port io_size io_data io_ready
-    mmio_done mmio_next watching access_count arg0 arg1 arg2 arg3 walk_page walk_rights walk_error interrupt_pending""".split()
+    mmio_done mmio_next watching access_count arg0 arg1 arg2 arg3 walk_page walk_rights walk_error interrupt_pending
+    time_offset time_runs""".split()
 BLOCK_ENDS = frozenset(REASON[name] for name in ("budget", "request"))  # the state is that before a block
 SERVED = frozenset(REASON[name] for name in ("lazy", "careful", "mode", "full", "hot"))  # an engine's own affairs; it goes on
 EXITS = {"leave": ["leave"], "pio_in": ["io_port", "io_size"], "pio_out": ["io_port", "io_size", "io_data"],
@@ -69,12 +69,13 @@ class SideBySide(SoftwareVcpu):
     """A processor that interprets, and compares."""
 
     def __init__(
-        self, second: Second, engine: Engine, model: CpuModel, index: int, memory: Any, ports: Any, apic: Any, machine: Any
+        self, second: Second, engine: Engine, model: Any, index: int, memory: Any, ports: Any, controller: Any, machine: Any
     ) -> None:
-        super().__init__(engine, model, index, memory, ports, apic, machine)
+        super().__init__(engine, model, index, memory, ports, controller, machine)
         d = self.__dict__
         d["native_run"], d["second"], d["wake_at"] = self.stretch, second, None  # a stretch ends where both engines can end it
-        d["ahead"] = SoftwareVcpu(second.engine, model, index, memory, ports, apic, second.machine)
+        kind = combined(SoftwareVcpu, engine.architecture.processor)
+        d["ahead"] = kind(second.engine, model, index, memory, ports, controller, second.machine)
         second.machine.vcpus.append(self.ahead)
         d["journals"] = [(ctypes.c_uint64 * JOURNAL)() for _ in range(2)]
         for cpu, journal in zip((self, self.ahead), self.journals, strict=True):
@@ -91,7 +92,7 @@ class SideBySide(SoftwareVcpu):
     # -- time
     def reset(self) -> None:
         super().reset()
-        self.tsc_runs = self.tsc_offset = 0
+        self.tsc_runs = self.tsc_offset = self.time_runs = 0
 
     def timestamp(self) -> int:
         return int(self.tsc_offset)
@@ -106,6 +107,11 @@ class SideBySide(SoftwareVcpu):
         now = self.engine.counter()
         self.tsc_offset = self.tsc_offset + (now - self.last if self.last else 0) & WORD_MASK
         self.__dict__["last"] = now
+        self.set_time()
+
+    def set_time(self) -> None:
+        """Native code sees the time at which the stretch began."""
+        self.time_offset = -self.clock.now()
 
     # -- a stretch
     def stretch(self, address: int) -> int:
@@ -169,7 +175,7 @@ class SideBySide(SoftwareVcpu):
         mine, its = self.native.view, self.ahead.native.view
         for at, end in (
             (0, PAGE_AT + 8),
-            (ISA_AT, layout.size),
+            (ISA_AT, self.layout.size),
             (MMIO_RESULTS_AT, MMIO_RESULTS_AT + 8 * MMIO_RESULTS),
             (WATCHES_AT, WATCHES_AT + 16 * WATCHES),
         ):
@@ -200,8 +206,8 @@ class SideBySide(SoftwareVcpu):
 
     def registers(self) -> list[str]:
         """Those that differ."""
-        mine, its = self.native.view, self.ahead.native.view
-        if mine[:128] == its[:128] and bytes(mine[ISA_AT : layout.size]) == bytes(its[ISA_AT : layout.size]):
+        mine, its, layout = self.native.view, self.ahead.native.view, self.layout
+        if mine[:PAGE_AT] == its[:PAGE_AT] and bytes(mine[ISA_AT : layout.size]) == bytes(its[ISA_AT : layout.size]):
             return []
         texts = []
         for name in layout.declared:

@@ -64,7 +64,7 @@ def prepare(config: MachineConfig, folder: Path) -> list[str]:
 
     made: list[FakeVcpu] = []
 
-    def factory(machine: object, index: int, apic: object) -> FakeVcpu:
+    def factory(machine: object, index: int, controller: object) -> FakeVcpu:
         made.append(FakeVcpu(index, nothing))
         return made[-1]
 

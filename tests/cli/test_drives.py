@@ -22,7 +22,7 @@ PROGRAM = "from exuvia.cli.system import x86_64; import sys; sys.argv[0] = 'exuv
 
 
 def drives(*words: str) -> Drives:
-    return Drives(parse("test", 64, words).config().drives)
+    return Drives(parse("test", "x86_64", words).config().drives)
 
 
 def image(path: Path, format: str = "qcow2", size: str = "1M") -> Path:

@@ -10,7 +10,7 @@ from exuvia.support.errors import UserError
 
 
 def config(*words: str) -> MachineConfig:
-    return parse("test", 64, words).config()
+    return parse("test", "x86_64", words).config()
 
 
 def test_defaults() -> None:
@@ -19,7 +19,7 @@ def test_defaults() -> None:
     assert made.serial == ("serial0",)
     assert made.chardevs == (ChardevConfig(id="serial0", kind="null"),)
     assert made.monitors == ()
-    assert parse("test", 32, []).config().cpu == "qemu32"
+    assert parse("test", "i386", []).config().cpu == "qemu32"
 
 
 def test_compiled_regions_can_be_left_out() -> None:

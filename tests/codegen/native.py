@@ -13,6 +13,7 @@ from exuvia.codegen.interpreter import walk_body
 from exuvia.codegen.layout import PAGE_ENTRY, REASON, REASONS, routine_at
 from exuvia.codegen.native import ARGS
 from exuvia.codegen.store import Store
+from exuvia.dsl import processor
 from exuvia.dsl.state import ISA_AT
 from exuvia.isa.x86.architecture import architecture
 from exuvia.isa.x86.concrete import Fault as Raised
@@ -21,9 +22,10 @@ from exuvia.isa.x86.cpus import model
 from exuvia.isa.x86.state import CR0_WP, EFER_NXE, EXCEPTION, layout
 from exuvia.memory.ram import Ram
 from exuvia.memory.space import AddressSpace
-from exuvia.vcpu.software import FOREVER, SoftwareVcpu
+from exuvia.vcpu.software import FOREVER
 from tests.isa.x86 import cases
 from tests.oracle.case import CODE, CODE_PAGE, FXSAVE_DEFAULT, WINDOW, Case, Fault, Result
+from tests.vcpu.software_x86 import SoftwareX86
 
 RAM_SIZE = 1 << 20
 TABLES = 0x1000
@@ -54,12 +56,13 @@ class Window:
 STOPPED = len(REASON)  # no reason of the runtime's
 
 
-class Stopping(SoftwareVcpu):
+class Stopping(SoftwareX86):
     """Shows the faults that plain Python raises as the native ones are shown, and delivers none."""
 
     stopped = False
 
-    def fault(self, fault: Raised, here: int) -> None:
+    def fault(self, fault: processor.Fault, here: int) -> None:
+        assert isinstance(fault, Raised)
         self.vector, self.error, self.event, self.event_ip = fault.vector, fault.error or 0, EXCEPTION, self.offset(here)
         self.event_has_error = int(fault.error is not None)
         if fault.address is not None:

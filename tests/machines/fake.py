@@ -41,6 +41,9 @@ class FakeVcpu:
     def kick(self) -> None:
         self.kicked.set()
 
+    def signal(self, line: str, level: bool) -> None:
+        self.interrupt(level)
+
     def interrupt(self, level: bool) -> None:
         self.line = level
         if level:

@@ -103,7 +103,7 @@ def attack(tmp_path: Path, seed: int, steps: int) -> None:
         ),
     )
 
-    def factory(machine: Machine, index: int, apic: object) -> FakeVcpu:
+    def factory(machine: Machine, index: int, controller: object) -> FakeVcpu:
         assert isinstance(machine, Pc)
         return FakeVcpu(index, lambda cpu: program(cpu, machine))
 

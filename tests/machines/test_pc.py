@@ -51,7 +51,7 @@ def config(tmp_path: Path) -> MachineConfig:
 
 
 def make(config: MachineConfig, *programs: Program, **chardevs: object) -> Pc:
-    def factory(machine: Machine, index: int, apic: LocalApic) -> FakeVcpu:
+    def factory(machine: Machine, index: int, controller: LocalApic) -> FakeVcpu:
         assert isinstance(machine, Pc)
         cpu = FakeVcpu(index, lambda cpu: programs[index](cpu, machine))
         if config.smp > 1:

@@ -17,7 +17,7 @@ from exuvia.isa.x86.cpus import model
 from exuvia.isa.x86.state import CS, IF, SEGMENTS, TF, layout
 from exuvia.memory.ram import Ram
 from exuvia.memory.space import AddressSpace
-from exuvia.vcpu.software import SoftwareVcpu
+from tests.vcpu.software_x86 import SoftwareX86
 
 SIZE = 2 << 20
 GDT, IDT, TSS, LDT = 0x8000, 0xA000, 0xB000, 0xC000
@@ -54,7 +54,7 @@ class Bench:
         self.engine.set_slots([(0, SIZE, self.ram.address, True)])
         self.ended = False
         machine = SimpleNamespace(vcpus=[], request_reset=self.end)
-        self.cpu = SoftwareVcpu(self.engine, chosen, 0, memory, ports, SimpleNamespace(base=0xFEE00900, task_priority=0), machine)
+        self.cpu = SoftwareX86(self.engine, chosen, 0, memory, ports, SimpleNamespace(base=0xFEE00900, task_priority=0), machine)
         machine.vcpus.append(self.cpu)
         self.cpu.__dict__["timestamp"] = lambda: 0
         self.cpu.exit_handlers[REASON["budget"]] = self.cpu.kick

@@ -23,8 +23,10 @@ from exuvia.isa.x86.state import CS
 from exuvia.memory.ram import Ram
 from exuvia.memory.space import AddressSpace
 from exuvia.support.errors import UserError
-from exuvia.vcpu.sidebyside import Second, SideBySide
+from exuvia.vcpu.clock import Clock
+from exuvia.vcpu.sidebyside import Second
 from tests.guests.console import PASS, assemble, expected, names, run
+from tests.vcpu.software_x86 import SideBySideX86
 
 SIZE = 2 << 20
 # add eax, ecx; mov [ebx], eax; cmp al, 7; adc edx, 0; add [ebx+8], ecx; dec ecx; jnz -; out 80h, al; hlt
@@ -48,9 +50,9 @@ class Bench:
         slots = [(0, SIZE, self.ram.address, True)]
         self.engine.set_slots(slots)
         self.second.set_slots(slots)
-        machine = SimpleNamespace(vcpus=[], request_reset=print)
+        machine = SimpleNamespace(vcpus=[], request_reset=print, clock=Clock())
         whole = self.engine, chosen, 0, memory, ports, SimpleNamespace(base=0xFEE00900, task_priority=0), machine
-        self.cpu = cpu = SideBySide(self.second, *whole)
+        self.cpu = cpu = SideBySideX86(self.second, *whole)
         machine.vcpus.append(cpu)
         cpu.exit_handlers[REASON["budget"]] = cpu.kick
         cpu.reset()

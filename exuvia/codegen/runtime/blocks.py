@@ -46,6 +46,7 @@ LONGEST_INSTRUCTION = 15  # bytes
 WANTED = 1024
 OFF, SLOT, LEN, INDEX = (FIELDS[name][0] for name in ("off", "slot", "len", "index"))
 ENDS, TARGET, CONDITIONAL = 1 << 8, 1 << 9, 1 << 10  # what the architecture's decoder says of an instruction, above its length
+MORE, MOST_MORE = 12, 7  # the bit position of how many records it has besides the first, and what that can be
 
 
 def source(layout: Layout, no_index: int) -> str:
@@ -260,14 +261,25 @@ def agrees(at: dict[str, int]) -> str:
         b.break_if(k.v == b.arg("count"))
         code, off = b.arg("code") + place.v, b.arg("off") + place.v
         what = V(b, b.let(f"call i64 @decode_one(ptr %st, i64 {code.name}, i64 {out.name}, i64 {table.name}, i64 {off.name})"))
-        record = b.arg("records") + (k.v * RECORD)
-        for word in range(8, RECORD, 8):
-            with b.if_(b.load(out + word) != b.load(record + word)):
-                b.ret(0)
+        end = k.v + 1 + more(what)
+        part = b.var(out)
+        part.v = out
+        with b.loop():
+            b.break_if(k.v == end)
+            record = b.arg("records") + (k.v * RECORD)
+            for word in range(8, RECORD, 8):
+                with b.if_(b.load(part.v + word) != b.load(record + word)):
+                    b.ret(0)
+            part.v = part.v + RECORD
+            k.v = k.v + 1
         place.v = place.v + (what & 0xFF)
-        k.v = k.v + 1
     b.ret(1)
     return b.text()
+
+
+def more(what: V) -> V:
+    """How many records an instruction has besides the first."""
+    return (what >> MORE) & MOST_MORE
 
 
 def step(at: dict[str, int]) -> str:
@@ -390,18 +402,23 @@ def decode_block(at: dict[str, int], no_index: int) -> str:
                 out.v = body
                 stop.v = 1
         b.break_if(stop.v == 2)
-        slot = b.load(out.v + SLOT, 16)
-        has_index = b.load(out.v + INDEX, 8) != no_index
-        h = b.load(b.choose(has_index & ~stepping, indexed, table) + (slot << 3))
-        b.store(out.v, h)
-        with b.if_(h == lazy):
-            count = b.get(at["wanted_count"])
-            with b.if_(count < WANTED):
-                b.store(b.get(at["wanted"]) + (count << 2), slot | (has_index.to(64) << INDEXED_SHIFT), 32)
-                b.put(at["wanted_count"], count + 1)
-        n.v = n.v + 1
+        records = b.var(0)
+        records.v = more(what.v) + 1
+        with b.loop():
+            slot = b.load(out.v + SLOT, 16)
+            has_index = b.load(out.v + INDEX, 8) != no_index
+            h = b.load(b.choose(has_index & ~stepping, indexed, table) + (slot << 3))
+            b.store(out.v, h)
+            with b.if_(h == lazy):
+                count = b.get(at["wanted_count"])
+                with b.if_(count < WANTED):
+                    b.store(b.get(at["wanted"]) + (count << 2), slot | (has_index.to(64) << INDEXED_SHIFT), 32)
+                    b.put(at["wanted_count"], count + 1)
+            n.v = n.v + 1
+            out.v = out.v + RECORD
+            records.v = records.v - 1
+            b.break_if(records.v == 0)
         off.v = off.v + (what.v & 0xFF)
-        out.v = out.v + RECORD
         b.break_if((what.v & (ENDS | TARGET)) != 0)
         b.break_if(stop.v != 0)
         b.break_if(n.v >= LONGEST_BLOCK)

@@ -39,7 +39,7 @@ def source(layout: Layout, no_index: int) -> str:
     at = words(layout)
     looks = attention(at, layout)
     return (
-        "".join(f(at) for f in (head, known, redecode, link, again, leaves))
+        "".join(f(at) for f in (head, known, redecode, link, again, leaves, virtual_time))
         + run(at, layout)
         + lazy(at, no_index)
         + jump(at, looks)
@@ -294,6 +294,13 @@ def host_time(b: Native, at: dict[str, int]) -> V:
     f, scratch = b.pointer(b.load(b.get(at["cache"]) + CACHE["clock_gettime"])), b.arg("st", True) + SCRATCH_AT
     b.let(f"call i32 {f}(i32 {time.CLOCK_MONOTONIC}, ptr {b.pointer(scratch)})")
     return b.load(scratch) * 1_000_000_000 + b.load(scratch + 8)
+
+
+def virtual_time(at: dict[str, int]) -> str:
+    """Nanoseconds of virtual time: the host's, less what `time_offset` says; `time_offset` alone where a run is to be repeatable."""
+    b = Native("define dso_local i64 @virtual_time(ptr %st) nounwind noinline")
+    b.ret((host_time(b, at) & b.get(at["time_runs"])) - b.get(at["time_offset"]))
+    return b.text()
 
 
 def next_look(b: Native, at: dict[str, int], ic: V, end: V) -> V:

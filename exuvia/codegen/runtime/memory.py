@@ -31,6 +31,7 @@ from exuvia.codegen.layout import (
     WRITE,
 )  # fmt: skip
 from exuvia.codegen.native import ARGS, Native, V
+from exuvia.dsl.record import FIELDS, RECORD
 from exuvia.dsl.state import (
     ACCESSES,
     ACCESSES_AT,
@@ -77,7 +78,8 @@ def fence_if_shared(b: Native, at: dict[str, int]) -> None:
 def source(layout: Layout) -> str:
     """LLVM text of this part."""
     at = words(layout)
-    return "".join(f(at) for f in (phys, translate, watched, miss, access, exact, finish, flush, flush_page, hit_or_zero)) + counter()
+    parts = (phys, translate, watched, miss, access, exact, flush, flush_page, hit_or_zero)
+    return "".join(f(at) for f in parts) + finish(at, layout) + counter()
 
 
 def phys(at: dict[str, int]) -> str:
@@ -344,7 +346,7 @@ def exact(at: dict[str, int]) -> str:
     return b.text()
 
 
-def finish(at: dict[str, int]) -> str:
+def finish(at: dict[str, int], layout: Layout) -> str:
     """A careful handler has committed, and `pc` says where to go: write the bounced bytes out, then drop the code that stood there."""
     b = handler("finish")
     st = b.arg("st", True)
@@ -369,6 +371,13 @@ def finish(at: dict[str, int]) -> str:
                         b.call("copy_bytes", place, data + first, size)
             i.v = i.v + 1
     b.put(at["mmio_done"], 0)
+    if layout.delayed is not None:
+        with b.if_(b.load(b.arg("op", True) + FIELDS["len"][0], 8) == 0):  # the rest of the instruction follows
+            b.go(b.arg("op", True) + RECORD)
+        then = b.get(at[layout.delayed])
+        with b.if_(then != 0):
+            b.put(at["pc"], then)
+            b.put(at[layout.delayed], 0)
     ic = b.call("exact", b.arg("op", True), b.arg("ic"), 1)
     b.put(at["icount"], ic)
     mask = b.load(b.get(at["modes"]) + b.get(at["mode"]) * MODE_ENTRY + MODE["mask"])

@@ -6,11 +6,13 @@ from collections.abc import Callable
 
 from exuvia.dsl.architecture import Architecture, Form
 from exuvia.dsl.trace import Trace, tracing
-from exuvia.isa.x86 import faults, interrupts, load, rare
+from exuvia.isa.x86 import cpus, faults, interrupts, load, rare
 from exuvia.isa.x86.cpu import Cpu
 from exuvia.isa.x86.decode import DECODE
 from exuvia.isa.x86.decode_tables import Tables, tables
+from exuvia.isa.x86.disassembler import disassemble
 from exuvia.isa.x86.paging import walk_trace
+from exuvia.isa.x86.processor import Processor
 from exuvia.isa.x86.state import MODES, ZERO, layout, mode_facts
 
 
@@ -72,4 +74,7 @@ def architecture() -> Architecture:
         routines={name: routine(text) for name, text in (faults.ROUTINES | interrupts.ROUTINES).items()},
         address_mask=lambda mode: (1 << 64) - 1 if mode == 0 else (1 << 32) - 1,
         limited=lambda mode: not mode_facts(mode)["flat"],
+        processor=Processor,
+        model=cpus.model,
+        disassemble=lambda row, variant, fields, mode, ip: disassemble(row, variant, fields, int(mode_facts(mode)["code"]), ip),
     )

@@ -1,17 +1,12 @@
-"""The processor in plain Python, for what is rare: task switches, far transfers through gates, control registers, MSRs, CPUID.
-
-A text says `leave("name", args...)`; the engine calls `Processor.perform("name", args, here)`. The function of that name stands in `rare/`,
-was registered by `@rare`, gets the processor and works on values. It raises `Fault`; what it wrote to registers before is taken back then.
-An engine derives its class from `Processor` and implements memory and the few methods at the end.
-"""
+"""The processor in plain Python, for what is rare: task switches, far transfers through gates, control registers, MSRs, CPUID."""
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from exuvia.dsl.state import ISA_AT
+from exuvia.dsl import processor
+from exuvia.dsl.processor import Rare, Registers
 from exuvia.isa.x86.state import (
     AC,
     ATTRIBUTE_DB,
@@ -37,7 +32,7 @@ if TYPE_CHECKING:
     from exuvia.isa.x86.cpus import CpuModel
 
 
-class Fault(Exception):
+class Fault(processor.Fault):
     """An exception of the processor (SDM vol. 3, 6.15). `address` is what CR2 gets where it is a page fault, `debug` what DR6 gets where
     it is a debug exception."""
 
@@ -46,39 +41,7 @@ class Fault(Exception):
         self.vector, self.error, self.address, self.debug = vector, error, address, debug
 
 
-RARE: dict[str, Callable[..., None]] = {}
-
-
-def rare(f: Callable[..., None]) -> Callable[..., None]:
-    """Register what `leave("NAME")` reaches; the name is the function's, without underscores at its ends."""
-    name = f.__name__.strip("_")
-    if name in RARE:
-        raise ValueError(f"two functions are named {name}")
-    RARE[name] = f
-    return f
-
-
-class Registers:
-    """One file of the state, as a sequence: `cpu.seg_base[CS]`."""
-
-    __slots__ = ("at", "mask", "size", "stride", "view")
-
-    def __init__(self, view: memoryview, at: int, stride: int, width: int) -> None:
-        self.view, self.at, self.stride, self.size, self.mask = view, at, stride, width // 8, (1 << width) - 1
-
-    def __getitem__(self, i: int) -> int:
-        at = self.at + i * self.stride
-        return int.from_bytes(self.view[at : at + self.size], "little")
-
-    def __setitem__(self, i: int, value: int) -> None:
-        at = self.at + i * self.stride
-        self.view[at : at + self.size] = (value & self.mask).to_bytes(self.size, "little")
-
-
-_WORD = struct.Struct("<Q")
-_WORDS = {name: f.offset for name, f in layout.files.items() if f.count == 1}
-_FILES = {name: f for name, f in layout.files.items() if f.count > 1 and name != "r"}
-_KEPT = ("mode", "pc")  # engine words that a fault takes back
+RARE = rare = Rare()
 _ATTRIBUTES = 0xF0FF  # bits 11:8 hold part of the limit in a descriptor
 
 
@@ -103,21 +66,17 @@ def ranges(limit: int, attributes: int) -> tuple[int, int, int, int]:
     return (low, high, low, high) if attributes & 2 else (low, high, 1, 0)
 
 
-class Processor:
+class Processor(processor.Processor):
     """Registers by name over the state's bytes (`exuvia.isa.x86.state.layout`): `cpu.cr0`, `cpu.gpr[3]`, `cpu.seg_base[CS]`, `cpu.x[0]`."""
 
+    layout, rare = layout, RARE
+
     def __init__(self, state: memoryview, model: CpuModel) -> None:
-        """`state` is writable and at least `layout.size` bytes long; it belongs to the engine."""
+        super().__init__(state, model)
         d = self.__dict__
-        d["state"] = state.cast("B")
-        d["model"] = model
         d["gpr"] = Registers(self.state, 0, 8, 64)
-        for name, f in _FILES.items():
-            d[name] = Registers(self.state, f.offset, f.stride, f.width)
-        d["here"] = 0
         d["numeric_error"] = lambda: None
 
-    state: memoryview
     unflat: int
     dr6: int
     model: CpuModel
@@ -134,36 +93,10 @@ class Processor:
     x: Registers
     st: Registers
     numeric_error: Callable[[], None]  # the wire FERR#; a machine that has one connects it
-    here: int  # linear address of the instruction that is being done; `pc` is already the next one's
 
-    def __getattr__(self, name: str) -> int:
-        try:
-            return int(_WORD.unpack_from(self.state, _WORDS[name])[0])
-        except KeyError:
-            raise AttributeError(name) from None
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        if name in _WORDS:
-            _WORD.pack_into(self.state, _WORDS[name], value & 0xFFFFFFFF_FFFFFFFF)
-        else:
-            self.__dict__[name] = value
-
-    # -- the way in
-    def perform(self, name: str, args: tuple[int, ...], here: int) -> None:
-        """What an instruction at linear address `here` left to Python. A fault takes back its register writes and is delivered."""
-        self.here = here
-        saved = bytes(self.state[ISA_AT : layout.size]), bytes(self.state[:136]), [getattr(self, w) for w in _KEPT]
-        try:
-            RARE[name](self, *args)
-        except Fault as fault:
-            self.state[ISA_AT : layout.size], self.state[:136] = saved[0], saved[1]
-            for w, v in zip(_KEPT, saved[2], strict=True):
-                setattr(self, w, v)
-            self.update_mode()
-            self.fault(fault, here)
-
-    def fault(self, fault: Fault, here: int) -> None:
+    def fault(self, fault: processor.Fault, here: int) -> None:
         """Deliver a fault of the instruction at linear address `here`."""
+        assert isinstance(fault, Fault)
         if fault.address is not None:
             self.cr2 = fault.address
         self.dr6 |= fault.debug
@@ -299,13 +232,7 @@ class Processor:
     # -- start
     def reset(self) -> None:
         """Power-on (SDM vol. 3, table 9-1): everything the architecture declares; the engine resets its own words."""
-        for name in layout.declared:
-            f = layout.files[name]
-            for i in range(f.count if name != "r" else 0):
-                at, size = f.offset + i * f.stride, max(f.width // 8, 1)
-                self.state[at : at + size] = (f.reset & (1 << f.width) - 1).to_bytes(size, "little")
-        for i in range(17):
-            self.gpr[i] = 0
+        super().reset()
         self.initialize()
         self.cr0 = 0x60000010
         self.set_flags(2)
@@ -343,31 +270,7 @@ class Processor:
         self.pc = vector << 12
         self.update_mode()
 
-    # -- what an engine implements
-    def read(self, linear: int, size: int, system: bool = False) -> int:
-        """Read 1, 2, 4 or 8 bytes as the current privilege level, or as the supervisor; Fault(14) carries the address."""
-        raise NotImplementedError
-
-    def write(self, linear: int, size: int, value: int, system: bool = False) -> None:
-        """Write likewise."""
-        raise NotImplementedError
-
-    def read_physical(self, address: int, size: int) -> int:
-        """Read guest-physical memory."""
-        raise NotImplementedError
-
-    def switch_tlb(self, index: int) -> None:
-        """The TLB in force: 0 user, 1 supervisor, 2 supervisor with SMAP in force, 3 user with alignment checked."""
-        raise NotImplementedError
-
-    def flush_tlb(self, everything: bool) -> None:
-        """Forget translations; `everything` includes global pages."""
-        raise NotImplementedError
-
-    def invalidate_page(self, linear: int) -> None:
-        """Forget the translation of one page, in all TLBs."""
-        raise NotImplementedError
-
+    # -- what an engine, or `processor.Processor`, implements
     def watch(self) -> None:
         """The breakpoints in DR0 to DR3 and DR7 changed."""
 
@@ -383,10 +286,6 @@ class Processor:
         """NMIs are delivered again."""
         self.nmi_blocked = 0
 
-    def halt(self) -> None:
-        """Stop until an interrupt."""
-        raise NotImplementedError
-
     def shutdown(self) -> None:
         """A triple fault: the machine resets or exits."""
         raise NotImplementedError
@@ -397,9 +296,6 @@ class Processor:
 
     def apic_changed(self) -> None:
         """`apic_base` was written."""
-
-    def unknown(self, text: str) -> None:
-        """Log what the guest asked for and we do not have (an MSR, an instruction)."""
 
 
 def canonical(linear: int) -> bool:

@@ -10,10 +10,7 @@ import difflib
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-
-class UnknownName(ValueError):
-    """A processor model or feature that does not exist; the message names the nearest."""
-
+from exuvia.isa import UnknownName
 
 # feature -> CPUID leaf, register, bit
 FEATURES: dict[str, tuple[int, str, int]] = {

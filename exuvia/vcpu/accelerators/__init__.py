@@ -1,6 +1,6 @@
 """Which implementation a machine's processors get: the first of the accelerators asked for that this host can give.
 
-A module here is an accelerator: `create(machine, index, apic)` makes a processor, or raises Unavailable; `take_over(machine)` and
+A module here is an accelerator: `create(machine, index, controller)` makes a processor, or raises Unavailable; `take_over(machine)` and
 `let_go(machine)` say from when, and how long, the machine runs on them.
 """
 
@@ -23,16 +23,16 @@ class Unavailable(Exception):
     """An accelerator cannot be used here; the message says why."""
 
 
-def create(machine: Any, index: int, apic: Any) -> Any:
+def create(machine: Any, index: int, controller: Any) -> Any:
     """Processor `index` of a machine. Raises UserError for an unknown accelerator, model or feature, or where none can be used."""
     if machine.accelerator:
-        return make(machine.accelerator, machine, index, apic)
+        return make(machine.accelerator, machine, index, controller)
     names = list(dict.fromkeys(ALIASES.get(name, name) for name in machine.config.accel))
     for place, name in enumerate(names):
         if name not in ACCELERATORS:
             raise UserError(f"-accel {name}: no such accelerator; there are {', '.join(ACCELERATORS)}")
         try:
-            made = make(name, machine, index, apic)
+            made = make(name, machine, index, controller)
         except Unavailable as reason:
             if name == names[-1]:
                 raise UserError(f"-accel {name}: {reason}") from None
@@ -44,9 +44,9 @@ def create(machine: Any, index: int, apic: Any) -> Any:
     raise UserError("-accel: no accelerator was named")
 
 
-def make(name: str, machine: Any, index: int, apic: Any) -> Any:
+def make(name: str, machine: Any, index: int, controller: Any) -> Any:
     """A processor of this accelerator and no other."""
-    return _module(name).create(machine, index, apic)
+    return _module(name).create(machine, index, controller)
 
 
 def _module(name: str) -> Any:
@@ -60,7 +60,7 @@ def switch(machine: Any, name: str) -> None:
     before = list(machine.vcpus)
     if not before or name == machine.accelerator:
         return
-    made = [make(name, machine, vcpu.index, vcpu.apic) for vcpu in before]
+    made = [make(name, machine, vcpu.index, vcpu.controller) for vcpu in before]
     for new, old in zip(made, before, strict=True):
         new.must_be_like(old)
     pending = [vcpu.settle() for vcpu in before]
@@ -68,6 +68,6 @@ def switch(machine: Any, name: str) -> None:
     machine.accelerator = name
     _module(name).take_over(machine)
     for vcpu in made:
-        machine.install(vcpu, vcpu.apic)
+        machine.install(vcpu)
     for new, old, event in zip(made, before, pending, strict=True):
         new.adopt(old, event)

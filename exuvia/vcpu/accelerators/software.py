@@ -8,9 +8,10 @@ from typing import Any
 
 from exuvia.codegen.engine import Engine
 from exuvia.codegen.service import Service
-from exuvia.isa.x86.architecture import architecture
-from exuvia.isa.x86.cpus import CpuModel, UnknownName, model
+from exuvia.dsl.architecture import Model
+from exuvia.isa import UnknownName, architecture
 from exuvia.support.errors import UserError
+from exuvia.vcpu.processor import combined
 from exuvia.vcpu.progress import compiling
 from exuvia.vcpu.sidebyside import Second, SideBySide
 from exuvia.vcpu.software import NEVER, SoftwareVcpu
@@ -23,8 +24,9 @@ class Maker:
         self.machine, config, ram = machine, machine.config, machine.ram
         if config.cpu == "host":
             raise UserError("-cpu host: it is the host's own processor, which only -accel kvm gives")
+        of = architecture(machine.architecture)
         try:
-            self.model: CpuModel = model(config.cpu, [("+" if on else "-") + name for name, on in config.cpu_features])
+            self.model: Model = of.model(config.cpu, [("+" if on else "-") + name for name, on in config.cpu_features])
         except UnknownName as error:
             raise UserError(f"-cpu {config.cpu}: {error}") from None
         self.regions = dict(config.accel_options).get("regions", "on")
@@ -32,7 +34,7 @@ class Maker:
         if self.regions == "check" and self.several:
             raise UserError(f"-accel software,regions=check: it compares one processor at a time; give -smp 1, not {config.smp}")
         self.vcpus: list[SoftwareVcpu] = []
-        self.engine = engine = Engine(architecture(), self.model.features, ram.address, ram.size, config.smp, compiling())
+        self.engine = engine = Engine(of, self.model.features, ram.address, ram.size, config.smp, compiling())
         engine.standstill = machine.standstill
         stores = (engine.store, engine.region_store)
         problem = _problem(stores)
@@ -52,13 +54,17 @@ class Maker:
         ram.on_write.append(self.written)
         self.changed()
 
-    def vcpu(self, index: int, apic: Any) -> SoftwareVcpu:
+    def vcpu(self, index: int, controller: Any) -> SoftwareVcpu:
         """One of them; one that was left for another accelerator is taken up again."""
         if index < len(self.vcpus):
             return self.vcpus[index]
         machine, engine = self.machine, self.engine
-        whole = engine, self.model.numbered(index, machine.config.smp), index, machine.memory, machine.ports, apic, machine
-        made = SideBySide(self.second, *whole) if self.second else SoftwareVcpu(*whole)
+        whole = engine, self.model.numbered(index, machine.config.smp), index, machine.memory, machine.ports, controller, machine
+        processor = engine.architecture.processor
+        if self.second:
+            made: SoftwareVcpu = combined(SideBySide, processor)(self.second, *whole)
+        else:
+            made = combined(SoftwareVcpu, processor)(*whole)
         if self.several:
             made.__dict__["native_run"], made.__dict__["alone"] = machine.apart(index, engine.run), machine.alone
         if self.regions == "off":
@@ -89,17 +95,18 @@ class Maker:
                 address += step
 
     def skip(self, ticks: int) -> None:
-        """The TSCs do not count what the host's did just now."""
+        """Virtual time goes on; cycle counters do not count what the host's did just now."""
         for vcpu in self.vcpus:
+            vcpu.set_time()
             vcpu.skip(ticks)
 
 
-def create(machine: Any, index: int, apic: Any) -> SoftwareVcpu:
+def create(machine: Any, index: int, controller: Any) -> SoftwareVcpu:
     """Processor `index` of a machine. UserError for an unknown model or feature."""
     maker: Maker | None = machine.accelerated.get("software")
     if maker is None:
         maker = machine.accelerated["software"] = Maker(machine)
-    return maker.vcpu(index, apic)
+    return maker.vcpu(index, controller)
 
 
 def take_over(machine: Any) -> None:

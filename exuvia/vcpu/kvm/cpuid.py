@@ -8,7 +8,8 @@ from __future__ import annotations
 import errno
 from collections.abc import Mapping
 
-from exuvia.isa.x86.cpus import FEATURES, NEEDS, CpuModel, Kind, UnknownName, canonical_name, model, with_needs
+from exuvia.isa import UnknownName
+from exuvia.isa.x86.cpus import FEATURES, NEEDS, CpuModel, Kind, canonical_name, model, with_needs
 from exuvia.support.errors import UserError
 from exuvia.vcpu.kvm import api
 

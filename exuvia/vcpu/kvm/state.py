@@ -10,11 +10,11 @@ import errno
 from typing import TYPE_CHECKING, Any
 
 from exuvia.isa.x86.concrete import canonical
+from exuvia.isa.x86.processor import GPR64, SEGMENT_NAMES
 from exuvia.isa.x86.rare import msr
 from exuvia.isa.x86.state import ATTRIBUTE_P, CR0_PE, CR0_PG, CR4_PAE, EFER_LMA, INHIBIT_SS, INHIBIT_STI, SS, VM
 from exuvia.support import log
 from exuvia.vcpu.kvm import api, irqchip
-from exuvia.vcpu.processor import GPR64, SEGMENT_NAMES
 
 if TYPE_CHECKING:
     from exuvia.vcpu.kvm.vcpu import KvmVcpu

@@ -12,20 +12,23 @@ from contextlib import contextmanager
 from ctypes import c_uint8, c_uint32
 from typing import TYPE_CHECKING, Any
 
+from exuvia.isa.x86 import processor as x86
+from exuvia.isa.x86.processor import Pending
 from exuvia.isa.x86.state import IF, layout
 from exuvia.support import log
 from exuvia.support.errors import UserError
 from exuvia.vcpu.kvm import api, cpuid, state
-from exuvia.vcpu.processor import MachineProcessor, Pending
+from exuvia.vcpu.processor import MachineProcessor
 
 if TYPE_CHECKING:
     from exuvia.vcpu.kvm.vm import Vm
 
 KICK = signal.SIGURG  # ignored by default: one that comes late does no harm
+KVMCLOCK = 0x12, 0x4B564D01  # MSRs by which a guest switches it on (Linux, Documentation/virt/kvm/x86/msr.rst)
 NAMES = frozenset(layout.files) | {"gpr"}  # what stands in the state
 
 
-class KvmVcpu(MachineProcessor):
+class KvmVcpu(MachineProcessor, x86.Processor):
     """One x86 processor of KVM's; see `Vcpu` in machines/machine.py for what a machine may ask of it."""
 
     def __init__(self, vm: Vm, index: int, apic: Any) -> None:
@@ -172,22 +175,13 @@ class KvmVcpu(MachineProcessor):
 
     def init(self) -> None:
         """INIT."""
-        self.initialize()
-        d = self.__dict__
-        d["events"] = api.Events()
-        d["waiting"] = d["halted"] = self.index != 0
-        d["nmi_pending"] = False
+        super().init()
+        self.__dict__["events"] = api.Events()
 
     def reset(self) -> None:
         """As after power-on."""
         super().reset()
-        self.tsc_offset = self.machine.vcpus[0].tsc_offset if self.index else -self.count()
-        self.apic_base = self.apic.base
-        d = self.__dict__
-        d["events"] = api.Events()
-        d["intr"] = d["nmi_pending"] = False
-        d["waiting"] = d["halted"] = self.index != 0
-        d["apic_ours"] = True
+        self.__dict__["events"], self.__dict__["apic_ours"] = api.Events(), True
         if self.kernel_apic:  # whose thread KVM keeps until it is started
             self.store()
 
@@ -201,6 +195,12 @@ class KvmVcpu(MachineProcessor):
             d["apic_ours"] = True
         self.fetch()
         return self.undelivered()
+
+    def bound(self) -> str:
+        """There is no kvmclock elsewhere."""
+        self.settle()
+        used = any(self.__dict__.get("msrs", {}).get(number, 0) & 1 for number in KVMCLOCK)
+        return "the guest uses kvmclock, which only KVM has" if used else ""
 
     def undelivered(self) -> Pending | None:
         """What KVM had begun to deliver."""
@@ -223,7 +223,7 @@ class KvmVcpu(MachineProcessor):
             events.exception_injected, events.exception_nr = 1, pending.vector
             events.exception_has_error, events.exception_error = pending.error is not None, pending.error or 0
 
-    def adopt(self, other: MachineProcessor, pending: Pending | None) -> None:
+    def adopt(self, other: MachineProcessor, pending: Any) -> None:
         """Everything is given to KVM when it is entered."""
         d = self.__dict__
         d["ours"], d["apic_ours"], d["events"] = True, True, api.Events()

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from exuvia.isa import UnknownName
 from exuvia.isa.x86 import load
-from exuvia.isa.x86.cpus import FEATURES, MODELS, NEEDS, UnknownName, model
+from exuvia.isa.x86.cpus import FEATURES, MODELS, NEEDS, model
 from exuvia.isa.x86.forms import ROWS
 from tests.isa.x86.settings import CODE, long_mode
 
