@@ -6,10 +6,12 @@ from collections.abc import Callable
 
 from exuvia.dsl.architecture import Architecture, Form
 from exuvia.dsl.trace import Trace, tracing
-from exuvia.isa.mips import branch, exceptions, load
+from exuvia.isa.mips import branch, cpus, exceptions, load
+from exuvia.isa.mips.concrete import Processor
 from exuvia.isa.mips.cpu import Cpu
 from exuvia.isa.mips.decode import DECODE
 from exuvia.isa.mips.decode_tables import Tables, tables
+from exuvia.isa.mips.disassembler import disassemble
 from exuvia.isa.mips.state import MODES, layout
 from exuvia.isa.mips.tlb import walk_trace
 
@@ -54,4 +56,7 @@ def architecture() -> Architecture:
         routines={name: routine(text) for name, text in (exceptions.ROUTINES | branch.ROUTINES).items()},
         address_mask=lambda mode: (1 << 32) - 1,
         limited=lambda mode: False,
+        processor=Processor,
+        model=cpus.model,
+        disassemble=lambda row, variant, fields, mode, address: disassemble(row, fields, address),
     )

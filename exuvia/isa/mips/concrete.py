@@ -1,17 +1,14 @@
-"""The processor in plain Python, for what is rare: interrupts, reset, timers, registers that are not there.
+"""The processor in plain Python (dsl/processor.py): exceptions that Python raises, interrupts, Count and Compare, reset.
 
-A text says `leave("name", args...)`; the engine calls `Processor.perform("name", args, here)`. The function of that name stands in `rare/`,
-was registered by `@rare`, gets the processor and works on values. It raises `Fault`; what it wrote to registers before is taken back then.
-An engine derives its class from `Processor` and implements memory and the few methods at the end.
+What a text leaves to `rare/` finds it there.
 """
 
 from __future__ import annotations
 
-import struct
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from exuvia.dsl.state import ISA_AT
+from exuvia.dsl import processor
+from exuvia.dsl.processor import Rare, Registers
 from exuvia.isa.mips.exceptions import BOOT_BASE, CODE, GENERAL_VECTOR, INTERRUPT_VECTOR
 from exuvia.isa.mips.state import (
     ADEL,
@@ -54,7 +51,7 @@ RESET_VECTOR = 0xBFC0_0000
 WORD_MASK = 0xFFFF_FFFF
 
 
-class Fault(Exception):
+class Fault(processor.Fault):
     """An exception of the processor by Cause.ExcCode. `address` is what BadVAddr gets; `walk` says how a translation failed, as the word
     `walk_error` has it; `ce` is the coprocessor that is not usable."""
 
@@ -63,56 +60,22 @@ class Fault(Exception):
         self.code, self.address, self.walk, self.ce = code, address, walk, ce
 
 
-RARE: dict[str, Callable[..., None]] = {}
+rare = Rare()
 
 
-def rare(f: Callable[..., None]) -> Callable[..., None]:
-    """Register what `leave("NAME")` reaches; the name is the function's, without underscores at its ends."""
-    name = f.__name__.strip("_")
-    if name in RARE:
-        raise ValueError(f"two functions are named {name}")
-    RARE[name] = f
-    return f
+class Processor(processor.Processor):
+    """Registers by name over the state's bytes (`exuvia.isa.mips.state.layout`): `cpu.status`, `cpu.r[3]`, `cpu.tlb_lo0[5]`."""
 
-
-class Registers:
-    """One file of the state, as a sequence: `cpu.gpr[31]`."""
-
-    __slots__ = ("at", "mask", "size", "stride", "view")
-
-    def __init__(self, view: memoryview, at: int, stride: int, width: int) -> None:
-        self.view, self.at, self.stride, self.size, self.mask = view, at, stride, width // 8, (1 << width) - 1
-
-    def __getitem__(self, i: int) -> int:
-        at = self.at + i * self.stride
-        return int.from_bytes(self.view[at : at + self.size], "little")
-
-    def __setitem__(self, i: int, value: int) -> None:
-        at = self.at + i * self.stride
-        self.view[at : at + self.size] = (value & self.mask).to_bytes(self.size, "little")
-
-
-_WORD = struct.Struct("<Q")
-_WORDS = {name: f.offset for name, f in layout.files.items() if f.count == 1}
-_FILES = {name: f for name, f in layout.files.items() if f.count > 1}
-_KEPT = ("mode", "pc")  # engine words that a fault takes back
-
-
-class Processor:
-    """Registers by name over the state's bytes (`exuvia.isa.mips.state.layout`): `cpu.status`, `cpu.gpr[3]`, `cpu.tlb_lo0[5]`."""
+    layout = layout
+    rare = rare
 
     def __init__(self, state: memoryview, model: CpuModel) -> None:
-        """`state` is writable and at least `layout.size` bytes long; it belongs to the engine."""
+        super().__init__(state, model)
         d = self.__dict__
-        d["state"] = state.cast("B")
-        d["model"] = model
-        for name, f in _FILES.items():
-            d["gpr" if name == "r" else name] = Registers(self.state, f.offset, f.stride, f.width)
-        d["here"], d["timer"], d["nmi"] = 0, None, False
+        d["timer"], d["nmi"] = None, False
 
-    state: memoryview
     model: CpuModel
-    gpr: Registers
+    r: Registers
     tlb_hi: Registers
     tlb_care: Registers
     f: Registers
@@ -128,37 +91,16 @@ class Processor:
     timer: Any  # for Compare
     nmi: bool
     halted: bool
-    here: int  # where the instruction that is being done stands; `pc` is already the next one's
 
-    def __getattr__(self, name: str) -> int:
-        try:
-            return int(_WORD.unpack_from(self.state, _WORDS[name])[0])
-        except KeyError:
-            raise AttributeError(name) from None
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        if name in _WORDS:
-            _WORD.pack_into(self.state, _WORDS[name], value & 0xFFFFFFFF_FFFFFFFF)
-        else:
-            self.__dict__[name] = value
-
-    # -- the way in
     def perform(self, name: str, args: tuple[int, ...], here: int) -> None:
-        """What an instruction at `here` left to Python. A fault takes back its register writes and is delivered."""
-        self.here = here
-        saved = bytes(self.state[ISA_AT : layout.size]), [getattr(self, w) for w in _KEPT]
-        try:
-            RARE[name](self, *args)
-        except Fault as fault:
-            self.state[ISA_AT : layout.size] = saved[0]
-            for w, v in zip(_KEPT, saved[1], strict=True):
-                setattr(self, w, v)
-            self.update_mode()
-            self.fault(fault, here)
+        """What an instruction left to Python; behind a delay slot it goes on where `then` says."""
+        super().perform(name, args, here)
+        self.pc &= WORD_MASK
 
     # -- exceptions
-    def fault(self, fault: Fault, here: int) -> None:
+    def fault(self, fault: processor.Fault, here: int) -> None:
         """Deliver an exception of the instruction at `here` (vol. III, 6.2; exceptions.py has the native one)."""
+        assert isinstance(fault, Fault)
         if fault.address is not None:
             self.badvaddr = fault.address
         if fault.walk and fault.code not in (ADEL, ADES):
@@ -181,12 +123,12 @@ class Processor:
         self.pc = (BOOT_BASE if self.status & BEV else self.ebase & 0xFFFF_F000) + offset
         self.update_mode()
 
-    def page_fault(self, address: int) -> Fault:
+    def page_fault(self, linear: int) -> Fault:
         """Why the walk found no translation."""
         error = self.walk_error
-        return Fault(error & CODE, address, error)
+        return Fault(error & CODE, linear, error)
 
-    def fetch_fault(self, address: int) -> Fault:
+    def fetch_fault(self, linear: int) -> Fault:
         """Code where neither RAM nor ROM is: the bus answers with an error (vol. III, 6.2.14)."""
         return Fault(IBE)
 
@@ -206,12 +148,12 @@ class Processor:
         if self.nmi or level and self.asked:
             self.halted = False
         if level:
-            self.interrupt_pending = 1
-            self.deadline = 0
+            self.attention(True)
 
     def between(self) -> bool:
         """Take an interrupt that is welcome; native code looks again whether one is when it lets them in."""
-        self.interrupt_pending = self.welcome = 0
+        self.welcome = 0
+        self.attention(False)
         if self.nmi:
             self.nmi = False
             self.take_nmi()
@@ -277,7 +219,7 @@ class Processor:
     # -- start
     def reset(self) -> None:
         """Cold reset (vol. III, 6.2.2): everything the architecture declares, and what the model says of itself."""
-        self.state[ISA_AT : layout.size] = bytes(layout.size - ISA_AT)
+        super().reset()
         for name, value in self.model.words().items():
             setattr(self, name, value)
         for i in range(TLB_MOST):
@@ -295,39 +237,15 @@ class Processor:
     def enter(self, entry: Any) -> None:
         """Take the state in which a loaded image begins: `entry.pc` and `entry.registers` by name, with or without `$`."""
         for name, value in entry.registers.items():
-            self.gpr[GPR.index(name)] = value & WORD_MASK
+            self.r[GPR.index(name)] = value & WORD_MASK
         self.pc = entry.pc & WORD_MASK
         self.update_mode()
         self.flush_tlb(True)
 
     def describe(self) -> str:
         """The registers, as -d cpu_reset and the monitor show them."""
-        lines = [" ".join(f"{GPR[i]:>4}={self.gpr[i]:08x}" for i in range(row, row + 8)) for row in range(0, 32, 8)]
+        lines = [" ".join(f"{GPR[i]:>4}={self.r[i]:08x}" for i in range(row, row + 8)) for row in range(0, 32, 8)]
         lines.append(f"  pc={self.pc:08x}   hi={self.hi:08x}   lo={self.lo:08x} then={self.then & WORD_MASK:08x}")
         lines.append(f"status={self.status:08x} cause={self.cause | self.lines:08x} epc={self.epc:08x} errorepc={self.errorepc:08x}")
         lines.append(f"badvaddr={self.badvaddr:08x} entryhi={self.entryhi:08x} context={self.context:08x} fcsr={self.fcsr:08x}")
         return "\n".join(lines)
-
-    # -- what an engine implements
-    def read(self, linear: int, size: int, system: bool = False) -> int:
-        """Read 1, 2, 4 or 8 bytes, the first lowest, as the processor may now; Fault carries the address."""
-        raise NotImplementedError
-
-    def write(self, linear: int, size: int, value: int, system: bool = False) -> None:
-        """Write likewise."""
-        raise NotImplementedError
-
-    def switch_tlb(self, index: int) -> None:
-        """The TLB in force: 0 user, 1 kernel, 2 supervisor mode."""
-        raise NotImplementedError
-
-    def flush_tlb(self, everything: bool) -> None:
-        """Forget translations; `everything` includes global pages."""
-        raise NotImplementedError
-
-    def halt(self) -> None:
-        """Stop until an interrupt."""
-        raise NotImplementedError
-
-    def unknown(self, text: str) -> None:
-        """Log what the guest asked for and we do not have."""

@@ -6,17 +6,15 @@ A model announces only what is here: of 24Kf and 34Kf neither MIPS16e nor the DS
 from __future__ import annotations
 
 import difflib
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
+from exuvia.isa import UnknownName
 from exuvia.isa.mips.state import BEV, CU0, CU1, ERL, EXL, FR, IE, IM, KSU, NMI, RP, SR, TS
 
 FPU, WRITABLE = CU1 | FR, CU0 | RP | BEV | TS | SR | NMI | IM | KSU | ERL | EXL | IE
 CACHES = 1 << 22 | 4 << 19 | 3 << 16 | 1 << 13 | 4 << 10 | 3 << 7
 """Config1: 16 KiB each of 32-byte lines, four ways."""
-
-
-class UnknownName(ValueError):
-    """A processor model that does not exist; the message names the nearest."""
 
 
 @dataclass(frozen=True)
@@ -70,10 +68,24 @@ MODELS = {
 }
 
 
-def model(name: str, *, big: bool = False) -> CpuModel:
-    """A model by name."""
+FEATURES: dict[str, str] = {"big": "the byte order: big-endian"}
+"""What can be added to a model, or taken away."""
+
+
+def canonical_name(name: str) -> str:
+    """A feature's own name; UnknownName otherwise."""
+    if name.lower() not in FEATURES:
+        raise UnknownName(f"unknown processor feature '{name}'; there is {', '.join(FEATURES)}")
+    return name.lower()
+
+
+def model(name: str, changes: Iterable[str] = ()) -> CpuModel:
+    """A model by name, changed: `+big`."""
     found = next((m for key, m in MODELS.items() if key.lower() == name.lower()), None)
     if found is None:
         near = difflib.get_close_matches(name, MODELS, 3, 0.3) or list(MODELS)
         raise UnknownName(f"unknown processor '{name}'; did you mean {', '.join(near)}?")
-    return found.ordered(big)
+    for change in changes:
+        canonical_name(change[1:])
+        found = found.ordered(change[0] == "+")
+    return found

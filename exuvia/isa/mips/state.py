@@ -52,6 +52,7 @@ layout = Layout()
 layout.routines += ["nullify"]
 layout.file("r", 33, 64)
 layout.words("hi lo")
+layout.delayed = "then"
 layout.words("then taken")  # a jump whose delay slot runs: where to (see `MARK`), whether the branch is taken
 MARK = 1 << 32
 """In `then`: so that a jump to address 0 is one. What is above an address is cut off."""

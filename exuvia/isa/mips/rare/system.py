@@ -42,7 +42,7 @@ def unknown_read(cpu: Processor, to: int, number: int, select: int) -> None:
     """MFC0: zero."""
     cpu.unknown(f"coprocessor 0 register {number}, {select} read")
     if to != SINK:
-        cpu.gpr[to] = 0
+        cpu.r[to] = 0
 
 
 @rare
