@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 from types import SimpleNamespace
 
 from exuvia.codegen.build import compile_text
@@ -12,6 +11,7 @@ from exuvia.codegen.native import ARGS
 from exuvia.isa.mips.architecture import architecture
 from exuvia.isa.mips.concrete import Fault, Processor
 from exuvia.isa.mips.cpus import model
+from exuvia.isa.mips.exceptions import CODE
 from exuvia.isa.mips.state import layout
 from exuvia.memory.ram import Ram
 from exuvia.memory.space import AddressSpace
@@ -89,7 +89,7 @@ class Machine:
     def start(self, pc: int) -> None:
         """Kernel mode without anything pending, at an address."""
         cpu = self.cpu
-        cpu.pc, cpu.then, cpu.resume, cpu.budget_end, cpu.mmio_done = pc, 0, 0, FOREVER, 0
+        cpu.pc, cpu.then, cpu.resume, cpu.budget_end, cpu.mmio_done, cpu.fault_vector = pc, 0, 0, FOREVER, 0, 0
         cpu.update_mode()
         cpu.stopped = None
 
@@ -99,17 +99,11 @@ class Machine:
         for _ in range(LIMIT):
             reason = run(at)
             if reason == STOPPED:
-                op = cpu.native.words[cpu.at["op"]]
-                walked = reason == STOPPED and self.faulted(op)
-                return (cpu.walk_error & 0xFF if walked else cpu.fault_vector), cpu.pc
+                return (cpu.walk_error & CODE if cpu.fault_vector == 0 else cpu.fault_vector), cpu.pc
             cpu.exit_handlers[reason]()
             if cpu.stopped is not None:
                 return cpu.stopped
         raise AssertionError(f"it does not end: {REASONS[reason]}\n{cpu.describe()}")
-
-    def faulted(self, op: int) -> bool:
-        """Did an access fault, not the text?"""
-        return bool(self.cpu.walk_error != (1 << 64) - 1 and self.cpu.fault_vector == 0)
 
     def until(self, pc: int, most: int = 1000) -> None:
         """Single steps until the processor is there."""
@@ -120,9 +114,12 @@ class Machine:
             self.cpu.single_step()
         raise AssertionError(f"{pc:#x} is not reached\n{self.cpu.describe()}")
 
-    def ending(self, fault: int) -> None:
-        """A test ends."""
-        ctypes.memset(self.at, 0, 0)
+    def compile_region(self) -> None:
+        """Have a region stand where the processor does, if one can."""
+        while not (head := self.engine.block(self.at)):
+            self.cpu.exit_handlers[self.cpu.reason]()
+        if (wanted := self.engine.hot.grow(head)) is not None:
+            self.engine.hot.make_now(wanted)
 
     def close(self) -> None:
         """Gives the memory back."""
