@@ -10,7 +10,7 @@ from exuvia.isa.mips.state import COUNT_NS, DC, SINK, TI, TIMER_LINE
 def wait(cpu: Processor) -> None:
     """Until an interrupt is requested that is not masked, whether it is taken or not (Config7.WII)."""
     if not cpu.asked and not cpu.nmi:
-        cpu.halt()
+        cpu.halted = True
 
 
 @rare
