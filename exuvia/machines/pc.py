@@ -28,7 +28,8 @@ from exuvia.devices.pci.allocate import allocate
 from exuvia.devices.pci.bus import PciBus, PciConfigPorts
 from exuvia.devices.pci.device import INTERRUPT_LINE, PciDevice
 from exuvia.devices.pci.i440fx import PAM, I440fx
-from exuvia.devices.pci.piix3 import PIRQRC, CoprocessorError, Piix3, Port92, ResetControl
+from exuvia.devices.pci.isa_bridge import PIRQRC
+from exuvia.devices.pci.piix3 import CoprocessorError, Piix3, Port92, ResetControl
 from exuvia.devices.pci.piix4_pm import PMBA, PMREGMISC, Piix4Pm, SmiCommand
 from exuvia.devices.serial.uart16550 import Uart16550
 from exuvia.devices.timer.hpet import FIRST_ROUTE, Hpet
