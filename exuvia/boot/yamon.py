@@ -132,3 +132,10 @@ def with_revision(content: bytes, *, big_endian: bool) -> bytes:
 
 def _jump(address: int) -> list[int]:
     return [*_load(K0, address), K0 << 21 | 0x08, NOP]  # jr k0
+
+
+def firmware(image: bytes, *, big_endian: bool) -> bytes:
+    """A boot flash's content as the processor sees it: images are big-endian words, which the board turns for a little-endian one."""
+    image += bytes(-len(image) % 4)
+    count = len(image) // 4
+    return image if big_endian else struct.pack(f"<{count}I", *struct.unpack(f">{count}I", image))

@@ -1,13 +1,14 @@
 """How a board wires a device to its bus: the order of bytes, the distance between registers."""
 
+from typing import NamedTuple
+
 from exuvia.memory.space import Target
 
 
-class Swapped:
+class Swapped(NamedTuple):
     """`target`, a device of 32-bit registers, with the four bytes of each word in reverse order."""
 
-    def __init__(self, target: Target) -> None:
-        self.target = target
+    target: Target
 
     def read(self, offset: int, size: int) -> int:
         """As a Target's."""
@@ -27,11 +28,11 @@ class Swapped:
             self.target.write(offset ^ 4 - size, size, int.from_bytes(value.to_bytes(size, "little"), "big"))
 
 
-class Strided:
+class Strided(NamedTuple):
     """`target`, a device of 8-bit registers, with 2**`shift` bytes from one to the next; each answers at all of them."""
 
-    def __init__(self, target: Target, shift: int) -> None:
-        self.target, self.shift = target, shift
+    target: Target
+    shift: int
 
     def read(self, offset: int, size: int) -> int:
         """As a Target's: the register, in the lowest byte."""

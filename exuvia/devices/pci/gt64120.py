@@ -165,8 +165,7 @@ class Gt64120(Device):
         """Show the windows and the registers where they are decoded now."""
         if self._memory is None or self.pci is None:
             return
-        own: Target = Swapped(self) if self.cpu.endianess == self.big_endian else self
-        shown: list[tuple[int, int, Target]] = [(self.isd << UNIT, SIZE, own)]
+        shown: list[tuple[int, int, Target]] = []
         for space, low, high, remap in (
             (self.pci.ports, self.io_low, self.io_high, self.io_remap),
             (self.pci.memory, self.memory0_low, self.memory0_high, self.memory0_remap),
@@ -176,6 +175,7 @@ class Gt64120(Device):
             if units > 0:
                 inside = (low ^ high) & 0x7F  # the bits that a remap register leaves alone
                 shown.append((low << UNIT, units << UNIT, Window(space, (remap & ~inside | low & inside) << UNIT)))
+        shown.append((self.isd << UNIT, SIZE, Swapped(self) if self.cpu.endianess == self.big_endian else self))
         if shown == self._shown:
             return
         for start, size, target in self._shown:
