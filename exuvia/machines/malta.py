@@ -6,13 +6,13 @@ Read it as a page of wires: which device stands at which address, and which of i
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any
 
 from exuvia.boot import mips, yamon
 from exuvia.boot.image import read_image
 from exuvia.boot.layout import GIB, MIB
 from exuvia.devices.board.malta_fpga import MaltaFpga
-from exuvia.devices.device import Sink, WiredOr
+from exuvia.devices.device import WiredOr
 from exuvia.devices.input.i8042 import I8042
 from exuvia.devices.irq.i8259 import I8259Pair
 from exuvia.devices.pci.bus import PciBus
@@ -44,8 +44,8 @@ class Malta(Board):
     """The machine `malta`. UserError when the configuration asks for what it cannot be."""
 
     name = "malta"
+    architecture = "mips"
     description = "MIPS Malta board with GT-64120 and PIIX4"
-    architecture: ClassVar[str] = "mips"
 
     def __init__(
         self,
@@ -53,7 +53,6 @@ class Malta(Board):
         chardevs: Mapping[str, Any] | None = None,
         drives: Mapping[str, Any] | None = None,
         *,
-        big_endian: bool = False,
         vcpus: VcpuFactory | None = None,
     ) -> None:
         super().__init__(config, chardevs, drives, vcpus=vcpus)
@@ -67,7 +66,7 @@ class Malta(Board):
             raise UserError(f"{'-initrd' if config.initrd is not None else '-append'} belongs to -kernel, and there is none")
         if config.kernel is not None and config.firmware is not None:
             raise UserError("-bios: a kernel given with -kernel begins without firmware, leave one of them out")
-        self.big_endian = big_endian
+        self.big_endian = big_endian = config.order == "big"
 
         # RAM from 0 on, with the board's devices over its second quarter GiB, and all of it again in the upper half
         self.ram = ram = Ram(config.memory + 2 * yamon.SIZE)
@@ -79,12 +78,12 @@ class Malta(Board):
         if config.firmware is not None:
             self.memory.map_ram(FLASH, yamon.SIZE, ram, config.memory + yamon.SIZE, writable=False)
 
-        self._add_processor()
+        self.make_processor(0)
         self.fpga = MaltaFpga(big_endian=big_endian)
         self.add("fpga", self.fpga)
         self.memory.map_device(FPGA, self.fpga.window, self._turned(self.fpga))
         self.fpga.reset_request.connect(self.resetting("SOFTRES"))
-        self.fpga.nmi.connect(self._input("nmi"))
+        self.fpga.nmi.connect(self.wire(0, "nmi"))
 
         self.pic = I8259Pair()
         self.add("pic0", self.pic.master)
@@ -93,7 +92,7 @@ class Malta(Board):
         self.ports.map_device(0xA0, 2, self.pic.slave)
         self.ports.map_device(0x4D0, 1, self.pic.master, offset=2)
         self.ports.map_device(0x4D1, 1, self.pic.slave, offset=2)
-        self.pic.irq.connect(self._input(SOUTH_BRIDGE))
+        self.pic.irq.connect(self.wire(0, SOUTH_BRIDGE))
         self.lines = [WiredOr(self.pic.input(number) if number != 2 else _nowhere) for number in range(16)]
 
         self.pit = self.place("pit", I8254(), 0x40, 4, 0)
@@ -114,7 +113,7 @@ class Malta(Board):
             self.add(label, device)
         self.gt64120.connect(self.memory, self.pci, bridge)
         self.gt64120.interrupt_vector = self.pic.acknowledge
-        self.gt64120.irq.connect(self._input(CORE))
+        self.gt64120.irq.connect(self.wire(0, CORE))
         self.pci.attach(self.piix4, BRIDGE, 0)
         self.pci.attach(self.power, BRIDGE, 3)
         self.power.sci.connect(self.lines[9].input())
@@ -130,25 +129,8 @@ class Malta(Board):
         uart = self._uart(backends[len(COM_PORTS)])
         self.add("serial2", uart)
         self.memory.map_device(CBUS_UART, 8 << 3, self._turned(Strided(uart, 3)))
-        uart.irq.connect(self._input(BOARD_UART))
+        uart.irq.connect(self.wire(0, BOARD_UART))
         self.plug_devices()
-
-    def _add_processor(self) -> None:
-        factory: Any = self._factory
-        if factory is None:
-            from exuvia.vcpu import create
-
-            factory = create
-        self.vcpus.append(factory(self, 0, None))
-
-    def _input(self, line: str) -> Sink:
-        """An input of the processor."""
-
-        def follow(level: bool) -> None:
-            vcpu: Any = self.vcpus[0]
-            vcpu.signal(line, level)
-
-        return follow
 
     def _uart(self, backend: str | None) -> Uart16550:
         return Uart16550(chardev=None if backend is None else self.chardev(backend))

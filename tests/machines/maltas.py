@@ -84,11 +84,11 @@ class Processor:
         raise AssertionError(f"still at {pc:#x}")
 
 
-def malta(config: MachineConfig, *, big_endian: bool = False, **settings: Any) -> tuple[Malta, Processor, Inputs]:
+def malta(config: MachineConfig, **settings: Any) -> tuple[Malta, Processor, Inputs]:
     """A machine after power-on, what acts as its processor, and that one's inputs."""
     inputs = Inputs()
     processors: Any = lambda *_: inputs  # noqa: E731
-    machine = Malta(config, big_endian=big_endian, vcpus=processors, **settings)
+    machine = Malta(config, vcpus=processors, **settings)
     machine.clock.resume()
     machine.reset()
-    return machine, Processor(machine.memory, big_endian), inputs
+    return machine, Processor(machine.memory, machine.big_endian), inputs

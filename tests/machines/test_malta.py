@@ -28,9 +28,14 @@ class Board:
         self.terminals = [Backend(), Backend(), Backend()]
         chardevs = {f"serial{n}": terminal for n, terminal in enumerate(self.terminals)}
         config = MachineConfig(
-            machine="malta", memory=settings.pop("memory", 64 * MIB), kernel=saved(folder, "k", kernel), serial=tuple(chardevs), **settings
+            machine="malta",
+            memory=settings.pop("memory", 64 * MIB),
+            kernel=saved(folder, "k", kernel),
+            serial=tuple(chardevs),
+            order="big" if big_endian else "little",
+            **settings,
         )
-        self.machine, self.cpu, self.inputs = malta(config, big_endian=big_endian, chardevs=chardevs)
+        self.machine, self.cpu, self.inputs = malta(config, chardevs=chardevs)
         self.big_endian = big_endian
         self.registers = self.cpu.run(RESET, until=ENTRY)
 
@@ -210,7 +215,7 @@ def test_a_cards_interrupt_takes_the_route_of_its_slot(tmp_path: Path) -> None:
 @pytest.mark.parametrize("big_endian", [False, True])
 def test_firmware_is_turned_for_a_little_endian_processor(tmp_path: Path, big_endian: bool) -> None:
     image = bytes.fromhex("3c1a1234 375a5678") + bytes(12) + b"\xde\xad\xbe\xef" + b"end"
-    machine, cpu, _ = malta(MachineConfig(machine="malta", firmware=saved(tmp_path, "b", image)), big_endian=big_endian)
+    machine, cpu, _ = malta(MachineConfig(machine="malta", firmware=saved(tmp_path, "b", image), order="big" if big_endian else "little"))
     assert (cpu.load(RESET), cpu.load(RESET + 4), cpu.load(RESET + 20)) == (0x3C1A1234, 0x375A5678, 0xDEADBEEF)
     assert cpu.load(0xBE000014) == 0xDEADBEEF
     assert cpu.load(RESET + 0x10) == 0x420
