@@ -182,10 +182,10 @@ class Processor(processor.Processor):
 
     # -- Count and Compare
     @property
-    def count(self) -> int:
+    def ticks(self) -> int:
         """Count as software reads it."""
-        ticks: int = 0 if self.cause & DC else self.clock.now() // COUNT_NS
-        return self.count_offset + ticks & WORD_MASK
+        passed: int = 0 if self.cause & DC else self.clock.now() // COUNT_NS
+        return self.count_offset + passed & WORD_MASK
 
     def arm(self) -> None:
         """Have the timer ring when Count comes to Compare."""
@@ -194,7 +194,7 @@ class Processor(processor.Processor):
         if self.cause & DC:
             self.timer.cancel()
             return
-        left = (self.compare - self.count) & WORD_MASK or 1 << 32
+        left = (self.compare - self.ticks) & WORD_MASK or 1 << 32
         self.timer.set((self.clock.now() // COUNT_NS + left) * COUNT_NS)
 
     def ring(self) -> None:

@@ -45,7 +45,7 @@ def register(
 
 
 def set_index(cpu: Cpu, v: Value) -> None:
-    cpu.index = cpu.index & 1 << 31 | v & (cpu.tlb_size - 1)
+    cpu.tlb_index = cpu.tlb_index & 1 << 31 | v & (cpu.tlb_size - 1)
 
 
 def set_wired(cpu: Cpu, v: Value) -> None:
@@ -72,7 +72,7 @@ def count(cpu: Cpu) -> Value:
 
 
 # number, select, name, bits that can be written
-register(0, 0, "index", set_index)
+register(0, 0, "tlb_index", set_index)
 register(1, 0, "random")
 register(2, 0, "entrylo0", ENTRYLO)
 register(3, 0, "entrylo1", ENTRYLO)

@@ -57,7 +57,7 @@ layout.words("then taken")  # a jump whose delay slot runs: where to (see `MARK`
 MARK = 1 << 32
 """In `then`: so that a jump to address 0 is one. What is above an address is cut off."""
 layout.words("ll_bit ll_address ll_value")
-layout.words("index random wired entrylo0 entrylo1 context pagemask hwrena badvaddr entryhi compare status")
+layout.words("tlb_index random wired entrylo0 entrylo1 context pagemask hwrena badvaddr entryhi compare status")
 layout.words("intctl srsctl cause lines epc ebase")
 layout.words("config userlocal debug depc errctl taglo datalo taghi datahi errorepc desave")
 layout.words("count_offset")  # Count is the virtual time in its ticks plus this; while Cause.DC stops it, this alone

@@ -19,8 +19,10 @@ EDGES = [0, 1, 2, 0x7F, 0x80, 0xFF, 0x7FFF, 0x8000, 0xFFFF, 0x7FFF_FFFF, 0x8000_
 FLOATS = {
     32: [0, 1 << 31, 0x3F80_0000, 0xBF80_0000, 0x3FC0_0000, 0x7F80_0000, 0xFF80_0000, 1, 0x8000_0001, 0x007F_FFFF, 0x0080_0000, 0x7F7F_FFFF,
          0x7FC0_0000, 0x7FBF_FFFF, 0x7F80_0001, 0xFFC0_0001, 0x4F00_0000, 0xCF00_0000, 0x4EFF_FFFF, 0x5F00_0000, 0x3F00_0000, 0x4020_0000],
-    64: [0, 1 << 63, 0x3FF << 52, 0xBFF << 52, 0x3FF8 << 48, 0x7FF << 52, 0xFFF << 52, 1, (1 << 63) + 1, (1 << 52) - 1, 1 << 52, (0x7FF << 52) - 1,
-         0x7FF8 << 48, 0x7FF7_FFFF_FFFF_FFFF, (0x7FF << 52) + 1, 0xFFF8_0000_0000_0001, 0x41E0 << 48, 0xC1E0 << 48, 0x41DF_FFFF_FFC0_0000,
+    64: [0, 1 << 63, 0x3FF << 52, 0xBFF << 52, 0x3FF8 << 48, 0x7FF << 52, 0xFFF << 52, 1, (1 << 63) + 1, (1 << 52) - 1,
+         1 << 52, (0x7FF << 52) - 1, 0x7FF8 << 48, 0x7FF7_FFFF_FFFF_FFFF, (0x7FF << 52) + 1,
+         0xFFF8_0000_0000_0001, 0x41E0 << 48, 0xC1E0 << 48,
+         0x41DF_FFFF_FFC0_0000,
          0x43E0 << 48, 0x3FE0 << 48, 0x3690_0000_0000_0000, 0x3810 << 48, 0x47EF_FFFF_F000_0000, 0x7FF0_0000_1000_0000],
 }  # fmt: skip
 CODES = {12: 4, 13: 5, 14: 2, 15: 6, 17: 8, 18: 9, 19: 11, 20: 10, 21: 12, 22: 13, 23: 15}
@@ -88,7 +90,9 @@ class Generator:
         gprs = [0, *(self.value() for _ in range(31))]
         name, has = row.name, row.fields
         values = {f: r.getrandbits(w) for f, (_, w) in has.items()}
-        double = any(part in ("d", "l") for part in name.split(".")[1:]) or name[1:] in ("dc1", "dxc1", "uxc1") or name in ("mfhc1", "mthc1")
+        double = (
+            any(part in ("d", "l") for part in name.split(".")[1:]) or name[1:] in ("dc1", "dxc1", "uxc1") or name in ("mfhc1", "mthc1")
+        )
         if double and not wide:
             for f in ("fs", "ft", "fd", "fr"):
                 if f in values:
@@ -136,9 +140,16 @@ class Generator:
                 if r.random() < 0.6:
                     v = self.float(64, wide)
                     fprs[i], fprs[i + 1] = v & 0xFFFF_FFFF, v >> 32
-        fcsr = r.randrange(4) | r.getrandbits(5) << 2 | (r.getrandbits(5) << 7 if r.random() < 0.2 else 0) | r.getrandbits(8) << 24 & ~(1 << 24)
+        fcsr = (
+            r.randrange(4)
+            | r.getrandbits(5) << 2
+            | (r.getrandbits(5) << 7 if r.random() < 0.2 else 0)
+            | r.getrandbits(8) << 24 & ~(1 << 24)
+        )
         slot = 0x2400_0000 | r.randrange(32) << 21 | r.randrange(32) << 16 | r.getrandbits(16)  # addiu
-        return Case(row, word, slot if row.facts.get("jump") else BREAK, gprs, fprs, self.value(), self.value(), fcsr, wide, r.randbytes(4096))
+        return Case(
+            row, word, slot if row.facts.get("jump") else BREAK, gprs, fprs, self.value(), self.value(), fcsr, wide, r.randbytes(4096)
+        )
 
     def cases(self, row: Row, count: int, wide: bool) -> Iterator[Case]:
         """Several."""
@@ -176,8 +187,12 @@ NAN = 0x7FBF_FFFF
 
 def narrow(row: Row) -> bool:
     """Does it write 32 bits of a floating point register?"""
-    return row.name in ("lwc1", "lwxc1", "mtc1") or row.name.split(".")[-1] == "s" and ".d" not in row.name and ".l" not in row.name or (
-        any(x in row.name for x in (".w.", "cvt.s."))
+    return (
+        row.name in ("lwc1", "lwxc1", "mtc1")
+        or row.name.split(".")[-1] == "s"
+        and ".d" not in row.name
+        and ".l" not in row.name
+        or (any(x in row.name for x in (".w.", "cvt.s.")))
     )
 
 
@@ -259,6 +274,4 @@ def run(m: Machine, c: Case, region: bool = False) -> Result:
         m.compile_region()
     code, where = m.run()
     gprs = [cpu.r[i] for i in range(32)]
-    return Result(
-        code, where, gprs, [fprs[i] for i in range(32)], cpu.hi, cpu.lo, cpu.fcsr, bytes(m.ram.view[WINDOW : WINDOW + 4096])
-    )
+    return Result(code, where, gprs, [fprs[i] for i in range(32)], cpu.hi, cpu.lo, cpu.fcsr, bytes(m.ram.view[WINDOW : WINDOW + 4096]))
