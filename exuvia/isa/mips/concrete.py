@@ -31,6 +31,7 @@ from exuvia.isa.mips.state import (
     INT,
     IV,
     KSU,
+    NEVER,
     NMI,
     SM,
     SR,
@@ -193,9 +194,11 @@ class Processor(processor.Processor):
             self.timer = self.clock.timer(self.ring)
         if self.cause & DC:
             self.timer.cancel()
+            self.ring_at = NEVER
             return
         left = (self.compare - self.ticks) & WORD_MASK or 1 << 32
-        self.timer.set((self.clock.now() // COUNT_NS + left) * COUNT_NS)
+        self.ring_at = (self.clock.now() // COUNT_NS + left) * COUNT_NS
+        self.timer.set(self.ring_at)
 
     def ring(self) -> None:
         """Count is Compare."""
