@@ -8,7 +8,7 @@ from exuvia.devices.firmware.cfi_flash import CfiFlash
 from exuvia.memory.ram import Ram
 from exuvia.memory.space import AddressSpace
 from exuvia.support.errors import UserError
-from tests.devices.virtio.test_virtio_blk_pci import Disk
+from tests.devices.virtio.test_virtio_blk import Disk
 
 MIB = 1 << 20
 SIZE = 64 * MIB
