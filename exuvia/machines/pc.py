@@ -184,7 +184,7 @@ class Pc(Machine):
 
         self.i440fx, self.piix3, self.power = I440fx(), Piix3(), Piix4Pm()
         self.piix3.outputs = [self.lines[number].input() for number in range(16)]
-        self.pci = PciBus(self.memory, self.ports, [self.piix3.pirq(n) for n in range(4)], self.apic_bus.message_signaled)
+        self.pci = PciBus(self.memory, self.ports, [self.piix3.pirq(n) for n in range(4)], self._message)
         self.pci.dma = Dma(self.memory, ram)
         self.host = self._place("pci-config", PciConfigPorts(), 0xCF8, 8)
         self.host.pci = self.pci
@@ -268,6 +268,10 @@ class Pc(Machine):
         if line is not None:
             device.irq.connect(self.lines[line].input())  # type: ignore[attr-defined]
         return device
+
+    def _message(self, requester: int, address: int, data: int) -> None:
+        """An MSI of a PCI function."""
+        self.apic_bus.message_signaled(address, data)
 
     def _ignore_numeric_error(self, level: bool) -> None:
         if level:

@@ -101,7 +101,7 @@ class Board:
             self.memory,
             self.ports,
             [partial(setitem, self.lines, n) for n in range(4)],
-            lambda address, data: self.messages.append((address, data)),
+            lambda requester, address, data: self.messages.append((address, data)),
         )
         self.bus.dma = Dma(self.memory, self.ram)
         self.device = VirtioBlkPci(drive=self.disk, **properties)
