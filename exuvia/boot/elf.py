@@ -1,4 +1,4 @@
-"""ELF executables: the header, program headers and notes, 32- and 64-bit little-endian (System V ABI, chapter 4 and 5)."""
+"""ELF executables: the header, program headers and notes, 32- and 64-bit, of either byte order (System V ABI, chapter 4 and 5)."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 PT_LOAD, PT_NOTE = 1, 4
-EM_386, EM_X86_64 = 3, 62
+EM_386, EM_MIPS, EM_X86_64 = 3, 8, 62
 _MAX_PROGRAM_HEADERS = 0xFFFE  # PN_XNUM marks the extended numbering that no kernel uses
 
 
@@ -34,6 +34,7 @@ class Elf:
 
     data: bytes
     bits: int
+    big_endian: bool
     machine: int
     entry: int
     segments: tuple[ProgramHeader, ...]
@@ -62,7 +63,7 @@ class Elf:
             align = 8 if segment.align == 8 else 4
             at = 0
             while at + 12 <= len(data):
-                name_size, desc_size, kind = struct.unpack_from("<III", data, at)
+                name_size, desc_size, kind = struct.unpack_from(">III" if self.big_endian else "<III", data, at)
                 name_at = at + 12
                 desc_at = name_at + name_size + (-(12 + name_size) % align)
                 if desc_at + desc_size > len(data):
@@ -85,19 +86,20 @@ def parse(data: bytes) -> Elf:
     bits = {1: 32, 2: 64}.get(data[4])
     if bits is None:
         raise ElfError("neither a 32-bit nor a 64-bit ELF file")
-    if data[5] != 1:
-        raise ElfError("a big-endian ELF file")
+    if data[5] not in (1, 2):
+        raise ElfError("an ELF file of unknown byte order")
+    order = ">" if data[5] == 2 else "<"
     if len(data) < (52 if bits == 32 else 64):
         raise ElfError("truncated ELF header")
-    machine = struct.unpack_from("<H", data, 18)[0]
+    machine = struct.unpack_from(order + "H", data, 18)[0]
     if bits == 32:
-        entry, table = struct.unpack_from("<II", data, 24)
-        entry_size, count = struct.unpack_from("<HH", data, 42)
-        layout = "<IIIIIIII"
+        entry, table = struct.unpack_from(order + "II", data, 24)
+        entry_size, count = struct.unpack_from(order + "HH", data, 42)
+        layout = order + "IIIIIIII"
     else:
-        entry, table = struct.unpack_from("<QQ", data, 24)
-        entry_size, count = struct.unpack_from("<HH", data, 54)
-        layout = "<IIQQQQQQ"
+        entry, table = struct.unpack_from(order + "QQ", data, 24)
+        entry_size, count = struct.unpack_from(order + "HH", data, 54)
+        layout = order + "IIQQQQQQ"
     if count > _MAX_PROGRAM_HEADERS:
         raise ElfError("too many program headers")
     if count and entry_size < struct.calcsize(layout):
@@ -116,4 +118,4 @@ def parse(data: bytes) -> Elf:
         if kind == PT_LOAD and file_size > memory_size:
             raise ElfError("an ELF segment that is larger in the file than in memory")
         segments.append(ProgramHeader(kind, offset, virtual, physical, file_size, memory_size, align))
-    return Elf(data, bits, machine, entry, tuple(segments))
+    return Elf(data, bits, order == ">", machine, entry, tuple(segments))

@@ -42,7 +42,7 @@ def load_kernel(
             image = elf.parse(data)
         except elf.ElfError as error:
             raise UserError(f"-kernel {path}: {error}") from None
-        if image.machine not in (elf.EM_386, elf.EM_X86_64):
+        if image.big_endian or image.machine not in (elf.EM_386, elf.EM_X86_64):
             raise UserError(f"-kernel {path}: an ELF image for another processor (machine {image.machine})")
         entry = pvh.entry_point(image)
         if entry is None:

@@ -26,6 +26,8 @@ def machine(target: Target, name: str) -> str:
     """`name` if there is such a machine with this target's processors."""
     from exuvia.machines.machine import machines
 
+    if name not in machines:
+        raise unknown("machine", name, (known for known, kind in machines.items() if kind.architecture == target.architecture))
     kind = machines[name]
     if kind.architecture != target.architecture:
         fitting = [name for name, other in TARGETS.items() if other.architecture == kind.architecture]

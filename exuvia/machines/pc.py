@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol
 
 from exuvia import __version__
 from exuvia.boot import acpi, smbios
@@ -15,9 +15,8 @@ from exuvia.boot.entry import reset_vector
 from exuvia.boot.image import read_image
 from exuvia.boot.kernel import load_kernel
 from exuvia.boot.layout import FOUR_GIB, HPET, IOAPIC, LOCAL_APIC, MIB, PAGE, PCI_HOLE, PCI_HOLE_END, VGA_WINDOW, memory_map, ram_below_4g
-from exuvia.devices.debug.isa_debug_exit import IsaDebugExit
 from exuvia.devices.debug.post import Post
-from exuvia.devices.device import Backend, Device, Property, Sink, WiredOr, devices
+from exuvia.devices.device import Property, Sink, WiredOr
 from exuvia.devices.firmware.fw_cfg import CPUS, MAX_CPUS, RAM_SIZE, FwCfg
 from exuvia.devices.input.i8042 import I8042
 from exuvia.devices.irq.apicbus import ApicBank, ApicBus
@@ -26,15 +25,17 @@ from exuvia.devices.irq.ioapic import IoApic
 from exuvia.devices.irq.lapic import LocalApic
 from exuvia.devices.pci.allocate import allocate
 from exuvia.devices.pci.bus import PciBus, PciConfigPorts
-from exuvia.devices.pci.device import INTERRUPT_LINE, PciDevice
+from exuvia.devices.pci.device import INTERRUPT_LINE
 from exuvia.devices.pci.i440fx import PAM, I440fx
-from exuvia.devices.pci.piix3 import PIRQRC, CoprocessorError, Piix3, Port92, ResetControl
+from exuvia.devices.pci.isa_bridge import PIRQRC
+from exuvia.devices.pci.piix3 import CoprocessorError, Piix3, Port92, ResetControl
 from exuvia.devices.pci.piix4_pm import PMBA, PMREGMISC, Piix4Pm, SmiCommand
 from exuvia.devices.serial.uart16550 import Uart16550
 from exuvia.devices.timer.hpet import FIRST_ROUTE, Hpet
 from exuvia.devices.timer.i8254 import I8254
 from exuvia.devices.timer.mc146818 import Mc146818
-from exuvia.machines.config import DeviceConfig, MachineConfig
+from exuvia.machines.board import Board
+from exuvia.machines.config import MachineConfig
 from exuvia.machines.machine import Machine, Vcpu, VcpuFactory
 from exuvia.memory.dma import Dma
 from exuvia.memory.ram import Ram
@@ -47,9 +48,6 @@ BIOS_WINDOW = 0x40000  # 0xC0000-0xFFFFF; the last 128 KiB of a BIOS image show 
 PIRQ_ROUTES = (10, 10, 11, 11)  # as PC firmware chooses them
 PCI_LEVEL = 0x0C  # the ELCR's upper half for interrupts 10 and 11
 PCI_IO = (0xC000, 0x10000)
-
-
-D = TypeVar("D", bound=Device)
 
 
 class PcVcpu(Vcpu, Protocol):
@@ -101,7 +99,7 @@ class _Attended:
         self.machine.alone(lambda: self.vcpu.start(vector))
 
 
-class Pc(Machine):
+class Pc(Board):
     """The machine `pc`. UserError when the configuration asks for what it cannot be."""
 
     name = "pc"
@@ -160,23 +158,23 @@ class Pc(Machine):
         self.pic.irq.connect(first.input(0))
         first.pic_acknowledge = self.pic.acknowledge
 
-        self.pit = self._place("pit", I8254(), 0x40, 4)
+        self.pit = self.place("pit", I8254(), 0x40, 4)
         self.ports.map_device(0x61, 1, self.pit, offset=4)
-        self.rtc = self._place("rtc", Mc146818(base=config.rtc_base), 0x70, 4)
+        self.rtc = self.place("rtc", Mc146818(base=config.rtc_base), 0x70, 4)
         self.hpet = Hpet() if self.with_hpet else None
         self._connect_timers()
         self.rtc.set_memory(low, config.memory - low)
         self.rtc.cmos[0x5F] = config.smp - 1
-        self.i8042 = self._place("i8042", I8042(), 0x60, 1, 1)
+        self.i8042 = self.place("i8042", I8042(), 0x60, 1, 1)
         self.ports.map_device(0x64, 1, self.i8042, offset=4)
         self.i8042.aux_irq.connect(self.lines[12].input())
         first_vcpu: Any = self.vcpus[0]
-        coprocessor = self._place("coprocessor", CoprocessorError(), 0xF0, 1, 13)
+        coprocessor = self.place("coprocessor", CoprocessorError(), 0xF0, 1, 13)
         first_vcpu.numeric_error = coprocessor.ferr  # only the first processor has the wires
         coprocessor.ignne.connect(self._ignore_numeric_error)
-        self._place("post", Post(), 0x80, 1)
-        self.port92 = self._place("port92", Port92(), 0x92, 1)
-        self.fw_cfg = self._place("fw_cfg", FwCfg(), 0x510, 12)
+        self.place("post", Post(), 0x80, 1)
+        self.port92 = self.place("port92", Port92(), 0x92, 1)
+        self.fw_cfg = self.place("fw_cfg", FwCfg(), 0x510, 12)
         self.fw_cfg.memory = self.memory
         self.fw_cfg.add_item(RAM_SIZE, config.memory.to_bytes(8, "little"))
         self.fw_cfg.add_item(CPUS, config.smp.to_bytes(2, "little"))
@@ -186,7 +184,7 @@ class Pc(Machine):
         self.piix3.outputs = [self.lines[number].input() for number in range(16)]
         self.pci = PciBus(self.memory, self.ports, [self.piix3.pirq(n) for n in range(4)], self._message)
         self.pci.dma = Dma(self.memory, ram)
-        self.host = self._place("pci-config", PciConfigPorts(), 0xCF8, 8)
+        self.host = self.place("pci-config", PciConfigPorts(), 0xCF8, 8)
         self.host.pci = self.pci
         self.reset_control = ResetControl()
         self.add("reset", self.reset_control)
@@ -196,12 +194,12 @@ class Pc(Machine):
             self.pci.attach(device, slot, function)
         self.i440fx.connect(self.memory, ram, shadow)
         self.power.sci.connect(self.lines[acpi.SCI_IRQ].input())
-        self.smi = self._place("smi", SmiCommand(), acpi.SMI_COMMAND, 2)
+        self.smi = self.place("smi", SmiCommand(), acpi.SMI_COMMAND, 2)
         self.smi.power = self.power
 
-        self.power.power_off.connect(self._power_off)
+        self.power.power_off.connect(self.power_off)
         for source, reason in ((self.reset_control, "port 0xCF9"), (self.port92, "port 0x92"), (self.i8042, "keyboard controller")):
-            source.reset_request.connect(self._resetting(reason))
+            source.reset_request.connect(self.resetting(reason))
 
         self.serial: list[int] = []  # which of COM1..COM4 there are
         for number, backend in enumerate(config.serial):
@@ -209,10 +207,9 @@ class Pc(Machine):
                 raise UserError(f"-serial: a pc has at most {len(acpi.COM_PORTS)} serial ports")
             if backend is not None:
                 port, line = acpi.COM_PORTS[number]
-                self._place(f"serial{number}", Uart16550(chardev=self._chardev(backend)), port, 8, line)
+                self.place(f"serial{number}", Uart16550(chardev=self.chardev(backend)), port, 8, line)
                 self.serial.append(number)
-        for number, wanted in enumerate(config.devices):
-            self._plug(wanted, wanted.get("id") or f"device{number}")
+        self.plug_devices()
         if order := self._boot_order():
             self.fw_cfg.add_file("bootorder", order)
 
@@ -261,13 +258,11 @@ class Pc(Machine):
         for number, wire in enumerate((self.hpet.out0, self.hpet.out1, self.hpet.out2)):
             wire.connect(self.ioapic.input(FIRST_ROUTE + number))
 
-    def _place(self, label: str, device: D, port: int, count: int, line: int | None = None) -> D:
-        """Add `device`, show it at `count` ports from `port` on, and connect its interrupt."""
-        self.add(label, device)
-        self.ports.map_device(port, count, device)
-        if line is not None:
-            device.irq.connect(self.lines[line].input())  # type: ignore[attr-defined]
-        return device
+    def plug_isa(self, label: str, device: Any) -> None:
+        """A serial port of the user's may be one of those that ACPI names."""
+        super().plug_isa(label, device)
+        if isinstance(device, Uart16550):
+            self.serial += [n for n, wires in enumerate(acpi.COM_PORTS) if wires == (device.iobase, device.line)]
 
     def _message(self, requester: int, address: int, data: int) -> None:
         """An MSI of a PCI function."""
@@ -277,68 +272,6 @@ class Pc(Machine):
         if level:
             first: Any = self.vcpus[0]
             first.ignore_numeric_error()
-
-    def _power_off(self, level: bool) -> None:
-        if level:
-            self.request_shutdown()
-
-    def _resetting(self, reason: str) -> Sink:
-        def follow(level: bool) -> None:
-            if level:
-                self.request_reset(reason)
-
-        return follow
-
-    def _chardev(self, identity: str) -> Any:
-        if identity not in self.chardevs:
-            raise UserError(f"there is no chardev '{identity}'")
-        return self.chardevs[identity]
-
-    def _drive(self, identity: str) -> Any:
-        if identity not in self.drives:
-            raise UserError(f"there is no drive '{identity}' (-drive file=FILE,if=none,id={identity} makes one)")
-        return self.drives[identity]
-
-    def _plug(self, wanted: DeviceConfig, label: str) -> None:
-        """One `-device`: make it, and plug it into the bus that it is made for."""
-        kind = devices[wanted.name]
-        if kind.plugs_into == "sysbus":
-            raise UserError(f"-device {wanted.name}: is part of the machine and cannot be added")
-        bus = f"{kind.plugs_into}.0"
-        if (named := wanted.get("bus", bus)) != bus:
-            raise UserError(f"-device {wanted.name}: it plugs into {bus}, not into '{named}'")
-        if wanted.get("addr") is not None and kind.plugs_into != "pci":
-            raise UserError(f"-device {wanted.name}: only devices of the bus pci.0 have an addr")
-        given = {key: value for key, value in wanted.properties if key not in ("id", "bus", "addr")}
-        properties = kind.configure(given)
-        for name, declared in kind.properties.items():
-            if isinstance(declared, Backend) and declared.of == "drives" and name not in given:
-                raise UserError(f"-device {wanted.name}: it needs {name}=ID")
-        for name, value in properties.items():
-            declared = getattr(kind, name)
-            if isinstance(declared, Backend):
-                properties[name] = self._chardev(value) if declared.of == "chardevs" else self._drive(value)
-        device = kind(**properties)
-        if label in self.devices:
-            raise UserError(f"-device {wanted.name}: the id '{label}' is taken")
-        if isinstance(device, PciDevice):
-            self.add(label, device)
-            self.pci.attach(device, *_pci_address(wanted))
-        elif kind.plugs_into == "isa":
-            self._plug_isa(label, device)
-        else:
-            raise UserError(f"-device {wanted.name}: a pc has no {kind.plugs_into} bus")
-
-    def _plug_isa(self, label: str, device: Any) -> None:
-        count = getattr(device, "iosize", device.window)
-        line = getattr(device, "line", None)
-        if count < 1 or device.iobase + count > 0x10000 or (line is not None and not (0 <= line < 16 and line != 2)):
-            raise UserError(f"-device {device.name}: no such ports or interrupt")
-        self._place(label, device, device.iobase, count, line)
-        if isinstance(device, IsaDebugExit):
-            device.on_exit = self.exit
-        if isinstance(device, Uart16550):
-            self.serial += [n for n, wires in enumerate(acpi.COM_PORTS) if wires == (device.iobase, device.line)]
 
     def _read_firmware(self) -> bytes:
         if self.config.firmware is None:
@@ -402,15 +335,3 @@ class Pc(Machine):
         self.power.write_config(PMREGMISC, 1, 1)
         allocate(self.pci, PCI_IO, (max(ram_below_4g(self.config.memory), PCI_HOLE), PCI_HOLE_END), PIRQ_ROUTES)
         self.power.write_config(INTERRUPT_LINE, 1, acpi.SCI_IRQ)
-
-
-def _pci_address(wanted: DeviceConfig) -> tuple[int | None, int]:
-    """`addr=SLOT.FUNCTION`, hexadecimal. UserError when it is none."""
-    text = wanted.get("addr")
-    if text is None:
-        return None, 0
-    slot, _, function = text.partition(".")
-    try:
-        return int(slot, 16), int(function or "0", 16)
-    except ValueError:
-        raise UserError(f"-device {wanted.name}: addr is SLOT.FUNCTION, not '{text}'") from None

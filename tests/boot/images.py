@@ -32,8 +32,17 @@ def bzimage(code: bytes = b"\xf4" * 0x400, *, version: int = 0x20F, loadflags: i
     return bytes(image) + code
 
 
-def elf(bits: int, segments: list[tuple[int, int, bytes, int]], entry: int, *, machine: int = 3, notes: bytes = b"") -> bytes:
+def elf(
+    bits: int,
+    segments: list[tuple[int, int, bytes, int]],
+    entry: int,
+    *,
+    machine: int = 3,
+    notes: bytes = b"",
+    big_endian: bool = False,
+) -> bytes:
     """An ELF file of (virtual, physical, content, memory size) segments."""
+    order = ">" if big_endian else "<"
     header_size, entry_size = (52, 32) if bits == 32 else (64, 56)
     count = len(segments) + bool(notes)
     at = header_size + entry_size * count
@@ -43,17 +52,17 @@ def elf(bits: int, segments: list[tuple[int, int, bytes, int]], entry: int, *, m
         nonlocal headers, body
         offset = at + len(body)
         if bits == 32:
-            headers += struct.pack("<8I", kind, offset, virtual, physical, len(content), size, 7, 4)
+            headers += struct.pack(order + "8I", kind, offset, virtual, physical, len(content), size, 7, 4)
         else:
-            headers += struct.pack("<II6Q", kind, 7, offset, virtual, physical, len(content), size, 4)
+            headers += struct.pack(order + "II6Q", kind, 7, offset, virtual, physical, len(content), size, 4)
         body += content
 
     for virtual, physical, content, size in segments:
         add(1, virtual, physical, content, size)
     if notes:
         add(4, 0, 0, notes, len(notes))
-    ident = b"\x7fELF" + bytes([1 if bits == 32 else 2, 1, 1]).ljust(12, b"\0")
-    layout = "<HHIIIIIHHHHHH" if bits == 32 else "<HHIQQQIHHHHHH"
+    ident = b"\x7fELF" + bytes([1 if bits == 32 else 2, 2 if big_endian else 1, 1]).ljust(12, b"\0")
+    layout = order + ("HHIIIIIHHHHHH" if bits == 32 else "HHIQQQIHHHHHH")
     return ident + struct.pack(layout, 2, machine, 1, entry, header_size, 0, 0, header_size, entry_size, count, 0, 0, 0) + headers + body
 
 

@@ -20,8 +20,9 @@ class PciBus:
 
     lines         the sinks of PIRQA..PIRQD
     send_message  takes (requester ID, address, data) of an MSI
+    first         the first slot that is free for a card
+    inta          the slot whose INTA is PIRQA; each next one's is the next
     dma           RAM, for functions that master the bus
-    first_slot    the first that a device gets that does not ask for one
     """
 
     dma: Dma | None = None
@@ -32,9 +33,12 @@ class PciBus:
         ports: AddressSpace,
         lines: Sequence[Sink],
         send_message: Callable[[int, int, int], object] | None = None,
-        first_slot: int = 0,
+        *,
+        first: int = 0,
+        inta: int = 1,
     ) -> None:
-        self.memory, self.ports, self.send_message, self.first_slot = memory, ports, send_message, first_slot
+        self.memory, self.ports, self.send_message = memory, ports, send_message
+        self.first, self.inta = first, inta
         self.functions: dict[tuple[int, int], PciDevice] = {}
         self._lines = [WiredOr(line) for line in lines]
 
@@ -42,7 +46,7 @@ class PciBus:
         """Plug `device` in, at the first free slot when none is given. UserError when there is none or it is taken."""
         if slot is None:
             used = {taken for taken, _ in self.functions}
-            slot = next((free for free in range(self.first_slot, SLOTS) if free not in used), SLOTS)
+            slot = next((free for free in range(self.first, SLOTS) if free not in used), SLOTS)
         if not (0 <= slot < SLOTS and 0 <= function < FUNCTIONS) or (slot, function) in self.functions:
             raise UserError(f"PCI: no free place for {device.name} (slot {slot}, function {function})")
         self.functions[slot, function] = device
@@ -53,23 +57,23 @@ class PciBus:
             device.irq.connect(self._lines[self.line(slot, device.interrupt_pin)].input())
         device.update_mappings()
 
-    @staticmethod
-    def line(slot: int, pin: int) -> int:
-        """Which PIRQ (0 to 3) the `pin` (1 is INTA) of a slot is wired to, as on Intel's boards."""
-        return (slot + pin - 2) & 3
+    def line(self, slot: int, pin: int) -> int:
+        """Which PIRQ (0 to 3) the `pin` (1 is INTA) of a slot is wired to."""
+        return (slot - self.inta + pin - 1) & 3
 
     def read_config(self, address: int, size: int) -> int:
         """A configuration read: `address` is bus, device, function and offset as in CONFIG_ADDRESS, byte exact. Nobody there: all ones."""
-        device = self._select(address)
+        device = self.find(address)
         return (1 << 8 * size) - 1 if device is None else device.read_config(address & 0xFF, size)
 
     def write_config(self, address: int, size: int, value: int) -> None:
         """A configuration write."""
-        device = self._select(address)
+        device = self.find(address)
         if device is not None:
             device.write_config(address & 0xFF, size, value)
 
-    def _select(self, address: int) -> PciDevice | None:
+    def find(self, address: int) -> PciDevice | None:
+        """The function that a configuration address selects."""
         if address >> 16 & 0xFF:
             return None
         return self.functions.get((address >> 11 & 0x1F, address >> 8 & 7))

@@ -1,75 +1,32 @@
-"""Intel 82371SB (PIIX3), function 0: the ISA bridge's PCI interrupt router and reset control (datasheet 290550, sections 2.2 and 2.5)."""
+"""Intel 82371SB (PIIX3), function 0: the ISA bridge and its ports for reset (datasheet 290550, sections 2.2 and 2.5)."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
-from exuvia.devices.device import Device, Irq, Reg, Sink, State
-from exuvia.devices.pci.device import PciDevice
+from exuvia.devices.device import Device, Irq, Reg, State
+from exuvia.devices.pci.isa_bridge import IsaBridge
 from exuvia.support.bits import bit
 
-PIRQRC = 0x60
-NOT_ROUTED = 0x80
-ROUTABLE = frozenset({3, 4, 5, 6, 7, 9, 10, 11, 12, 14, 15})
 
-
-class Piix3(PciDevice):
-    """The ISA bridge. PIRQA..D come in through `pirq`; `outputs` are the sinks of ISA interrupts 0 to 15."""
+class Piix3(IsaBridge):
+    """The ISA bridge."""
 
     name = "PIIX3"
-    plugs_into = "sysbus"
-    vendor_id, device_id, class_code = 0x8086, 0x7000, 0x060100
-    multifunction = True
-
-    levels = State([False] * 4)
+    device_id = 0x7000
 
     def __init__(self, clock: Any = None, **properties: Any) -> None:
-        self.outputs: Sequence[Sink] = ()
         super().__init__(clock, **properties)
         self.writable(0x4C, b"\x7f\0\xff\xff")  # ISA recovery timer, chip selects
-        self.writable(PIRQRC, b"\x8f" * 4)
         self.writable(0x69, b"\xfe")  # top of memory
         self.writable(0x82, b"\x0f")
 
     def initial_configuration(self) -> bytearray:
-        """The four routes are off after reset."""
+        """The datasheet's defaults."""
         space = super().initial_configuration()
         space[0x4C], space[0x4E] = 0x4D, 0x03
         space[0x69] = 0x02
-        space[PIRQRC : PIRQRC + 4] = bytes([NOT_ROUTED]) * 4
         return space
-
-    def pirq(self, number: int) -> Sink:
-        """The sink of PIRQA (0) to PIRQD (3)."""
-
-        def follow(level: bool) -> None:
-            self.levels[number] = level
-            self._drive_isa()
-
-        return follow
-
-    def reset(self) -> None:
-        """Routes off: what they carried falls."""
-        super().reset()
-        self._drive_isa()
-
-    def load(self, saved: dict[str, Any]) -> None:
-        """Take the saved state and drive the routed interrupts."""
-        super().load(saved)
-        self._drive_isa()
-
-    def config_written(self, offset: int, size: int) -> None:
-        """A route may have changed."""
-        if offset < PIRQRC + 4 and offset + size > PIRQRC:
-            self._drive_isa()
-
-    def _drive_isa(self) -> None:
-        routes = self.configuration[PIRQRC : PIRQRC + 4]
-        high = {route & 0xF for route, level in zip(routes, self.levels, strict=True) if level and not route & NOT_ROUTED}
-        for number, output in enumerate(self.outputs):
-            if number in ROUTABLE:
-                output(number in high)
 
 
 class ResetControl(Device):

@@ -13,7 +13,9 @@ class Board:
     def __init__(self) -> None:
         self.memory, self.ports = AddressSpace(), AddressSpace("ports")
         self.messages: list[tuple[int, int, int]] = []
-        self.bus = PciBus(self.memory, self.ports, [lambda level: None] * 4, lambda *message: self.messages.append(message), first_slot=1)
+        self.bus = PciBus(
+            self.memory, self.ports, [lambda level: None] * 4, lambda *message: self.messages.append(message), first=1, inta=0
+        )
         self.bus.attach(GenericHost(), 0)
         ecam = Ecam()
         ecam.pci = self.bus

@@ -1,0 +1,1 @@
+"""Registers of a board's own: switches, lights, reset."""
