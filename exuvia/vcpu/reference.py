@@ -1,25 +1,20 @@
-"""The plain-Python engine: one x86 instruction at a time, straight from its text. Slow and obvious; the fast engines must agree with it."""
+"""The plain-Python engine: one instruction at a time, straight from its text. Slow and obvious; the fast engines must agree with it."""
 
 from __future__ import annotations
 
 import time
-from functools import cache
 from typing import Protocol
 
+from exuvia.dsl.architecture import Architecture
+from exuvia.dsl.processor import Fault
 from exuvia.dsl.record import FIELDS, RECORD
-from exuvia.dsl.trace import Flags, Place
+from exuvia.dsl.trace import FlagRules, Flags, Place, Trace
 from exuvia.dsl.values import Node
-from exuvia.isa.x86 import decode_tables
-from exuvia.isa.x86.concrete import Fault
-from exuvia.isa.x86.cpu import Cpu
-from exuvia.isa.x86.decode import DECODE, READS, RESULT_SLOT
-from exuvia.isa.x86.flags import FLAG_RULES
-from exuvia.isa.x86.forms import Row
-from exuvia.isa.x86.state import CS, GP, SS, SS_FAULT, UD, layout, mode_facts
 from exuvia.vcpu.evaluate import Evaluator, call
 
 PAGE = 4096
 CODE_AT, RECORD_AT, TABLES_AT = 0, 64, 128  # the decoder's little memory
+READS = 40  # bytes of code that a decoder may look at
 
 
 class Memory(Protocol):
@@ -43,7 +38,7 @@ class Ports(Protocol):
 
 
 class Rare(Protocol):
-    """What `leave` goes to, such as `concrete.Processor`."""
+    """What `leave` goes to, such as an architecture's `Processor`."""
 
     def perform(self, name: str, args: tuple[int, ...], here: int) -> None: ...
 
@@ -67,12 +62,12 @@ class Entered(Exception):
 class Decoder:
     """The decoder's own text, run on Python integers. Stands in for the machine whose memory it walks."""
 
-    def __init__(self, mode: int, features: frozenset[str] | None = None) -> None:
-        self.tables = decode_tables.tables(mode, features)
+    def __init__(self, architecture: Architecture, mode: int, features: frozenset[str]) -> None:
+        self.architecture, self.mode = architecture, mode
+        self.tables = architecture.tables(mode, features)
         self.memory = bytearray(TABLES_AT) + self.tables.blob
-        facts = mode_facts(mode)
-        self.code, self.stack, self.flat = int(facts["code"]), int(facts["stack"]), bool(facts["flat"])
-        self.traces: dict[int, Cpu] = {}
+        self.mask = architecture.address_mask(mode)
+        self.traces: dict[int, Trace] = {}
 
     def load(self, pointer: int, size: int) -> int:
         return int.from_bytes(self.memory[pointer : pointer + size], "little")
@@ -83,60 +78,60 @@ class Decoder:
     def decode(self, code: bytes, offset: int) -> tuple[int, dict[str, int]]:
         """The decoder's result, and the record's fields by name, for an instruction at `offset` in its page."""
         self.memory[CODE_AT : CODE_AT + READS] = code[:READS].ljust(READS, b"\0")
-        result = call(DECODE.trace, self, (CODE_AT, RECORD_AT, TABLES_AT, offset))  # type: ignore[arg-type]
+        result = call(self.architecture.decode.trace, self, (CODE_AT, RECORD_AT, TABLES_AT, offset))  # type: ignore[arg-type]
         record = self.memory[RECORD_AT : RECORD_AT + RECORD]
         fields = {}
         for name, (at, w, is_signed) in FIELDS.items():
             fields[name] = int.from_bytes(record[at : at + w // 8], "little", signed=is_signed)
         return result, fields
 
-    def trace(self, slot: int) -> Cpu:
+    def trace(self, slot: int) -> Trace:
         """The text of a handler's instruction, read once."""
         if slot not in self.traces:
-            row, variant = self.tables.row(slot)
-            self.traces[slot] = row.trace(variant, self.code, self.stack, self.flat)
+            self.traces[slot] = self.architecture.form(self.mode, self.tables, slot).trace
         return self.traces[slot]
 
-    def row(self, slot: int) -> tuple[Row, int]:
-        """The row and variant of a slot."""
-        return self.tables.row(slot)
+
+_decoders: dict[tuple[str, int, frozenset[str]], Decoder] = {}
 
 
-def canonical(linear: int) -> bool:
-    """Are bits 63 to 47 all the same?"""
-    return (linear >> 47) + 1 & (1 << 17) - 2 == 0
-
-
-@cache
-def decoder(mode: int, features: frozenset[str] | None = None) -> Decoder:
+def decoder(architecture: Architecture, mode: int, features: frozenset[str]) -> Decoder:
     """One decoder for each mode and set of features; its tables take a moment to make."""
-    return Decoder(mode, features)
+    key = architecture.name, mode, features
+    if key not in _decoders:
+        _decoders[key] = Decoder(architecture, mode, features)
+    return _decoders[key]
 
 
 class Reference:
-    """A processor. `state` is writable, laid out by `isa.x86.state.layout`; its word `pc` is the linear address of the next instruction."""
+    """A processor. `state` is writable, laid out by the architecture; its word `pc` is the linear address of the next instruction.
+
+    A subclass says what a raised exception is (`raised`), and what else its architecture looks at (`before`, `translate`)."""
 
     def __init__(
         self,
+        architecture: Architecture,
         state: bytearray | memoryview,
         memory: Memory,
         ports: Ports | None = None,
         rare: Rare | None = None,
-        features: frozenset[str] | None = None,
+        features: frozenset[str] = frozenset(),
     ) -> None:
+        self.architecture, self.layout = architecture, architecture.layout
         self.state, self.memory, self.ports, self.rare, self.features = memoryview(state).cast("B"), memory, ports, rare, features
         self.fields: dict[str, int] = {}
-        self.code = 64
+        self.rules: FlagRules | None = None  # of the instruction that is being done
+        self.mask = -1
 
     # -- the state
     def read(self, file: str, slot: int = 0, w: int = 64) -> int:
         """w bits of a register."""
-        at = layout.offset(file, slot)
+        at = self.layout.offset(file, slot)
         return int.from_bytes(self.state[at : at + w // 8], "little")
 
     def write(self, file: str, slot: int, w: int, value: int) -> None:
         """Write w bits of a register."""
-        at = layout.offset(file, slot)
+        at = self.layout.offset(file, slot)
         self.state[at : at + w // 8] = value.to_bytes(w // 8, "little")
 
     def slot(self, place: Place) -> int:
@@ -151,15 +146,18 @@ class Reference:
         return self.fields[name]
 
     def condition(self, name: str) -> int:
-        """A flag as the state's two words have it."""
-        if name in FLAG_RULES.words:
-            return self.get(FLAG_RULES.words[name])
-        return self.meaning(Flags("words", ()), [self.read("result"), self.read("aux", w=32)], name)
+        """A flag as the state's words have it."""
+        assert self.rules is not None
+        words = self.rules.words
+        if name in words:
+            return self.get(words[name])
+        nodes = tuple(Node("get", place[2], (), place) for place in words.values())
+        return self.meaning(Flags("words", nodes), [self.get(place) for place in words.values()], name)
 
     def meaning(self, flags: Flags, args: list[int], name: str) -> int:
         """What a condition is when `flags` were set, with these values of the rule's arguments."""
-        widths = tuple(a.w for a in flags.args) or (64, 32)
-        return Arguments(self, args).value(FLAG_RULES.meaning(flags.rule, widths, name))
+        assert self.rules is not None
+        return Arguments(self, args).value(self.rules.meaning(flags.rule, tuple(a.w for a in flags.args), name))
 
     def place_of(self, which: str) -> int:
         """this_pc, next_pc or target: linear addresses."""
@@ -168,13 +166,10 @@ class Reference:
             at += self.fields["len"]
         if which == "target":
             at += self.fields["imm"]
-        return at & (1 << (64 if self.code == 64 else 32)) - 1
+        return at & self.mask
 
     def translate(self, linear: int, access: str, size: int, seg: int | str) -> int:
-        """A pointer; a non-canonical address is #SS(0) on the stack, else #GP(0) (SDM vol. 1, 3.3.7.1)."""
-        if self.code == 64 and not all(canonical(x) for x in (linear, linear + size - 1)):
-            stack = seg == SS or seg == "seg" and self.fields["seg"] == SS
-            raise Fault(SS_FAULT if stack else GP, 0)
+        """A pointer."""
         return self.memory.translate(linear, size, access == "w", seg == "system")
 
     def load(self, pointer: int, size: int) -> int:
@@ -209,12 +204,12 @@ class Reference:
             raise AssertionError("memory gave fewer bytes of code than it has")
         return result, fields
 
-    def within(self, here: int, length: int) -> None:
-        """#GP(0) where code ends beyond its segment's limit."""
-        offset = here - self.read("seg_base", CS) & 0xFFFFFFFF
-        limit = self.read("seg_limit", CS)
-        if offset > limit or (offset + length - 1 & 0xFFFFFFFF) > limit:
-            raise Fault(GP, 0)
+    def before(self, here: int, length: int) -> None:
+        """Raises Fault where code may not stand; asked with the first byte, then with the whole instruction."""
+
+    def raised(self, vector: int, args: list[int]) -> Fault:
+        """What the effect `raise` is."""
+        raise NotImplementedError
 
     def step(self) -> None:
         """Do one instruction, or one element of a repeated string instruction.
@@ -222,31 +217,27 @@ class Reference:
         Raises Fault with nothing committed; Left and Entered where the instruction goes on elsewhere.
         """
         here = self.read("pc")
-        d = decoder(self.read("mode"), self.features)
-        self.code = d.code
-        if not d.flat:
-            self.within(here, 1)
-        result, self.fields = self.fetch(d, here)
-        if not d.flat:
-            self.within(here, self.fields["len"])
+        d = decoder(self.architecture, self.read("mode"), self.features)
+        self.mask = d.mask
+        self.before(here, 1)
+        self.fields = self.fetch(d, here)[1]
+        self.before(here, self.fields["len"])
         self.write("page", 0, 64, here & ~(PAGE - 1))
-        trace = d.trace(result >> RESULT_SLOT)
+        trace = d.trace(self.fields["slot"])
+        self.rules = trace.rules
         e = Evaluator(self)
         end = e.run(trace.body)
         if end is None:
             return self.commit(e, trace.env, trace.flags)
         kind = end.effect.op
         if kind == "raise":
-            raise Fault(end.effect.attr, end.args[0] if end.args else None)
+            raise self.raised(end.effect.attr, end.args)
         if kind == "retry":
             return None
         at_end = end.effect is trace.body[-1]
         self.commit(e, *((trace.env, trace.flags) if at_end else (end.env, end.flags)))
         if kind == "enter":
             raise Entered(end.effect.attr)
-        if end.effect.attr == "undefined" and self.rare is None:
-            self.write("pc", 0, 64, here)
-            raise Fault(UD)
         if self.rare is None:
             raise Left(end.effect.attr, tuple(end.args))
         return self.rare.perform(end.effect.attr, tuple(end.args), here)
@@ -257,7 +248,8 @@ class Reference:
         words = {}
         if flags is not None:
             args = [e.value(a) for a in flags.args]
-            words = {name: self.meaning(flags, args, name) for name in FLAG_RULES.words}
+            assert self.rules is not None
+            words = {name: self.meaning(flags, args, name) for name in self.rules.words}
         pc = self.place_of("next_pc")
         for place, v in writes:
             if place[0] == "pc":
@@ -265,7 +257,8 @@ class Reference:
             else:
                 self.write(place[0], self.slot(place), place[2], v)
         for name, v in words.items():
-            self.write(name, 0, FLAG_RULES.words[name][2], v)
+            assert self.rules is not None
+            self.write(name, 0, self.rules.words[name][2], v)
         self.write("pc", 0, 64, pc)
 
 

@@ -129,7 +129,7 @@ import exuvia.cli.launch as launch
 from exuvia.machines.config import ChardevConfig, MachineConfig
 
 class Machine:
-    vcpus = []
+    vcpus, architecture = [], "x86"
     def __init__(self, config, chardevs, drives):
         self.event, self.status = threading.Event(), None
         self.serial = chardevs["console"]

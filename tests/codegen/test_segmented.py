@@ -12,9 +12,9 @@ from exuvia.isa.x86 import state as x86
 from exuvia.isa.x86.concrete import Fault as Raised
 from exuvia.isa.x86.concrete import Processor
 from exuvia.isa.x86.state import layout
-from exuvia.vcpu.reference import Reference, decoder
 from tests.codegen.native import CODED, DEVICE, PLAIN, NativeMachine
 from tests.isa.x86 import cases
+from tests.isa.x86.reference import Reference, decoder
 from tests.oracle.case import CODE, CODE_PAGE, WINDOW, Case, Fault, Result
 from tests.oracle.generate import Generator
 

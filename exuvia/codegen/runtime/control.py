@@ -27,7 +27,7 @@ from exuvia.codegen.layout import (
 )
 from exuvia.codegen.native import Native, V
 from exuvia.codegen.runtime.blocks import INDEX, OFF, SLOT, jump_entry, special, usual_head
-from exuvia.codegen.runtime.memory import PAGE, function, handler, words
+from exuvia.codegen.runtime.memory import PAGE, address_mask, function, handler, words
 from exuvia.codegen.runtime.sharing import publish, state_word
 from exuvia.dsl.state import SCRATCH_AT, Layout
 
@@ -42,7 +42,7 @@ def source(layout: Layout, no_index: int) -> str:
         "".join(f(at) for f in (head, known, redecode, link, again, leaves, virtual_time))
         + run(at, layout)
         + lazy(at, no_index)
-        + jump(at, looks)
+        + jump(at, looks, layout)
         + out(at, looks)
         + faults(at, layout)
     )
@@ -157,7 +157,7 @@ def lazy(at: dict[str, int], no_index: int) -> str:
     return text
 
 
-def jump(at: dict[str, int], looks: Callable[[Native], V]) -> str:
+def jump(at: dict[str, int], looks: Callable[[Native], V], layout: Layout) -> str:
     """Go on at `pc`: `jump` with the TLB at hand, `fresh` after the mode or the rights may have changed."""
     b = handler("jump")
     pc = b.get(at["pc"])
@@ -180,6 +180,11 @@ def jump(at: dict[str, int], looks: Callable[[Native], V]) -> str:
     b.go(found)
     text = b.text()
     b = handler("fresh")
+    if layout.delayed is not None:
+        then = b.get(at[layout.delayed])
+        with b.if_(then != 0, False):  # the instruction stood in a delay slot
+            b.put(at["pc"], then & address_mask(b, at))
+            b.put(at[layout.delayed], 0)
     with b.if_(looks(b) != 0, False):  # perhaps an event is welcome now
         put_atomic(b, at["deadline"], 0)
     b.tail("@jump", tlb=b.pointer(b.get(at["tlb"])))

@@ -15,7 +15,7 @@ from exuvia.isa.x86.forms import ROWS, Row
 from exuvia.isa.x86.rare import load as load_rare
 from exuvia.isa.x86.state import PF, layout
 from exuvia.vcpu.evaluate import Evaluator
-from exuvia.vcpu.reference import Reference
+from tests.isa.x86.reference import Reference
 from tests.oracle.case import CODE, CODE_PAGE, WINDOW, WINDOW_SIZE, Case, Fault, Result
 from tests.oracle.freedoms import APPROXIMATE, TRANSCENDENTAL, settled
 from tests.oracle.generate import Generated

@@ -12,7 +12,7 @@ from exuvia.isa.x86.decode import RESULT_SLOT
 from exuvia.isa.x86.paging import AGAIN, FETCH, NO_FAULT, WRITE, walk_trace
 from exuvia.isa.x86.state import AC, CR4_SMAP, GP, PF, layout
 from exuvia.vcpu.evaluate import Ending, Evaluator
-from exuvia.vcpu.reference import Entered, Reference, decoder
+from tests.isa.x86.reference import Entered, Reference, decoder
 
 BASE = 1 << 48  # pointers are physical addresses above this
 SIZE = 1 << 20
@@ -208,7 +208,7 @@ class Machine(Processor):
         t = self.texts
         here = self.pc
         d = decoder(self.mode)
-        t.code = d.code
+        t.mask = d.mask
         result, t.fields = d.decode(code, here & 0xFFF)
         t.write("page", 0, 64, here & ~0xFFF)
         trace = d.trace(result >> RESULT_SLOT)

@@ -12,9 +12,9 @@ from exuvia.isa.x86 import load
 from exuvia.isa.x86.decode import RESULT_SLOT
 from exuvia.isa.x86.decode_tables import UNDEFINED_SLOT
 from exuvia.isa.x86.state import UD, layout
-from exuvia.vcpu.reference import Reference, decoder
 from tests.isa.x86 import cases
 from tests.isa.x86.machine import Machine
+from tests.isa.x86.reference import Reference, decoder
 from tests.oracle import values
 from tests.oracle.case import CODE, FXSAVE_SIZE, UPPER_SIZE, WINDOW, WINDOW_SIZE, Case, Result
 from tests.oracle.hostcpu import HostCpu, why_not

@@ -12,7 +12,7 @@ from exuvia.isa.x86 import load
 from exuvia.isa.x86.decode import READS, RESULT_SLOT
 from exuvia.isa.x86.decode_tables import TOO_LONG_SLOT, UNDEFINED_SLOT
 from exuvia.isa.x86.state import CS, DS, FS, SS, ZERO
-from exuvia.vcpu.reference import Decoder, decoder
+from tests.isa.x86.reference import decoder
 
 FLAT64, REAL, FLAT32 = 0, 5, 4
 CAPSTONE = {FLAT64: capstone.CS_MODE_64, REAL: capstone.CS_MODE_16, FLAT32: capstone.CS_MODE_32}
@@ -27,7 +27,7 @@ def decode(code: str, mode: int = FLAT64, offset: int = 0) -> tuple[str, int, di
     """Name, variant, record and the result's facts."""
     d = decoder(mode)
     result, fields = d.decode(bytes.fromhex(code), offset)
-    row, variant = d.row(result >> RESULT_SLOT)
+    row, variant = d.tables.rows[result >> RESULT_SLOT]
     return row.name, variant, fields, result & 0xFFFF
 
 
@@ -125,8 +125,8 @@ def test_no_more_than_fifteen_bytes() -> None:
 
 
 def test_features() -> None:
-    d = Decoder(FLAT64, frozenset({"sse", "sse2"}))
-    assert d.row(d.decode(bytes.fromhex("f30fbcc1"), 0)[0] >> RESULT_SLOT)[0].name == "bsf"
+    d = decoder(FLAT64, frozenset({"sse", "sse2"}))
+    assert d.tables.rows[d.decode(bytes.fromhex("f30fbcc1"), 0)[0] >> RESULT_SLOT][0].name == "bsf"
     assert d.decode(bytes.fromhex("c4e268f2c1"), 0)[0] >> RESULT_SLOT == UNDEFINED_SLOT
 
 

@@ -12,7 +12,7 @@ from exuvia.isa.x86.decode import RESULT_SLOT
 from exuvia.isa.x86.decode_tables import UNDEFINED_SLOT
 from exuvia.isa.x86.disassembler import disassemble
 from exuvia.isa.x86.forms import ROWS
-from exuvia.vcpu.reference import decoder
+from tests.isa.x86.reference import decoder
 from tests.oracle.case import CODE
 from tests.oracle.generate import Generated, Generator
 
@@ -38,7 +38,8 @@ def ours(code: bytes, bits: int, at: int = CODE) -> str | None:
     d = decoder(MODES[bits][0])
     result, fields = d.decode(code, at & 0xFFF)
     slot = result >> RESULT_SLOT
-    return None if slot == UNDEFINED_SLOT else disassemble(*d.row(slot), fields, bits, at)
+    row, variant = d.tables.rows[slot]
+    return None if slot == UNDEFINED_SLOT else disassemble(row, variant, fields, bits, at)
 
 
 def theirs(code: bytes, bits: int) -> str | None:

@@ -10,8 +10,8 @@ import pytest
 from exuvia.isa.x86 import load
 from exuvia.isa.x86.forms import ROWS
 from exuvia.isa.x86.state import CR0_EM, CR0_MP, CR0_NE, CR0_TS, GP, MF, NM, layout
-from exuvia.vcpu.reference import Fault, Left, Reference
 from tests.isa.x86.cases import Space, difference, fill, put, run_reference, take
+from tests.isa.x86.reference import Fault, Left, Reference
 from tests.oracle import values
 from tests.oracle.case import CODE, FXSAVE_DEFAULT, WINDOW, Case, Result
 from tests.oracle.generate import Generator

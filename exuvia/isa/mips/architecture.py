@@ -1,0 +1,62 @@
+"""What engines are given of MIPS."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from exuvia.dsl.architecture import Architecture, Form
+from exuvia.dsl.trace import Trace, tracing
+from exuvia.isa.mips import branch, cpus, exceptions, load
+from exuvia.isa.mips.concrete import Processor
+from exuvia.isa.mips.cpu import Cpu
+from exuvia.isa.mips.decode import DECODE
+from exuvia.isa.mips.decode_tables import Tables, tables
+from exuvia.isa.mips.disassembler import disassemble
+from exuvia.isa.mips.state import MODES, layout
+from exuvia.isa.mips.tlb import walk_trace
+
+
+def form(mode: int, t: Tables, slot: int) -> Form:
+    """The trace of a slot's instruction form."""
+    row = t.row(slot)
+    return Form(row.trace(mode), bool(row.facts.get("ends")), bool(row.facts.get("branch")))
+
+
+def everyday(mode: int, t: Tables) -> list[int]:
+    """All but floating point and rare registers."""
+    return [slot for slot in range(t.slots) if not t.row(slot).facts.get("fpu") and t.row(slot).run.__module__.rpartition(".")[2] != "cp0"]
+
+
+def routine(text: Callable[[Cpu], None]) -> Callable[[], Trace]:
+    """A routine's trace."""
+
+    def make() -> Trace:
+        cpu = Cpu()
+        with tracing(cpu):
+            text(cpu)
+        return cpu
+
+    return make
+
+
+def architecture() -> Architecture:
+    """MIPS, with every chapter loaded."""
+    load()
+    return Architecture(
+        name="mips",
+        module=__name__,
+        layout=layout,
+        modes=MODES,
+        no_index=0,
+        decode=DECODE,
+        walk=walk_trace,
+        tables=lambda mode, features: tables(mode, features),
+        form=form,
+        everyday=everyday,
+        routines={name: routine(text) for name, text in (exceptions.ROUTINES | branch.ROUTINES).items()},
+        address_mask=lambda mode: (1 << 32) - 1,
+        limited=lambda mode: False,
+        processor=Processor,
+        model=cpus.model,
+        disassemble=lambda row, variant, fields, mode, address: disassemble(row, fields, address),
+    )

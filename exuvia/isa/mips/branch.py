@@ -1,0 +1,113 @@
+"""Branches and jumps (vol. I, tables 3.5, 3.6, 3.13; vol. II): the part before the delay slot. What follows it is in decode_tables.py."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from exuvia.dsl.trace import when
+from exuvia.dsl.values import Value, lift
+from exuvia.isa.mips.cpu import Cpu, enter
+from exuvia.isa.mips.forms import op
+
+Condition = Callable[[Cpu], Value]
+
+
+def branch(text: str, name: str, c: Condition, *, link: bool = False, fpu: bool = False) -> None:
+    """Relative to the delay slot, if the condition holds."""
+
+    @op(text, name, jump="conditional", fpu=fpu)
+    def run(cpu: Cpu) -> None:
+        taken = c(cpu)
+        if link:
+            cpu.link()
+        cpu.taken = taken.zext(64)
+        cpu.delay(taken.choose(target(cpu), cpu.here + 8))
+
+
+def target(cpu: Cpu) -> Value:
+    """Where a branch leads."""
+    return cpu.here + 4 + cpu.field("imm")
+
+
+def likely(text: str, name: str, c: Condition, *, link: bool = False, fpu: bool = False) -> None:
+    """The same; where it is not taken, the delay slot is passed over."""
+
+    @op(text, name, jump="always", fpu=fpu)
+    def run(cpu: Cpu) -> None:
+        taken = c(cpu)
+        if link:
+            cpu.link()
+        with when(~taken):
+            cpu.delay(cpu.here + 8)
+            enter("nullify")
+        cpu.delay(target(cpu))
+
+
+def nullify(cpu: Cpu) -> None:
+    """The routine that goes on at `then`, without the instruction in the delay slot."""
+    where = cpu.then
+    cpu.then = lift(0, 64)
+    cpu.pc = cpu.address(where)
+
+
+ROUTINES: dict[str, Callable[[Cpu], None]] = {"nullify": nullify}
+
+
+def both(text: str, name: str, c: Condition) -> None:
+    """A branch and its likely form, whose opcode has bit 4 set."""
+    branch(text, name, c)
+    likely("01" + text[2:], name + "l", c)
+
+
+both("000100 rs rt branch",    "beq",  lambda cpu: cpu.rs == cpu.rt)
+both("000101 rs rt branch",    "bne",  lambda cpu: cpu.rs != cpu.rt)
+both("000110 rs 00000 branch", "blez", lambda cpu: cpu.rs.s <= 0)
+both("000111 rs 00000 branch", "bgtz", lambda cpu: cpu.rs.s > 0)
+
+for _name, _bit, _condition in (("bltz", "0", lambda cpu: cpu.rs.top), ("bgez", "1", lambda cpu: ~cpu.rs.top)):
+    branch(f"000001 rs 0000{_bit} branch", _name, _condition)
+    likely(f"000001 rs 0001{_bit} branch", _name + "l", _condition)
+    branch(f"000001 rs 1000{_bit} branch", _name + "al", _condition, link=True)
+    likely(f"000001 rs 1001{_bit} branch", _name + "all", _condition, link=True)
+
+
+def region(cpu: Cpu) -> Value:
+    """An address in the 256 MiB of the delay slot."""
+    return ((cpu.here + 4) & ~0xFFF_FFFF) | cpu.field("imm")
+
+
+@op("000010 target", jump="computed")
+def j(cpu: Cpu) -> None:
+    cpu.delay(region(cpu))
+
+
+@op("000011 target", jump="computed")
+def jal(cpu: Cpu) -> None:
+    cpu.link()
+    cpu.delay(region(cpu))
+
+
+@op("000000 rs 00000 00000 hint:5 001000", jump="computed")
+def jr(cpu: Cpu) -> None:
+    """The hint says whether hazards are to be cleared, of which there are none."""
+    cpu.delay(cpu.reg("rm", 64))
+
+
+@op("000000 rs 00000 rd hint:5 001001", jump="computed", writes="rd")
+def jalr(cpu: Cpu) -> None:
+    cpu.delay(cpu.reg("rm", 64))
+    cpu.put(("r", "base", 64), cpu.extended((cpu.here + 8).low(32)))
+
+
+# -- on a floating point condition
+def flag(cpu: Cpu) -> Value:
+    """The condition code that the encoding names in bits 20:18: bit 23 of FCSR, or bits 25 and up."""
+    cc = cpu.field("reg").u >> 2
+    r: Value = (cpu.fcsr.u >> (23 + cc + (cc != 0).zext(64))).low(1)
+    return r
+
+
+branch("010001 01000 cc 00 branch", "bc1f",  lambda cpu: ~flag(cpu), fpu=True)
+branch("010001 01000 cc 01 branch", "bc1t",  lambda cpu: flag(cpu), fpu=True)
+likely("010001 01000 cc 10 branch", "bc1fl", lambda cpu: ~flag(cpu), fpu=True)
+likely("010001 01000 cc 11 branch", "bc1tl", lambda cpu: flag(cpu), fpu=True)

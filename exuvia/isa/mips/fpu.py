@@ -1,0 +1,67 @@
+"""Floating point arithmetic (vol. I, table 3.20; vol. II): the unit's registers, FCSR, and what computes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from exuvia.dsl.trace import when
+from exuvia.dsl.values import Value, lift
+from exuvia.isa.mips.cpu import Cpu, raise_
+from exuvia.isa.mips.floats import FUSED, OPERATIONS
+from exuvia.isa.mips.forms import FIELDS, op
+from exuvia.isa.mips.state import F_CAUSE, F_E, F_ENABLES, F_FLAGS, FPE
+
+CODES = {"s": "10000", "d": "10001", "w": "10100", "l": "10101"}
+"""The field fmt."""
+WIDTHS = {"s": 32, "d": 64, "w": 32, "l": 64}
+CAUSES = F_E | 0x1F << F_CAUSE
+
+
+def read(cpu: Cpu, field: str, w: int) -> Value:
+    """A floating point register, by the encoding's name of the field."""
+    slot = FIELDS[field]
+    if cpu.wide:
+        return cpu.get(("fw", slot, 64)).low(w)
+    return cpu.get(("f" if w == 32 else "fd", slot, w))
+
+
+def write(cpu: Cpu, field: str, v: Value) -> None:
+    """Above a result of 32 bits is nothing that software may rely on (vol. I, 5.5)."""
+    slot = FIELDS[field]
+    if cpu.wide:
+        cpu.put(("fw", slot, 64), v.zext(64))
+    else:
+        cpu.put(("f" if v.w == 32 else "fd", slot, v.w), v)
+
+
+def noted(cpu: Cpu, flags: Value) -> None:
+    """Exceptions of this instruction: FCSR.Cause, and where they are enabled a trap, else FCSR.Flags too (vol. I, 5.8)."""
+    flags = flags.zext(64)
+    fcsr = cpu.fcsr & ~CAUSES | flags << F_CAUSE
+    with when((flags & (fcsr.u >> F_ENABLES)) != 0):
+        cpu.put_at("fcsr", lift(0, 64), fcsr)
+        raise_(FPE)
+    cpu.fcsr = fcsr | flags << F_FLAGS
+
+
+def compute(text: str, name: str, source: str, sources: str, w: int, **facts: Any) -> None:
+    """fd = an operation on registers; `source` is the format of its operands. The format L is for 64-bit registers."""
+
+    wide = "l" in (source, name.partition(".")[2])
+
+    @op(text, f"{name}.{source}", fpu=True, keeps=True, wide=wide, **facts)
+    def run(cpu: Cpu) -> None:
+        operands = [read(cpu, field, WIDTHS[source]) for field in sources.split()]
+        packed = OPERATIONS[name, source](*operands, cpu.fcsr.low(32))
+        noted(cpu, packed.bits(w + 4, w))
+        write(cpu, "fd", packed.low(w))
+
+
+for _fmt in "sd":
+    _w = WIDTHS[_fmt]
+    for _name, _function in (("add", "000000"), ("sub", "000001"), ("mul", "000010"), ("div", "000011")):
+        compute(f"010001 {CODES[_fmt]} ft fs fd {_function}", _name, _fmt, "fs ft", _w)
+    for _name, _function in (("sqrt", "000100"), ("recip", "010101"), ("rsqrt", "010110")):
+        compute(f"010001 {CODES[_fmt]} 00000 fs fd {_function}", _name, _fmt, "fs", _w)
+    for _name, _function in zip(FUSED, ("100", "101", "110", "111"), strict=True):
+        compute(f"010011 fr ft fs fd {_function} 00{int(_fmt == 'd')}", _name, _fmt, "fs ft fr", _w, feature="r2")

@@ -1,0 +1,33 @@
+"""Comparisons of floating point numbers (vol. I, 5.8.3.3 and table 3.20; vol. II, C.cond.fmt)."""
+
+from __future__ import annotations
+
+from exuvia.dsl.values import Value, lift
+from exuvia.isa.mips.cpu import Cpu
+from exuvia.isa.mips.floats import INVALID, OPERATIONS
+from exuvia.isa.mips.forms import op
+from exuvia.isa.mips.fpu import CODES, WIDTHS, noted, read
+
+CONDITIONS = "f un eq ueq olt ult ole ule sf ngle seq ngl lt nge le ngt".split()
+
+
+def code_bit(cc: Value) -> Value:
+    """Where FCSR has a condition code: number 0 in bit 23, the others from bit 25 on."""
+    return lift(1 << 23, 64) << cc + (cc != 0).zext(64)
+
+
+def compare(number: int, name: str, fmt: str) -> None:
+    """Bits 2:0 of the condition's number say which relations it is true for; bit 3, that a quiet NaN is invalid too."""
+
+    @op(f"010001 {CODES[fmt]} ft fs cc 00 11 {number:04b}", f"c.{name}.{fmt}", fpu=True, keeps=True)
+    def run(cpu: Cpu) -> None:
+        found = OPERATIONS["c", fmt](read(cpu, "fs", WIDTHS[fmt]), read(cpu, "ft", WIDTHS[fmt]), cpu.fcsr.low(32)).low(32)
+        invalid = (found & (0x101 if number & 8 else 0x100)) != 0
+        noted(cpu, invalid.choose(lift(INVALID, 8), 0))
+        bit = code_bit(cpu.field("scale").u >> 2)
+        cpu.fcsr = ((found & (number & 7)) != 0).choose(cpu.fcsr | bit, cpu.fcsr & ~bit)
+
+
+for _number, _name in enumerate(CONDITIONS):
+    for _fmt in "sd":
+        compare(_number, _name, _fmt)
