@@ -154,9 +154,10 @@ class Pl011(Device):
 
     @uartdr.write
     def write_data(self, value: int) -> None:
-        """To the other end, or back in loopback; the FIFO is empty again at once."""
-        if not (self.uartcr.uarten and self.uartcr.txe):
-            return
+        """To the other end, or back in loopback; the FIFO is empty again at once.
+
+        UARTEN and TXE are not asked for: kernels' early messages take it that firmware has set them.
+        """
         if self.uartcr.lbe:
             if self.uartcr.rxe:
                 self._push(value & 0xFF)
