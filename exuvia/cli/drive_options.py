@@ -7,10 +7,10 @@ from exuvia.cli import keyval
 from exuvia.machines.config import DeviceConfig, DriveConfig
 from exuvia.support.errors import UserError, unknown
 
-DRIVE = "file if id format readonly read-only snapshot cache media discard index".split()
+DRIVE = "file if id format readonly read-only snapshot cache media discard index unit".split()
 CACHES = ("none", "writeback", "writethrough", "directsync", "unsafe")
 ONOFF = {"on": True, "yes": True, "true": True, "off": False, "no": False, "false": False}
-LATER = ("ide", "scsi", "sd", "mtd", "floppy", "pflash", "xen")  # interfaces of QEMU's
+LATER = ("ide", "scsi", "sd", "mtd", "floppy", "xen")  # interfaces of QEMU's
 
 
 def no_ide(option: str, file: str) -> UserError:
@@ -36,8 +36,11 @@ def drive(text: str, number: int) -> tuple[DriveConfig, DeviceConfig | None]:
         raise no_ide(option, own.get("file", "FILE"))
     if interface in LATER:
         raise UserError(f"{option}: there is no interface '{interface}' yet: write if=virtio")
-    if interface not in ("virtio", "none"):
-        raise unknown("interface of -drive", interface, ["virtio", "none"])
+    if interface not in ("virtio", "none", "pflash"):
+        raise unknown("interface of -drive", interface, ["virtio", "none", "pflash"])
+    bank = own.get("unit", own.get("index", "-1"))
+    if interface == "pflash" and bank not in ("-1", "0", "1"):
+        raise UserError(f"{option}: banks of flash memory are unit=0 and unit=1, not '{bank}'")
     if own.get("media", "disk") != "disk":
         raise UserError(f"{option}: media is disk; there are no CD-ROM drives yet")
     if own.get("cache", "writeback") not in CACHES:
@@ -56,6 +59,7 @@ def drive(text: str, number: int) -> tuple[DriveConfig, DeviceConfig | None]:
         cache=own.get("cache"),
         discard=_discard(option, own.get("discard", "ignore")),
         snapshot=_switch(option, own, "snapshot"),
+        flash=int(bank) if interface == "pflash" else None,
         option=option,
     )
     device = DeviceConfig(name="virtio-blk-pci", properties=(("drive", id), ("id", f"{id}-disk"))) if interface == "virtio" else None

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class Drive:
-    """A disk as devices use it: an open image behind a queue. See `Drive` of devices/virtio/virtio_blk_pci.py."""
+    """A disk as devices use it: an open image behind a queue. See `Drive` of devices/virtio/virtio_blk.py."""
 
     def __init__(self, id: str, image: "Format", *, discard: bool, writeback: bool) -> None:
         from exuvia.disk.queue import Queue

@@ -10,10 +10,12 @@ import lzma
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
-from typing import Any
 
+from exuvia.support import zstd
+from exuvia.support.errors import UserError
+
+LARGEST_MODULE = 64 << 20  # bytes, unpacked
 HYPERVISOR_MODULES = ("kvm", "vboxdrv", "vmmon", "pvm")  # how the names of their kernel modules begin
 SIGNED = b"~Module signature appended~\n"  # the end of a module's file that is signed
 SECURE_BOOT = "sys/firmware/efi/efivars/SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c"
@@ -169,28 +171,10 @@ def _signed(file: Path) -> bool:
         elif file.suffix == ".gz":
             data = gzip.decompress(data)
         elif file.suffix == ".zst":
-            data = _zstd(data)
-    except (OSError, EOFError, ValueError, lzma.LZMAError):
+            data = zstd.first_frame(data, LARGEST_MODULE)
+    except (OSError, EOFError, ValueError, UserError, lzma.LZMAError):
         return True  # not known: no reason to send the user anywhere
     return data.endswith(SIGNED)
-
-
-def _zstd(data: bytes) -> bytes:
-    """Raises ValueError where it is none, or no package here knows it."""
-    package: Any
-    try:
-        package = import_module("zstandard")
-        unpack = package.ZstdDecompressor().decompressobj().decompress
-    except ImportError:
-        try:
-            package = import_module("compression.zstd")
-        except ImportError:
-            raise ValueError("no package for zstd") from None
-        unpack = package.decompress
-    try:
-        return bytes(unpack(data))
-    except package.ZstdError as error:
-        raise ValueError(str(error)) from None
 
 
 def _secure_boot(root: Path) -> bool:

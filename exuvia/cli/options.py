@@ -41,6 +41,7 @@ class Draft:
     kernel: str | None = None
     initrd: str | None = None
     append: str = ""
+    dtb: str | None = None
     firmware: str | None = None
     nographic: bool = False
     defaults: bool = True
@@ -129,6 +130,7 @@ class Draft:
             kernel=self.kernel,
             initrd=self.initrd,
             append=self.append,
+            dtb=self.dtb,
             firmware=self.firmware,
             serial=tuple(serial),
             chardevs=tuple(self.chardevs),
@@ -246,6 +248,11 @@ def opt_append(draft: Draft, value: str) -> None:
     draft.append = value
 
 
+def opt_dtb(draft: Draft, value: str) -> None:
+    """FILE: give the kernel this device tree instead of the machine's own"""
+    draft.dtb = value
+
+
 def opt_bios(draft: Draft, value: str) -> None:
     """FILE: run this firmware"""
     draft.firmware = value
@@ -307,7 +314,7 @@ def opt_device(draft: Draft, value: str) -> None:
 
 
 def opt_drive(draft: Draft, value: str) -> None:
-    """file=FILE,if=virtio|none[,format=FORMAT][,id=ID][,readonly=on][,snapshot=on][,cache=MODE][,discard=unmap]: a disk"""
+    """file=FILE,if=virtio|none|pflash[,format=FORMAT][,id=ID][,readonly=on][,snapshot=on][,cache=MODE][,discard=unmap]: a disk"""
     made, device = drive(value, len(draft.drives))
     draft.drives.append(made)
     if device is not None:

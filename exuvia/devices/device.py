@@ -387,7 +387,7 @@ class Device:
             if size in cls.accesses:
                 cls._exact[register.offset << 4 | size] = register
         if "window" not in vars(cls) and cls._bytes:
-            cls.window = max(cls._bytes) + 1
+            cls.window = max(cls.window, max(cls._bytes) + 1)
 
     def __init__(self, clock: Timekeeper | None = None, **properties: Any) -> None:
         """Raises TypeError for a property that the device does not have; user's text goes through `configure` instead."""

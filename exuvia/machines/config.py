@@ -26,6 +26,7 @@ class DriveConfig:
     format    None: to be found out
     cache     None or a cache mode
     discard   whether what the guest gives up is given up
+    flash     None, or the bank of flash memory that it is, -1 for the next one
     snapshot  writes go to a temporary image
     option    what the user wrote, for messages
     """
@@ -37,6 +38,7 @@ class DriveConfig:
     cache: str | None = None
     discard: bool = False
     snapshot: bool = False
+    flash: int | None = None
     option: str = ""
 
 
@@ -66,6 +68,7 @@ class MachineConfig:
     rtc_base          "utc", "localtime" or an ISO 8601 date such as "2026-01-31T12:00:00"
     bits, order       the width and byte order of the target, of architectures that have several
     firmware          a BIOS image to run instead of loading a kernel directly (`-bios`)
+    dtb               a device tree to give the kernel instead of the machine's own (`-dtb`)
     paused            begin paused (`-S`)
     """
 
@@ -82,6 +85,7 @@ class MachineConfig:
     kernel: str | None = None
     initrd: str | None = None
     append: str = ""
+    dtb: str | None = None
     firmware: str | None = None
     serial: tuple[str | None, ...] = ()
     chardevs: tuple[ChardevConfig, ...] = ()

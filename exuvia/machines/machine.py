@@ -19,6 +19,7 @@ from exuvia.machines.config import MachineConfig
 from exuvia.memory.ram import Ram
 from exuvia.memory.space import AddressSpace
 from exuvia.support import log
+from exuvia.support.errors import UserError
 from exuvia.support.registry import Registry
 from exuvia.vcpu.clock import Clock, Timer
 
@@ -118,6 +119,8 @@ class Machine:
     description: ClassVar[str]
     architecture: ClassVar[str]
     """Of its processors: a folder of isa/."""
+    device_tree: ClassVar[bool] = False  # whether it gives its kernel one
+    flash_banks: ClassVar[int] = 0
     properties: ClassVar[dict[str, Property[Any]]] = {}
     """What a user sets with `-machine NAME,property=value`; a subclass declares them as class attributes, as a device does."""
 
@@ -133,9 +136,14 @@ class Machine:
         vcpus: VcpuFactory | None = None,
     ) -> None:
         self.config = config
-        for option, path in (("-kernel", config.kernel), ("-bios", config.firmware)):
+        for option, path in (("-kernel", config.kernel), ("-bios", config.firmware), ("-dtb", config.dtb)):
             if path is not None:
                 must_be_readable(option, path)
+        if config.dtb is not None and not self.device_tree:
+            raise UserError(f"-dtb: a {self.name} has no device tree")
+        for drive in config.drives:
+            if drive.flash is not None and not self.flash_banks:
+                raise UserError(f"{drive.option}: a {self.name} has no flash memory that a drive could be")
         for attribute, value in configured("-machine", self.properties, config.machine_options).items():
             setattr(self, attribute, value)
         self.chardevs: Mapping[str, Any] = chardevs or {}

@@ -182,7 +182,7 @@ class Pc(Board):
 
         self.i440fx, self.piix3, self.power = I440fx(), Piix3(), Piix4Pm()
         self.piix3.outputs = [self.lines[number].input() for number in range(16)]
-        self.pci = PciBus(self.memory, self.ports, [self.piix3.pirq(n) for n in range(4)], self.apic_bus.message_signaled)
+        self.pci = PciBus(self.memory, self.ports, [self.piix3.pirq(n) for n in range(4)], self._message)
         self.pci.dma = Dma(self.memory, ram)
         self.host = self.place("pci-config", PciConfigPorts(), 0xCF8, 8)
         self.host.pci = self.pci
@@ -263,6 +263,10 @@ class Pc(Board):
         super().plug_isa(label, device)
         if isinstance(device, Uart16550):
             self.serial += [n for n, wires in enumerate(acpi.COM_PORTS) if wires == (device.iobase, device.line)]
+
+    def _message(self, requester: int, address: int, data: int) -> None:
+        """An MSI of a PCI function."""
+        self.apic_bus.message_signaled(address, data)
 
     def _ignore_numeric_error(self, level: bool) -> None:
         if level:

@@ -63,11 +63,15 @@ class AddressSpace:
         self._starts: list[int] = []
         self._memo: dict[int, _Access] = {}
 
-    def map_ram(self, start: int, size: int, ram: Ram, offset: int = 0, *, writable: bool = True, priority: int = 0) -> None:
-        """Show `size` bytes of `ram` from `offset` at `start`; writes are ignored where it is not `writable` (a ROM)."""
+    def map_ram(
+        self, start: int, size: int, ram: Ram, offset: int = 0, *, writable: bool = True, writes: Target | None = None, priority: int = 0
+    ) -> None:
+        """Show `size` bytes of `ram` from `offset` at `start`. Where it is not `writable`, writes are ignored (a ROM) or, seen as offsets
+        from `start`, are those of the device `writes` (flash memory).
+        """
         if offset < 0 or offset + size > ram.size:
             raise ValueError(f"{size:#x} bytes at offset {offset:#x} are outside a RAM of {ram.size:#x} bytes")
-        self._add(_Mapping(start, start + size, ram, None, offset, writable, priority))
+        self._add(_Mapping(start, start + size, ram, None if writable else writes, offset, writable, priority))
 
     def map_device(self, start: int, size: int, device: Target, *, offset: int = 0, priority: int = 0) -> None:
         """Let `device` answer `size` bytes at `start`, seeing offsets from `offset`. BARs use priority -1: RAM and fixed windows win."""
@@ -130,7 +134,7 @@ class AddressSpace:
     def device_at(self, address: int) -> tuple[Target, int] | None:
         """What answers at `address`, and the offset that it sees; None for RAM and where nothing is."""
         run = self._run_at(address)
-        if run is None or run.mapping.device is None:
+        if run is None or run.mapping.device is None or run.mapping.ram is not None:
             return None
         return run.mapping.device, address - run.mapping.start + run.mapping.offset
 
@@ -217,6 +221,8 @@ def _natural(address: int, limit: int) -> int:
 def _access(mapping: _Mapping) -> _Access:
     origin = mapping.start - mapping.offset
     if mapping.ram is not None:
+        if mapping.device is not None:
+            return _ram_read(mapping.ram), _passed(mapping.device, mapping.offset), origin
         return _ram_read(mapping.ram), _ram_write(mapping.ram) if mapping.writable else _ignore, origin
     assert mapping.device is not None
     return mapping.device.read, mapping.device.write, origin
@@ -229,6 +235,10 @@ def _ram_read(ram: Ram) -> Callable[[int, int], int]:
 
 def _ram_write(ram: Ram) -> Callable[[int, int, int], None]:
     return lambda offset, size, value: ram.load(offset, (value & (1 << 8 * size) - 1).to_bytes(size, "little"))
+
+
+def _passed(device: Target, first: int) -> Callable[[int, int, int], None]:
+    return lambda offset, size, value: device.write(offset - first, size, value)
 
 
 def _ignore(offset: int, size: int, value: int) -> None:

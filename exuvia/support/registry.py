@@ -33,8 +33,8 @@ class Registry(Mapping[str, type[T]], Generic[T]):
     """The subclasses of `base` in the modules of `package`, by their own `name` attribute; modules are imported at the first look-up.
 
     A class without a `name` of its own (an abstract base) is not registered. `kind` is the word that error messages use. A name that is its
-    file's too (`-` and `.` are `_` there) is found without importing the other files. `by_file`: every name is, so that what has no file
-    is not there.
+    file's too (`-` and `.` are `_` there), or begins with it, is found without importing the other files. `by_file`: every name is, so that
+    what has no file is not there.
     """
 
     def __init__(self, package: str, base: type[T], kind: str, *, by_file: bool = False) -> None:
@@ -71,8 +71,10 @@ class Registry(Mapping[str, type[T]], Generic[T]):
         if name in self._alone:
             return True
         if "_found" not in vars(self) and isinstance(name, str):
-            dotted = self._modules.get(name.replace("-", "_").replace(".", "_"))
-            self._alone.update(self._declared(dotted) if dotted else ())
+            stem = name.replace("-", "_").replace(".", "_")
+            while stem and stem not in self._modules:
+                stem = stem.rpartition("_")[0]
+            self._alone.update(self._declared(self._modules[stem]) if stem else ())
         return name in self._alone or (("_found" in vars(self) or not self.by_file) and name in self._found)
 
     def __iter__(self) -> Iterator[str]:

@@ -83,3 +83,13 @@ def saved(folder: Path, name: str, content: bytes) -> str:
     path = folder / name
     path.write_bytes(content)
     return str(path)
+
+
+def arm64_image(code: bytes = b"\x5f\x20\x03\xd5" * 1000, *, offset: int = 0, size: int = 0x100000, flags: int = 0xA) -> bytes:
+    """A Linux Image for AArch64."""
+    return struct.pack("<IIQQQ24sII", 0x14000010, 0, offset, size, flags, b"", int.from_bytes(b"ARM\x64", "little"), 0) + code
+
+
+def zboot(payload: bytes, method: str) -> bytes:
+    """An EFI zboot image around a packed kernel."""
+    return struct.pack("<4s4sII8x32sI", b"MZ\0\0", b"zimg", 0x200, len(payload), method.encode(), 0).ljust(0x200, b"\0") + payload

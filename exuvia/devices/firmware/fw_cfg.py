@@ -1,4 +1,4 @@
-"""fw_cfg: named blobs from the machine for firmware and kernels (QEMU, docs/specs/fw_cfg.rst), port interface with DMA."""
+"""fw_cfg: named blobs from the machine for firmware and kernels (QEMU, docs/specs/fw_cfg.rst), behind ports or in memory, with DMA."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from exuvia.memory.space import AddressSpace
 from exuvia.support import log
 
 SIGNATURE, ID, UUID, RAM_SIZE, NO_GRAPHIC, CPUS, MAX_CPUS, FILE_DIR = 0x00, 0x01, 0x02, 0x03, 0x04, 0x05, 0x0F, 0x19
+KERNEL_SIZE, INITRD_SIZE, KERNEL_DATA, INITRD_DATA, COMMAND_LINE_SIZE, COMMAND_LINE = 0x08, 0x0B, 0x11, 0x12, 0x14, 0x15
 FIRST_FILE, MAX_FILES, NAME_SIZE = 0x20, 0x1000, 56
 HAS_TRADITIONAL, HAS_DMA = 1 << 0, 1 << 1
 DMA_SIGNATURE = b"QEMU CFG"
@@ -17,11 +18,11 @@ DMA_ERROR, DMA_READ, DMA_SKIP, DMA_SELECT, DMA_WRITE = 1 << 0, 1 << 1, 1 << 2, 1
 CHUNK = 1 << 16
 
 
-class FwCfg(Device):
-    """Ports: selector at 0 (16 bits), data at 1 (8 bits), DMA address at 4 (64 bits, big-endian). Items are read-only to the guest."""
+class Items(Device):
+    """What there is to read, and how it is read; a form below says at which addresses. Items are read-only to the guest.
 
-    name = "fw_cfg"
-    window = 12
+    `memory` is where DMA goes.
+    """
 
     selector = State(0)
     position = State(0)
@@ -31,6 +32,7 @@ class FwCfg(Device):
 
     def __init__(self, clock: Any = None, **properties: Any) -> None:
         super().__init__(clock, **properties)
+        self._busy = False  # a transfer that writes the DMA address starts no other
         self._items: dict[int, bytes] = {SIGNATURE: b"QEMU", ID: struct.pack("<I", HAS_TRADITIONAL | HAS_DMA)}
         self._files: list[tuple[str, int, int]] = []
         self._list_files()
@@ -65,43 +67,90 @@ class FwCfg(Device):
         self.position = min(self.position + count, len(item))
         return part.ljust(count, b"\0")
 
-    def read(self, offset: int, size: int) -> int:
-        """Data bytes (a wider access takes one, as on the ISA bus) and the DMA signature."""
-        if offset == 1:
-            return self._take(1)[0]
-        if offset >= 4 and offset + size <= 12:
-            return int.from_bytes(DMA_SIGNATURE[offset - 4 : offset - 4 + size], "little")
-        return 0 if offset == 0 and size == 2 else (1 << 8 * size) - 1
-
-    def write(self, offset: int, size: int, value: int) -> None:
-        """The selector, and the DMA address, whose low half starts a transfer. Writes to the data port are ignored."""
-        if offset == 0 and size == 2:
-            self._select(value)
-        elif offset == 4 and size in (4, 8):
-            swapped = int.from_bytes(value.to_bytes(size, "little"), "big")
-            if size == 8:
+    def _set_dma(self, skip: int, size: int, value: int) -> bool:
+        """A write to the DMA address, which is big-endian; its low half starts a transfer. False when it is none."""
+        swapped = int.from_bytes(value.to_bytes(size, "little"), "big")
+        match skip, size:
+            case 0, 8:
                 self._transfer(swapped)
-            else:
+            case 0, 4:
                 self.dma_address = swapped << 32
-        elif offset == 8 and size == 4:
-            self._transfer(self.dma_address | int.from_bytes(value.to_bytes(4, "little"), "big"))
+            case 4, 4:
+                self._transfer(self.dma_address | swapped)
+            case _:
+                return False
+        return True
+
+    @staticmethod
+    def _signature(skip: int, size: int) -> int:
+        """What the DMA address reads as."""
+        return int.from_bytes(DMA_SIGNATURE[skip : skip + size], "little")
 
     def _transfer(self, at: int) -> None:
         self.dma_address = 0
-        if self.memory is None:
+        if self.memory is None or self._busy:
             return
-        control, length, address = struct.unpack(">IIQ", self.memory.read_bytes(at, 16))
+        self._busy = True
+        try:
+            self._carry_out(self.memory, at)
+        finally:
+            self._busy = False
+
+    def _carry_out(self, memory: AddressSpace, at: int) -> None:
+        control, length, address = struct.unpack(">IIQ", memory.read_bytes(at, 16))
         if control & DMA_SELECT:
             self._select(control >> 16)
         failed = bool(control & DMA_WRITE)
         if control & DMA_READ:
             while length:
                 count = min(length, CHUNK)
-                self.memory.write_bytes(address, self._take(count))
+                memory.write_bytes(address, self._take(count))
                 address, length = address + count, length - count
         elif control & DMA_SKIP:
             item = self._items.get(self.selector, b"")
             self.position = min(self.position + length, len(item))
         elif failed:
             log.guest_errors(f"{self.name}: write of {length} to item {self.selector:#x}, which is read-only")
-        self.memory.write_bytes(at, struct.pack(">I", DMA_ERROR if failed else 0))
+        memory.write_bytes(at, struct.pack(">I", DMA_ERROR if failed else 0))
+
+
+class FwCfg(Items):
+    """Ports: selector at 0 (16 bits), data at 1 (8 bits), DMA address at 4."""
+
+    name = "fw_cfg"
+    window = 12
+
+    def read(self, offset: int, size: int) -> int:
+        """Data bytes (a wider access takes one, as on the ISA bus) and the DMA signature."""
+        if offset == 1:
+            return self._take(1)[0]
+        if offset >= 4 and offset + size <= 12:
+            return self._signature(offset - 4, size)
+        return 0 if offset == 0 and size == 2 else (1 << 8 * size) - 1
+
+    def write(self, offset: int, size: int, value: int) -> None:
+        """The selector and the DMA address. Writes to the data port are ignored."""
+        if offset == 0 and size == 2:
+            self._select(value)
+        elif offset >= 4:
+            self._set_dma(offset - 4, size, value)
+
+
+class FwCfgMmio(Items):
+    """In memory: data at 0 (64 bits), selector at 8 (16 bits, big-endian), DMA address at 16."""
+
+    name = "fw_cfg_mem"
+    window = 24
+
+    def read(self, offset: int, size: int) -> int:
+        """Data keeps the order of its bytes, whatever the width."""
+        if offset + size <= 8:
+            return int.from_bytes(self._take(size), "little")
+        return self._signature(offset - 16, size) if offset >= 16 and offset + size <= 24 else 0
+
+    def write(self, offset: int, size: int, value: int) -> None:
+        """The selector and the DMA address. Writes to the data are ignored."""
+        if offset == 8 and size == 2:
+            self._select(value >> 8 | (value & 0xFF) << 8)
+        elif offset >= 16:
+            self._set_dma(offset - 16, size, value)

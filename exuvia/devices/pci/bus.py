@@ -1,8 +1,9 @@
-"""A PCI bus behind configuration mechanism #1, ports 0xCF8 and 0xCFC (PCI Local Bus Specification 3.0, section 3.2.2.3.2)."""
+"""A PCI bus, and configuration mechanism #1, ports 0xCF8 and 0xCFC (PCI Local Bus Specification 3.0, section 3.2.2.3.2)."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from exuvia.devices.device import Device, Reg, Sink, WiredOr
 from exuvia.devices.pci.device import PciDevice
@@ -18,7 +19,7 @@ class PciBus:
     """Bus 0: functions by (slot, function), and four interrupt lines that their INTx pins are swizzled onto.
 
     lines         the sinks of PIRQA..PIRQD
-    send_message  takes (address, data) of an MSI
+    send_message  takes (requester ID, address, data) of an MSI
     first         the first slot that is free for a card
     inta          the slot whose INTA is PIRQA; each next one's is the next
     dma           RAM, for functions that master the bus
@@ -31,7 +32,7 @@ class PciBus:
         memory: AddressSpace,
         ports: AddressSpace,
         lines: Sequence[Sink],
-        send_message: Callable[[int, int], object] | None = None,
+        send_message: Callable[[int, int, int], object] | None = None,
         *,
         first: int = 0,
         inta: int = 1,
@@ -49,7 +50,9 @@ class PciBus:
         if not (0 <= slot < SLOTS and 0 <= function < FUNCTIONS) or (slot, function) in self.functions:
             raise UserError(f"PCI: no free place for {device.name} (slot {slot}, function {function})")
         self.functions[slot, function] = device
-        device.memory, device.ports, device.dma, device.send_message = self.memory, self.ports, self.dma, self.send_message
+        device.memory, device.ports, device.dma = self.memory, self.ports, self.dma
+        if self.send_message is not None:
+            device.send_message = partial(self.send_message, slot << 3 | function)
         if device.interrupt_pin:
             device.irq.connect(self._lines[self.line(slot, device.interrupt_pin)].input())
         device.update_mappings()

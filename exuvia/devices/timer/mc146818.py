@@ -17,6 +17,20 @@ _ALARM = {1: _SECONDS, 3: _MINUTES, 5: _HOURS}
 _A, _B, _C, _D = 10, 11, 12, 13
 
 
+def time_of_day(base: str) -> int:
+    """Nanoseconds since 1970 that a clock shows at power-on: `base` is utc, localtime or a date. UserError when it is none of them."""
+    if base == "utc":
+        return time.time_ns()
+    if base == "localtime":
+        now = time.time()
+        return int((now + time.localtime(now).tm_gmtoff) * _SECOND)
+    try:
+        given = datetime.fromisoformat(base)
+    except ValueError:
+        raise UserError(f"property 'base' is utc, localtime or a date as 2026-11-22T10:00:00, not '{base}'") from None
+    return int(given.replace(tzinfo=UTC).timestamp()) * _SECOND
+
+
 class Mc146818(Device):
     """Index and data ports 0 and 1 (0x70, 0x71), the same for the upper 128 bytes at 2 and 3. The CMOS and the time survive a reset.
 
@@ -42,17 +56,7 @@ class Mc146818(Device):
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)
-        if self.base == "utc":
-            self.epoch = time.time_ns()
-        elif self.base == "localtime":
-            now = time.time()
-            self.epoch = int((now + time.localtime(now).tm_gmtoff) * _SECOND)
-        else:
-            try:
-                given = datetime.fromisoformat(self.base)
-            except ValueError:
-                raise UserError(f"property 'base' is utc, localtime or a date as 2026-11-22T10:00:00, not '{self.base}'") from None
-            self.epoch = int(given.replace(tzinfo=UTC).timestamp()) * _SECOND
+        self.epoch = time_of_day(self.base)
         self.cmos[_D] = 0x80  # the battery is good
 
     def reset(self) -> None:

@@ -6,7 +6,7 @@ import struct
 
 import pytest
 
-from exuvia.devices.firmware.fw_cfg import FwCfg
+from exuvia.devices.firmware.fw_cfg import FwCfg, FwCfgMmio
 from exuvia.memory.ram import Ram
 from exuvia.memory.space import AddressSpace
 
@@ -76,3 +76,32 @@ def test_selector(device: FwCfg) -> None:
         device.add_file("etc/a", b"")
     with pytest.raises(ValueError, match="fw_cfg file"):
         device.add_file("x" * 56, b"")
+
+
+def test_in_memory() -> None:
+    device = FwCfgMmio()
+    device.memory = AddressSpace()
+    device.memory.map_ram(0, 0x10000, Ram(0x10000))
+    device.memory.map_device(0x20000, 24, device)
+    device.add_file("etc/x", bytes(range(1, 14)))
+    device.memory.write(0x20008, 2, 0x2000)  # big-endian
+    assert device.memory.read_bytes(0x20000, 8) == bytes(range(1, 9))
+    assert device.memory.read(0x20000, 2).to_bytes(2, "little") == b"\x09\x0a"
+    assert device.memory.read(0x20000, 1) == 11
+    assert device.memory.read(0x20000, 8).to_bytes(8, "little") == b"\x0c\x0d" + bytes(6)
+    assert device.memory.read_bytes(0x20010, 8) == b"QEMU CFG"
+    device.memory.write_bytes(0x100, struct.pack(">IIQ", 0x20 << 16 | 8 | 2, 13, 0x1000))
+    device.memory.write(0x20010, 8, int.from_bytes((0x100).to_bytes(8, "big"), "little"))
+    assert device.memory.read_bytes(0x100, 4) == bytes(4)
+    assert device.memory.read_bytes(0x1000, 13) == bytes(range(1, 14))
+
+
+def test_a_transfer_into_its_own_address_comes_to_an_end() -> None:
+    device = FwCfgMmio()
+    device.memory = AddressSpace()
+    device.memory.map_ram(0, 0x10000, Ram(0x10000))
+    device.memory.map_device(0x20000, 24, device)
+    device.add_file("etc/x", (0x100).to_bytes(8, "big") * 100)
+    device.memory.write_bytes(0x100, struct.pack(">IIQ", 0x20 << 16 | 8 | 2, 8, 0x20010))
+    device.memory.write(0x20010, 8, int.from_bytes((0x100).to_bytes(8, "big"), "little"))
+    assert device.memory.read_bytes(0x100, 4) == bytes(4)

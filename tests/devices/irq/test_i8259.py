@@ -2,12 +2,8 @@
 
 import pytest
 
-from exuvia.devices.device import Wire
 from exuvia.devices.irq.i8259 import I8259Pair
-
-
-def high(wire: Wire) -> bool:
-    return wire.level
+from tests.devices.timing import high
 
 
 @pytest.fixture

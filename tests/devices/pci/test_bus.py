@@ -34,7 +34,7 @@ class Board:
         self.lines = [False] * 4
         self.messages: list[tuple[int, int]] = []
         sinks = [partial(setitem, self.lines, n) for n in range(4)]
-        self.bus = PciBus(self.memory, self.ports, sinks, lambda address, data: self.messages.append((address, data)))
+        self.bus = PciBus(self.memory, self.ports, sinks, lambda requester, address, data: self.messages.append((address, data)))
         self.host = PciConfigPorts()
         self.host.pci = self.bus
         self.ports.map_device(0xCF8, 8, self.host)

@@ -4,9 +4,8 @@ from collections.abc import Callable
 
 import pytest
 
-from exuvia.devices.device import Wire
 from exuvia.devices.serial.uart16550 import Uart16550
-from tests.devices.timing import ManualClock
+from tests.devices.timing import ManualClock, high
 
 RDA, THRE, RLS, MODEM = 1, 2, 4, 8
 
@@ -43,10 +42,6 @@ class Rig:
 
     def read(self, offset: int) -> int:
         return self.uart.read(offset, 1)
-
-
-def high(wire: Wire) -> bool:
-    return wire.level
 
 
 @pytest.fixture

@@ -2,10 +2,9 @@
 
 import pytest
 
-from exuvia.devices.device import Wire
 from exuvia.devices.timer.mc146818 import Mc146818
 from exuvia.support.errors import UserError
-from tests.devices.timing import ManualClock
+from tests.devices.timing import ManualClock, high
 
 
 class Rig:
@@ -23,10 +22,6 @@ class Rig:
 
     def date(self) -> list[int]:
         return [self.read(at) for at in (0x32, 9, 8, 7, 4, 2, 0)]
-
-
-def high(wire: Wire) -> bool:
-    return wire.level
 
 
 @pytest.fixture

@@ -1,11 +1,10 @@
 """Compressed clusters (qcow2.txt, "Compressed Clusters Descriptor"): raw deflate, or zstd."""
 
 import zlib
-from importlib import import_module
 from io import BytesIO
-from typing import Any, Protocol, cast
+from typing import Protocol
 
-from exuvia.support.errors import UserError
+from exuvia.support import zstd
 
 NAMES = ("zlib", "zstd")
 WINDOW = -12  # of raw deflate, in bits: what QEMU's readers are prepared for
@@ -39,31 +38,19 @@ class Deflate:
 
 
 class Zstd:
-    """zstd frames, with Python's own module where there is one (3.14), else the package zstandard."""
+    """zstd frames. UserError when there is no package for them."""
 
     def __init__(self) -> None:
-        package: Any
-        try:
-            package = import_module("zstandard")
-        except ImportError:
-            try:
-                package = import_module("compression.zstd")
-            except ImportError:
-                raise UserError("zstd clusters need the Python package zstandard: pip install zstandard") from None
-            self._pack, self._reader = package.compress, package.ZstdFile
-        else:
-            self._pack = lambda data: package.ZstdCompressor(write_content_size=True).compress(data)
-            self._reader = lambda file: package.ZstdDecompressor().stream_reader(file, read_across_frames=True)
-        self._error = package.ZstdError
+        self._error = zstd.error()
 
     def compress(self, data: bytes | memoryview) -> bytes:
-        return cast(bytes, self._pack(data))
+        return zstd.compress(data)
 
     def decompress(self, data: bytes, size: int) -> bytes:
         found = b""
         try:
-            reader = self._reader(BytesIO(data))
-            while len(found) < size and (more := reader.read(size - len(found))):
+            stream = zstd.reader(BytesIO(data))
+            while len(found) < size and (more := stream.read(size - len(found))):
                 found += more
         except (self._error, EOFError) as error:
             raise ValueError(str(error)) from None

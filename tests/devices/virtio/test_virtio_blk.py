@@ -13,7 +13,7 @@ from operator import setitem
 import pytest
 
 from exuvia.devices.pci.bus import PciBus
-from exuvia.devices.virtio.virtio_blk_pci import VirtioBlk
+from exuvia.devices.virtio.virtio_blk import VirtioBlkPci
 from exuvia.memory.dma import Dma
 from exuvia.memory.ram import Ram
 from exuvia.memory.space import AddressSpace
@@ -101,10 +101,10 @@ class Board:
             self.memory,
             self.ports,
             [partial(setitem, self.lines, n) for n in range(4)],
-            lambda address, data: self.messages.append((address, data)),
+            lambda requester, address, data: self.messages.append((address, data)),
         )
         self.bus.dma = Dma(self.memory, self.ram)
-        self.device = VirtioBlk(drive=self.disk, **properties)
+        self.device = VirtioBlkPci(drive=self.disk, **properties)
         self.posted: deque[Callable[[], object]] = deque()
         self.device.post = self.posted.append
         self.bus.attach(self.device, 4)

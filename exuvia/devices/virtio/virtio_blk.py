@@ -1,4 +1,4 @@
-"""virtio-blk-pci: a disk (VIRTIO 1.2, section 5.2)."""
+"""virtio-blk-pci and virtio-blk-device: a disk on PCI or on virtio-mmio (VIRTIO 1.2, section 5.2)."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from enum import IntEnum
 from typing import Protocol
 
 from exuvia.devices.device import Backend, Property, State
-from exuvia.devices.virtio.pci import Pending, VirtioPci
+from exuvia.devices.virtio.mmio import VirtioMmio
+from exuvia.devices.virtio.pci import VirtioPci
+from exuvia.devices.virtio.virtio import Pending, Virtio
 from exuvia.devices.virtio.virtqueue import LARGEST, Broken, Chain, Virtqueue
 from exuvia.memory.dma import Stretch
 
@@ -50,11 +52,10 @@ class Drive(Protocol):
     def zero(self, offset: int, length: int, unmap: bool, through: bool) -> Pending: ...
 
 
-class VirtioBlk(VirtioPci):
+class VirtioBlk(Virtio):
     """A disk for drivers that know virtio 1.0 or later."""
 
-    name = "virtio-blk-pci"
-    device_id, class_code, subsystem = 0x1042, 0x010000, (0x1AF4, 0x1100)
+    device_type = 2
 
     drive = Backend("the ID of the drive", "drives")
     serial = Property(str, "", "its serial number, 20 characters at most")
@@ -163,9 +164,23 @@ class VirtioBlk(VirtioPci):
         self.dma.load(last.offset + last.length - 1, bytes([IOERR if failed else OK]))
         return sum(part.length for part in chain.writable)
 
-    def _restart(self) -> None:
-        super()._restart()
+    def restart(self) -> None:
+        """A driver begins anew."""
+        super().restart()
         self.writeback = -1
+
+
+class VirtioBlkPci(VirtioBlk, VirtioPci):
+    """A virtio disk on PCI."""
+
+    name = "virtio-blk-pci"
+    class_code = 0x010000
+
+
+class VirtioBlkDevice(VirtioBlk, VirtioMmio):
+    """A virtio disk on virtio-mmio."""
+
+    name = "virtio-blk-device"
 
 
 def _split(stretches: list[Stretch], count: int) -> tuple[list[Stretch], list[Stretch]]:
