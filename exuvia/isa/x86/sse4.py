@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from exuvia.dsl.crc import CRC32C
+from exuvia.dsl.trace import function
 from exuvia.dsl.values import Value, concat, lift
 from exuvia.isa.x86.cpu import Cpu
 from exuvia.isa.x86.forms import op, pure
