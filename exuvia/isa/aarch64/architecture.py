@@ -11,9 +11,8 @@ from exuvia.isa.aarch64.cpu import Cpu
 from exuvia.isa.aarch64.decode import DECODE
 from exuvia.isa.aarch64.decode_tables import Tables, tables
 from exuvia.isa.aarch64.paging import walk_trace
-from exuvia.isa.aarch64.state import MODES, PRIVILEGED, layout
+from exuvia.isa.aarch64.state import MODES, NO_INDEX, layout
 
-NO_INDEX = 0  # no record has an index register: an instruction's registers are named by other fields
 EVERYDAY = "arithmetic logical conditional branches loads".split()
 
 
@@ -60,5 +59,3 @@ def architecture() -> Architecture:
         limited=lambda mode: False,
     )
 
-
-__all__ = ["PRIVILEGED", "architecture"]

@@ -7,7 +7,7 @@ from typing import Any
 from exuvia.dsl.trace import Trace, now, retry, when
 from exuvia.dsl.values import Node, Readable, Value, lift
 from exuvia.isa.aarch64.flags import FLAG_RULES, condition
-from exuvia.isa.aarch64.state import SP, layout
+from exuvia.isa.aarch64.state import SINK, SP, layout
 
 WORDS = {name for name in layout.declared if layout.files[name].count == 1} | {"deadline", "interrupt_pending", "mode", "page", "tlb_base"}
 REGISTERS = dict(Rd="reg", Rt="reg", Rn="base", Rt2="extra", Ra="extra", Rm="rm", Rs="rm", Rsd="seg")
@@ -68,6 +68,12 @@ class Cpu(Trace):
         """Write one; fewer bits clear the rest."""
         self.put(("v", VECTORS.get(name, name) if isinstance(name, str) else name, 128), v.zext(128))
 
+    @property
+    def second_expected(self) -> Value:
+        """The register behind Rs, where the encoding's immediate is `pair`; x31 is zero."""
+        v = self.get(("x", "index", 64))
+        return (self.field("index") == SINK).choose(0, v)
+
     # fields
     @property
     def imm(self) -> Value:
@@ -110,9 +116,9 @@ class Cpu(Trace):
         self.pc = Value(Node("target", 64))
 
     # memory
-    def memory(self, address: Value, w: int, *, aligned: bool = False, user: bool = False) -> Memory:
-        """An operand of w bits in memory. `aligned`: an alignment fault otherwise; `user`: accessed as EL0 would."""
-        return Memory(self, address, w, aligned, user)
+    def memory(self, address: Value, w: int, *, user: bool = False) -> Memory:
+        """An operand of w bits in memory. `user`: accessed as EL0 would."""
+        return Memory(self, address, w, user)
 
     # files indexed by a value
     def get_at(self, file: str, index: Value, w: int) -> Value:
@@ -127,21 +133,25 @@ class Cpu(Trace):
 class Memory(Readable):
     """One translation, wanted for writing as soon as the text writes."""
 
-    def __init__(self, cpu: Cpu, address: Value, w: int, aligned: bool, user: bool) -> None:
-        self.cpu, self.address, self.w, self.aligned, self.user = cpu, address, w, aligned, user
+    def __init__(self, cpu: Cpu, address: Value, w: int, user: bool) -> None:
+        self.cpu, self.address, self.w, self.user = cpu, address, w, user
         self.host: Value | None = None
         self.old: Value | None = None
 
     def where(self, access: str) -> Node:
         """The host's pointer to it; faults as an access of this kind does."""
         if self.host is None:
-            if self.aligned and self.w > 8:
-                with when((self.address & (self.w // 8 - 1)) != 0):
-                    misaligned(self.cpu, self.address, access)
             self.host = self.cpu.effect("translate", 64, self.address.n, attr=[access, self.w // 8, "system" if self.user else 0])
         if access == "w":
             self.host.n.attr[0] = "w"
         return self.host.n
+
+    def aligned(self, writes: bool = False) -> Memory:
+        """An alignment fault unless the address is a multiple of the size."""
+        if self.w > 8:
+            with when((self.address & (self.w // 8 - 1)) != 0):
+                misaligned(self.cpu, self.address, writes)
+        return self
 
     def writable(self) -> Memory:
         """Fault now if it cannot be written."""
@@ -152,11 +162,6 @@ class Memory(Readable):
         if self.old is None:
             self.old = self.cpu.effect("load", self.w, self.where("r"))
         return self.old
-
-    def part(self, offset: int, w: int) -> Value:
-        """w bits of it, `offset` bytes from its start."""
-        pointer = Value(self.where("r"))
-        return self.cpu.effect("load", w, (pointer + offset).n if offset else pointer.n)
 
     def set(self, v: Any) -> None:
         """Store."""
@@ -176,10 +181,10 @@ class Memory(Readable):
             retry()
 
 
-def misaligned(cpu: Cpu, address: Value, access: str) -> None:
+def misaligned(cpu: Cpu, address: Value, writes: bool) -> None:
     """An alignment fault at this address."""
     cpu.put_at("fault_address", lift(0, 64), address)
-    now().effect("raise", 0, lift(ALIGNMENT | (1 << 6 if access == "w" else 0), 64).n, attr=EC_DATA)
+    now().effect("raise", 0, lift(ALIGNMENT | (1 << 6 if writes else 0), 64).n, attr=EC_DATA)
 
 
 def raise_(ec: int, iss: Any = 0) -> None:

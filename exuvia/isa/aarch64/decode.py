@@ -12,6 +12,7 @@ from exuvia.dsl.values import Node, Value, lift
 from exuvia.isa.aarch64 import decode_tables as t
 from exuvia.isa.aarch64.decode_tables import Overlap, Tables, tables
 from exuvia.isa.aarch64.forms import IMMEDIATES
+from exuvia.isa.aarch64.state import NO_INDEX, SINK
 
 LENGTH, RESULT_SLOT = 4, 16
 UNDEFINED_WORD = t.ENDS >> 8 << t.FACTS
@@ -48,8 +49,8 @@ def look_up(code: Value, tab: Value, off: Value) -> Var:
     return word
 
 
-def immediate(code: Value, tab: Value, word: Var, amount: Var) -> Var:
-    """The immediate as the row's kind has it; some kinds make the shift count too."""
+def immediate(code: Value, tab: Value, word: Var, amount: Var) -> tuple[Var, Var]:
+    """The immediate as the row's kind has it; some kinds make the shift count too. And the record's index."""
     kind, scale = (word.u >> t.KIND) & 15, (word.u >> t.SCALE) & 63
     left, right = (word.u >> t.LEFT) & 63, (word.u >> t.RIGHT) & 63
     shifted = code << left
@@ -77,14 +78,20 @@ def immediate(code: Value, tab: Value, word: Var, amount: Var) -> Var:
         imm.set((((code << 45).s >> 50) << 2) - LENGTH)
     with is_("branch"):
         imm.set((field << 2) - LENGTH)
-    return imm
+    index = Var(NO_INDEX)
+    with is_("pair"):
+        behind = ((code.u >> 16) & 31) + 1
+        index.set((behind == 31).choose(lift(SINK, 64), behind))
+        with when((code & 0x1_0001) != 0):
+            word.set(UNDEFINED_WORD)
+    return imm, index
 
 
 def decode(code: Value, out: Value, tab: Value, off: Value) -> Value:
     insn = host(code, 32).zext(64)
     word = look_up(insn, tab, off)
     amount = Var((insn.u >> 10) & 63)
-    imm = immediate(insn, tab, word, amount)
+    imm, index = immediate(insn, tab, word, amount)
 
     def register(shift: int, kind: int) -> Value:
         number = (insn.u >> shift) & 31
@@ -92,7 +99,8 @@ def decode(code: Value, out: Value, tab: Value, off: Value) -> Value:
 
     reg, base, extra, rm, seg = (register(shift, kind) for kind, shift in enumerate((0, 5, 10, 16, 16)))
     slot = word & 0xFFFF
-    write(out + 8, reg | rm << 8 | base << 16 | extra << 32 | (amount & 63) << 40 | seg << 48 | LENGTH << 56)
+    extra = (index != NO_INDEX).choose(((insn & 31) + 1), extra)
+    write(out + 8, reg | rm << 8 | base << 16 | index << 24 | extra << 32 | (amount & 63) << 40 | seg << 48 | LENGTH << 56)
     write(out + 16, insn | (off & 0xFFFF) << 32 | slot << 48)
     write(out + 24, imm.read())
     result: Value = ((word.u >> t.FACTS) & 7) << 8 | LENGTH | slot << RESULT_SLOT

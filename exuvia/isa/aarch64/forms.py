@@ -27,9 +27,9 @@ _FIELD = re.compile(
     r"(?P<bits>[01x]+)|(?P<register>[RV][a-z]2?)(?P<sp>\|SP)?|(?P<imm>s?imm(?P<size>\d+))|"
     r"(?P<name>\w+)(?:(?P<kind>[:=])(?P<width>\d+))?"
 )
-IMMEDIATES = "none field logical move address bitfield bit branch".split()
+IMMEDIATES = "none field logical move address bitfield bit branch pair".split()
 """Kinds of immediates: a field of the encoding; of logical instructions; imm16 << 16 * hw; immhi:immlo; shift counts of bitfield
-instructions; TBZ's bit and target; a target."""
+instructions; TBZ's bit and target; a target; the registers behind Rs and Rt, which must be even."""
 
 
 class Row:

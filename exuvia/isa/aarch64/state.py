@@ -6,6 +6,7 @@ from exuvia.dsl.state import Layout
 # where writes to the zero register go.
 ZR, SP, SINK = 31, 32, 33
 LR = 30
+NO_INDEX = 0  # only CASP's records have an index, the register behind Rs, which is never x0
 
 # Modes: what a block's meaning depends on. Code of both halves of the address space stands at the same 48 bits, so EL0 has its own.
 PRIVILEGED, USER = range(2)

@@ -15,7 +15,7 @@ from unicorn import arm64_const as uc
 from exuvia.codegen.build import compile_text
 from exuvia.codegen.engine import Engine
 from exuvia.codegen.interpreter import walk_body
-from exuvia.codegen.layout import CAREFUL, INDEXED_SHIFT, PLAIN, REASON, REASONS, routine_at
+from exuvia.codegen.layout import CAREFUL, INDEXED, INDEXED_SHIFT, PLAIN, REASON, REASONS, routine_at
 from exuvia.codegen.native import ARGS
 from exuvia.codegen.store import Store
 from exuvia.isa.aarch64.architecture import architecture
@@ -133,7 +133,9 @@ class Native:
     def on_lazy(self) -> None:
         wanted = {self["slot"], *self.state.wanted[: self["wanted_count"]]}
         self["wanted_count"] = 0
-        self.engine.compile(self["mode"], [(w & (1 << INDEXED_SHIFT) - 1, PLAIN) for w in sorted(wanted)])
+        self.engine.compile(
+            self["mode"], [(w & (1 << INDEXED_SHIFT) - 1, INDEXED if w >> INDEXED_SHIFT else PLAIN) for w in sorted(wanted)]
+        )
 
     def on_careful(self) -> None:
         self.engine.compile(self["mode"], [(self["slot"], CAREFUL)])
@@ -194,6 +196,7 @@ class Oracle:
     def __init__(self) -> None:
         self.emulator = unicorn.Uc(unicorn.UC_ARCH_ARM64, unicorn.UC_MODE_ARM, uc.UC_CPU_ARM64_MAX)
         self.emulator.mem_map(0, RAM_SIZE)
+        self.emulator.mem_write(0, BRK.to_bytes(4, "little") * (RAM_SIZE // 4))
         self.emulator.reg_write(uc.UC_ARM64_REG_CPACR_EL1, 3 << 20)
         self.emulator.hook_add(unicorn.UC_HOOK_INTR, self.interrupted)
 
