@@ -2,7 +2,7 @@
 
 from importlib import import_module
 
-CHAPTERS = "arithmetic logical conditional branches loads atomics exceptions".split()
+CHAPTERS = "arithmetic logical conditional branches loads atomics exceptions system maintenance".split()
 
 
 def load() -> None:

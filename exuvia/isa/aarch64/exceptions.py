@@ -161,6 +161,7 @@ def welcome(cpu: Cpu) -> None:
     waiting = cpu.lines & (DAIF_I | DAIF_F)
     with when(((waiting & ~cpu.daif) != 0) | ((waiting != 0) & (cpu.hcr_el2 != 0))):
         cpu.put_at("interrupt_pending", lift(0, 64), lift(1, 64))
+        cpu.put_at("deadline", lift(0, 64), lift(0, 64))
 
 
 ROUTINES = {"fault": fault, "access_fault": access_fault, "exception": exception, "eret": eret}

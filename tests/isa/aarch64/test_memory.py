@@ -28,7 +28,7 @@ def predictable(row: Row, code: int) -> bool:
     n, t, t2, s = (number(row, code, name) for name in ("Rn", "Rt", "Rt2", "Rs"))
     if row.name.startswith("casp"):
         return s is not None and t is not None and abs(s - t) > 1
-    return not ((n == t or n == t2) and n != 31 or t == t2 and t is not None or s is not None and s in (n, t, t2))
+    return not (n in (t, t2) and n != 31 or t == t2 and t is not None or s is not None and s in (n, t, t2))
 
 
 def case(rng: random.Random, row: Row, code: int) -> Case:
