@@ -6,11 +6,13 @@ from collections.abc import Callable
 
 from exuvia.dsl.architecture import Architecture, Form
 from exuvia.dsl.trace import Trace, tracing
-from exuvia.isa.aarch64 import exceptions, load
+from exuvia.isa.aarch64 import cpus, exceptions, load
 from exuvia.isa.aarch64.cpu import Cpu
 from exuvia.isa.aarch64.decode import DECODE
 from exuvia.isa.aarch64.decode_tables import Tables, tables
+from exuvia.isa.aarch64.disassembler import disassemble
 from exuvia.isa.aarch64.paging import walk_trace
+from exuvia.isa.aarch64.processor import Processor
 from exuvia.isa.aarch64.state import MODES, NO_INDEX, layout
 
 EVERYDAY = "arithmetic logical conditional branches loads".split()
@@ -57,5 +59,8 @@ def architecture() -> Architecture:
         routines={name: routine(text) for name, text in exceptions.ROUTINES.items()},
         address_mask=lambda mode: (1 << 64) - 1,
         limited=lambda mode: False,
+        processor=Processor,
+        model=cpus.model,
+        disassemble=disassemble,
     )
 

@@ -59,7 +59,7 @@ def allowed(cpu: Cpu, encoding: str) -> bool:
     return True
 
 
-def register(encoding: str, word: str, changed: Text | None = None, mask: int = (1 << 64) - 1, ones: int = 0, read_only: bool = False) -> None:
+def register(encoding: str, word: str, changed: Text | None = None, mask: int = (1 << 64) - 1) -> None:
     """A register that is a word; `changed` is the text of a write, which comes before the word changes."""
 
     @read(encoding, word)
@@ -67,15 +67,12 @@ def register(encoding: str, word: str, changed: Text | None = None, mask: int = 
         if allowed(cpu, encoding):
             cpu.set_X("Rt", cpu.get((word, 0, 64)))
 
-    if read_only:
-        return
-
     @write(encoding, word, ends=changed is not None)
     def msr(cpu: Cpu) -> None:
         if allowed(cpu, encoding):
             if changed is not None:
                 changed(cpu)
-            cpu.put((word, 0, 64), cpu.X("Rt") & mask | ones)
+            cpu.put((word, 0, 64), cpu.X("Rt") & mask)
 
 
 def everything_changes(cpu: Cpu) -> None:
@@ -167,6 +164,30 @@ def read_mpidr(cpu: Cpu) -> None:
     if cpu.el0:
         return undefined()
     cpu.set_X("Rt", ((cpu.el == 1) & (cpu.has_el2 != 0)).choose(cpu.vmpidr_el2, cpu.mpidr_el1))
+
+
+# the counter
+def counter(cpu: Cpu) -> Value:
+    """Virtual time in units of 16 ns (timers.py)."""
+    return cpu.effect("virtual_time", 64).u >> 4
+
+
+@read("3_3_C14_C0_1", "cntpct_el0")
+def read_physical_counter(cpu: Cpu) -> None:
+    trapped(cpu, cpu.el0 and (cpu.cntkctl_el1 & 1) == 0)
+    cpu.set_X("Rt", counter(cpu))
+
+
+@read("3_3_C14_C0_2", "cntvct_el0")
+def read_virtual_counter(cpu: Cpu) -> None:
+    trapped(cpu, cpu.el0 and (cpu.cntkctl_el1 & 2) == 0)
+    cpu.set_X("Rt", counter(cpu) - cpu.cntvoff_el2)
+
+
+@read("3_3_C14_C0_0", "cntfrq_el0")
+def read_frequency(cpu: Cpu) -> None:
+    trapped(cpu, cpu.el0 and (cpu.cntkctl_el1 & 3) == 0)
+    cpu.set_X("Rt", cpu.cntfrq_el0)
 
 
 # the stack pointer and PSTATE
