@@ -109,10 +109,11 @@ class Processor(processor.Processor):
         self.__dict__["halted"] = self.__dict__["powered_off"] = True
 
     def enter(self, entry: Any) -> None:
-        """Take the state in which a loaded image begins (boot/)."""
+        """Take the state in which a loaded image begins (boot/arm64.py)."""
         for name, value in entry.registers.items():
             self.x[int(name[1:])] = value
         self.pc = entry.pc
+        self.el = min(entry.level, 2 if self.has_el2 else 1)
         self.update_mode()
         self.flush_tlb(True)
 
