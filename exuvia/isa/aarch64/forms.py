@@ -115,7 +115,10 @@ class Row:
 
 def place(name: str) -> str:
     """The record's field for a register's name."""
-    return REGISTERS.get(name) or VECTORS[name]
+    field = REGISTERS.get(name) or VECTORS.get(name)
+    if field is None:
+        raise ValueError(f"{name} is no register's name; there are {', '.join([*REGISTERS, *VECTORS])}")
+    return field
 
 
 def op(rows: str, name: str = "", **facts: Any) -> Callable[[Callable[..., None]], Callable[..., None]]:
