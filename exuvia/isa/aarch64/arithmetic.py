@@ -158,7 +158,7 @@ def checksum(name: str, functions: dict[int, Function], size: int) -> None:
 
     row = f"{int(size == 3)} 0 0 11010110 Rm 010 {int(name == 'crc32c')} {size:02b} Rn Rd"
 
-    @op(row, name + "bhwx"[size], w=32, feature="crc32", asm="{Rd}, {Rn}, {Rm}")
+    @op(row, name + "bhwx"[size], w=32, feature="crc32", asm="{Rd}, {Rn}, {Xm}" if size == 3 else "{Rd}, {Rn}, {Rm}")
     def run(cpu: Cpu) -> None:
         cpu.Rd = functions[w](cpu.Rn.zext(max(w, 32)), cpu.X("Rm", w)).low(32)
 

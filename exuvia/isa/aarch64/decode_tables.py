@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from exuvia.dsl.values import lift
+from exuvia.dsl.values import lift, signed
 from exuvia.isa.aarch64.cpu import EC_PC, Cpu, raise_, undefined
 from exuvia.isa.aarch64.forms import IMMEDIATES, ROWS, Row, place
 from exuvia.isa.aarch64.state import SINK, SP, ZR
@@ -126,6 +126,28 @@ def logical_immediates() -> bytes:
         else:
             out.append(((1 << ones) - 1) * (((1 << 64) - 1) // ((1 << size) - 1)))
     return struct.pack("<128Q", *out)
+
+
+def immediate_value(row: Row, variant: dict[str, int], code: int) -> int:
+    """The immediate of an instruction as the native decoder makes it (decode.py), for people."""
+    word = immediate(row, variant)
+    kind, scale = IMMEDIATES[word >> KIND & 15], word >> SCALE & 63
+    if kind == "logical":
+        (element,) = struct.unpack_from("<Q", logical_immediates(), 8 * (code >> 16 & 64 | code >> 10 & 63))
+        rotation = code >> 16 & 63
+        return int((element >> rotation | element << 64 - rotation) & (1 << 64) - 1)
+    if kind == "move":
+        return (code >> 5 & 0xFFFF) << (code >> 17 & 0x30)
+    if kind == "address":
+        return (signed(code >> 5 & 0x7FFFF, 19) << 2 | code >> 29 & 3) << scale
+    if kind == "bit":
+        return (signed(code >> 5 & 0x3FFF, 14) << 2) - 4
+    if row.immediate is None:
+        return 0
+    name, width, with_sign = row.immediate
+    field = code >> row.fields[name][1] & (1 << width) - 1
+    field = signed(field, width) if with_sign else field
+    return (field << 2) - 4 if kind == "branch" else field << scale
 
 
 class Builder:
