@@ -160,14 +160,17 @@ def modified(cpu: Cpu) -> None:
     cpu.set_V("Vd", r.low(bits_of(cpu)))
 
 
-for _name, _where in (
-    ("movi", lambda v: not v["op"] and (v["cmode"] in (12, 13, 14) or v["cmode"] < 12 and not v["cmode"] & 1) or v["op"] and v["cmode"] == 14),
-    ("mvni", lambda v: v["op"] and (v["cmode"] in (12, 13) or v["cmode"] < 12 and not v["cmode"] & 1)),
-    ("orr", lambda v: not v["op"] and v["cmode"] < 12 and v["cmode"] & 1),
-    ("bic", lambda v: v["op"] and v["cmode"] < 12 and v["cmode"] & 1),
-    ("fmov", lambda v: v["cmode"] == 15 and (v["Q"] or not v["op"])),
-):
-    simd("0 Q op 0111100000 abc=3 cmode:4 0 1 defgh=5 Vd", _name, modified, where=_where)
+def named(v: dict[str, int]) -> str:
+    """What the instruction is called; empty where there is none."""
+    if v["cmode"] == 15:
+        return "fmov" if v["Q"] or not v["op"] else ""
+    if v["cmode"] < 12 and v["cmode"] & 1:
+        return "bic" if v["op"] else "orr"
+    return "mvni" if v["op"] and v["cmode"] < 14 else "movi"
+
+
+for _name in ("movi", "mvni", "orr", "bic", "fmov"):
+    simd("0 Q op:1 0111100000 abc=3 cmode:4 0 1 defgh=5 Vd", _name, modified, where=lambda v, name=_name: named(v) == name)
 
 
 def fmov_halves(cpu: Cpu) -> None:

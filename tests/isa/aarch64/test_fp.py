@@ -59,10 +59,9 @@ def fpcr(rng: random.Random) -> int:
 def case(rng: random.Random, row: Row, code: int, variant: dict[str, int], w: int) -> Case:
     """An instruction with such numbers, and integers that are as wide."""
     few = [vector(rng, w) for _ in range(4)]
-    x = [rng.choice(values(rng, 1) + [number(rng, w)]) >> rng.choice((0, 0, 1, 12, 40)) for _ in range(32)]
-    return Case(
-        [code], x, rng.getrandbits(4), v=[rng.choice(few) for _ in range(32)], fpcr=fpcr(rng), fpsr=rng.getrandbits(32) & FLAGS & -rng.getrandbits(1)
-    )  # fmt: skip
+    x = [rng.choice([*values(rng, 1), number(rng, w)]) >> rng.choice((0, 0, 1, 12, 40)) for _ in range(32)]
+    v = [rng.choice(few) for _ in range(32)]
+    return Case([code], x, rng.getrandbits(4), v=v, fpcr=fpcr(rng), fpsr=rng.choice((0, rng.getrandbits(32) & FLAGS)))
 
 
 def kept(case: Case, result: Result) -> bool:
