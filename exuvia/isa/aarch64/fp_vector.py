@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from exuvia.dsl.lanes import spread
 from exuvia.dsl.values import Value, lift
 from exuvia.isa.aarch64.cpu import Cpu
 from exuvia.isa.aarch64.fp_convert import (
@@ -29,7 +28,7 @@ from exuvia.isa.aarch64.fp_lanes import (
     tree,
 )
 from exuvia.isa.aarch64.fp_scalar import ROUNDINGS
-from exuvia.isa.aarch64.simd_different import element
+from exuvia.isa.aarch64.simd_different import repeated
 from exuvia.isa.aarch64.simd_shift import lane
 from exuvia.isa.aarch64.vectors import half, set_half, simd
 
@@ -247,18 +246,16 @@ two_lanes(0, "01101", "faddp", plain("add"))
 # -- by an element
 def by_element(u: int, opcode: str, name: str, f: Two) -> None:
     def run(cpu: Cpu, w: int, total: int) -> None:
-        b = element(cpu, w)
-        b = b if total == w else spread(b, total)
-        write(cpu, f(cpu, cpu.V("Vn").low(total), b, w))
+        write(cpu, f(cpu, cpu.V("Vn").low(total), repeated(cpu, w, total), w))
 
     for head, one in ((f"0 Q {u} 01111", False), (f"01 {u} 11111", True)):
 
         def text(w: int, one: bool = one) -> Callable[[Cpu], None]:
             return lambda cpu: run(cpu, w, w if one else 128 if cpu.__dict__.get("Q", 1) else 64)
 
-        simd(f"{head} 10 L=1 Vm {opcode} H=1 0 Vn Vd", name, text(32))
-        simd(f"{head.replace('Q', '1')} 11 0 Vm {opcode} H=1 0 Vn Vd", name, text(64))
-        simd(f"{head} 00 L=1 Vm {opcode} H=1 0 Vn Vd", name, text(16), lower=True, feature=HALF)
+        simd(f"{head} 10 L:1 Vm {opcode} H:1 0 Vn Vd", name, text(32))
+        simd(f"{head.replace('Q', '1')} 11 0 Vm {opcode} H:1 0 Vn Vd", name, text(64))
+        simd(f"{head} 00 L:1 M:1 xxxx {opcode} H:1 0 Vn Vd", name, text(16), lower=True, feature=HALF)
 
 
 by_element(0, "0001", "fmla", accumulated(False))

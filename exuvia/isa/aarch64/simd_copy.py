@@ -14,57 +14,47 @@ from exuvia.isa.aarch64.simd_same import ALL, sized
 from exuvia.isa.aarch64.vectors import bits_of, even, odd, simd, source
 
 
-# -- elements: the lowest one in imm5 says how wide they are, what is above it which it is
-def by_width(row: str, name: str, f: Callable[[Cpu, int, Value], None], widths: tuple[int, ...], vector: bool = False) -> None:
-    """Encodings for elements of each width; `f` is given the width and the index. `vector`: where 64 bits want Q."""
+# -- elements: the lowest one in imm5 says how wide they are, what is above it which it is; each is a variant, so that it is one shuffle
+def by_width(row: str, name: str, f: Callable[[Cpu, int], None], widths: tuple[int, ...], vector: bool = False) -> None:
+    """Encodings for elements of each width. `vector`: where 64 bits want Q. A second index stands in the high bits of imm4."""
     for w in widths:
         n = w.bit_length() - 4
-        index = f"index={4 - n}" if n < 4 else ""
-        pattern = f"{index} 1{'0' * n}"
-        simd(
-            (row.replace("Q", "1", 1) if vector and w == 64 else row).replace("imm5", pattern), name,
-            lambda cpu, w=w: f(cpu, w, cpu.bits("index")),
-        )  # fmt: skip
+        text = row.replace("imm5", f"index:{4 - n} 1{'0' * n}").replace("imm4", f"from_:{4 - n} {'x' * n}")
+        simd(text.replace("Q", "1", 1) if vector and w == 64 else text, name, lambda cpu, w=w: f(cpu, w))
 
 
 def whole(cpu: Cpu) -> int:
     return 128 if cpu.__dict__.get("Q", 1) else 64
 
 
-def inserted(cpu: Cpu, w: int, index: Value, x: Value) -> None:
-    """One lane of the destination replaced."""
-    at = (index << w.bit_length() - 1).zext(128)
-    mask = lift((1 << w) - 1, 128) << at
-    cpu.set_V("Vd", (cpu.V("Vd") & ~mask) | (x.zext(128) << at))
+def dup_element(cpu: Cpu, w: int) -> None:
+    x = cpu.V("Vn")
+    cpu.set_V("Vd", x.shuffle(x, w, *[cpu.index] * (whole(cpu) // w)))
 
 
-def dup_element(cpu: Cpu, w: int, index: Value) -> None:
-    cpu.set_V("Vd", spread(cpu.V("Vn").lane_at(index, w), whole(cpu)))
+def dup_lane(cpu: Cpu, w: int) -> None:
+    set_scalar(cpu, cpu.V("Vn").lane(cpu.index, w))
 
 
-def dup_lane(cpu: Cpu, w: int, index: Value) -> None:
-    x = cpu.V("Vn").lane_at(index, w)
-    set_scalar(cpu, x)
-
-
-def dup_general(cpu: Cpu, w: int, index: Value) -> None:
+def dup_general(cpu: Cpu, w: int) -> None:
     cpu.set_V("Vd", spread(cpu.X("Rn").low(w), whole(cpu)))
 
 
-def ins_general(cpu: Cpu, w: int, index: Value) -> None:
-    inserted(cpu, w, index, cpu.X("Rn").low(w))
+def ins_general(cpu: Cpu, w: int) -> None:
+    cpu.set_V("Vd", cpu.V("Vd").insert(cpu.index, cpu.X("Rn").low(w)))
 
 
-def ins_element(cpu: Cpu, w: int, index: Value) -> None:
-    inserted(cpu, w, index, cpu.V("Vn").lane_at(cpu.bits("from").u >> w.bit_length() - 4, w))
+def ins_element(cpu: Cpu, w: int) -> None:
+    n = 128 // w
+    cpu.set_V("Vd", cpu.V("Vd").shuffle(cpu.V("Vn"), w, *(n + cpu.from_ if i == cpu.index else i for i in range(n))))
 
 
-def umov(cpu: Cpu, w: int, index: Value) -> None:
-    cpu.set_X("Rd", cpu.V("Vn").lane_at(index, w))
+def umov(cpu: Cpu, w: int) -> None:
+    cpu.set_X("Rd", cpu.V("Vn").lane(cpu.index, w))
 
 
-def smov(to: int) -> Callable[[Cpu, int, Value], None]:
-    return lambda cpu, w, index: cpu.set_X("Rd", cpu.V("Vn").lane_at(index, w).sext(to))
+def smov(to: int) -> Callable[[Cpu, int], None]:
+    return lambda cpu, w: cpu.set_X("Rd", cpu.V("Vn").lane(cpu.index, w).sext(to))
 
 
 EVERY = (8, 16, 32, 64)
@@ -72,7 +62,7 @@ by_width("0 Q 0 01110 000 imm5 0 0000 1 Vn Vd", "dup", dup_element, EVERY, vecto
 by_width("01 0 11110 000 imm5 0 0000 1 Vn Vd", "dup", dup_lane, EVERY)
 by_width("0 Q 0 01110 000 imm5 0 0001 1 Rn Vd", "dup", dup_general, EVERY, vector=True)
 by_width("0 1 0 01110 000 imm5 0 0011 1 Rn Vd", "ins", ins_general, EVERY)
-by_width("0 1 1 01110 000 imm5 0 from=4 1 Vn Vd", "ins", ins_element, EVERY)
+by_width("0 1 1 01110 000 imm5 0 imm4 1 Vn Vd", "ins", ins_element, EVERY)
 by_width("0 0 0 01110 000 imm5 0 0101 1 Vn Rd", "smov", smov(32), (8, 16))
 by_width("0 1 0 01110 000 imm5 0 0101 1 Vn Rd", "smov", smov(64), (8, 16, 32))
 by_width("0 0 0 01110 000 imm5 0 0111 1 Vn Rd", "umov", umov, (8, 16, 32))

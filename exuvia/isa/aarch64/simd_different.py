@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from exuvia.dsl.ciphers import multiply_without_carry
-from exuvia.dsl.lanes import every, spread
+from exuvia.dsl.lanes import every
 from exuvia.dsl.values import Value
 from exuvia.isa.aarch64.cpu import Cpu
 from exuvia.isa.aarch64.simd_same import (
@@ -30,7 +30,6 @@ from exuvia.isa.aarch64.vectors import (
     widened,
 )
 
-M = 20
 Long = Callable[[Cpu, Value, Value, int], Value]
 """Processor, operands of 128 bits in lanes of as many bits as are given."""
 
@@ -117,25 +116,22 @@ def one_lane(cpu: Cpu, b: Value, op: str) -> None:
 def long_by(cpu: Cpu, f: Long, signed: bool) -> None:
     """By an element, which is as wide as the halves' lanes."""
     w = 8 << cpu.size
-    cpu.set_V("Vd", f(cpu, widened(half(cpu, "Vn"), w, signed), widened(spread(element(cpu, w), 64), w, signed), 2 * w))
+    cpu.set_V("Vd", f(cpu, widened(half(cpu, "Vn"), w, signed), widened(repeated(cpu, w, 64), w, signed), 2 * w))
 
 
-def element(cpu: Cpu, w: int) -> Value:
-    """The element of Vm that H and L name, and of 16 bits Vm's highest bit, M: such registers are V0 to V15 (the fact `lower`)."""
-    index = cpu.bits("H")
-    if w < 64:
-        index = index << 1 | cpu.bits("L")
-    if w < 32:
-        index = index << 1 | cpu.instruction.bit(M).zext(64)
-    return cpu.V("Vm").lane_at(index, w)
+def repeated(cpu: Cpu, w: int, total: int) -> Value:
+    """The element of Vm that H, L and M name, in each lane; where M is part of it the register is one of V0 to V15 (the fact `lower`)."""
+    index = cpu.H << 2 | cpu.L << 1 | cpu.M if w == 16 else cpu.H << 1 | cpu.L if w == 32 else cpu.H
+    x = cpu.V("Vm")
+    return x.shuffle(x, w, *[index] * (total // w)) if total > w else x.lane(index, w)
 
 
 def by_element(row: str, name: str, run: Callable[[Cpu], None], half_word: bool = True, feature: str = "") -> None:
     """Encodings of `row` for elements of 16 and of 32 bits."""
     facts: dict[str, Any] = {"feature": feature} if feature else {}
     if half_word:
-        simd(row.replace("size", "01"), name, at_size(1, run), lower=True, **facts)
-    simd(row.replace("size", "10"), name, at_size(2, run), **facts)
+        simd(row.replace("size M Vm", "01 L:1 M:1 xxxx"), name, at_size(1, run), lower=True, **facts)
+    simd(row.replace("size M Vm", "10 L:1 Vm"), name, at_size(2, run), **facts)
 
 
 def at_size(size: int, run: Callable[[Cpu], None]) -> Callable[[Cpu], None]:
@@ -151,11 +147,11 @@ def each_by(u: int, opcode: str, name: str, f: Callable[[Cpu, Value, Value, int,
 
     def run(cpu: Cpu, bits: int) -> None:
         w = 8 << cpu.size
-        cpu.set_V("Vd", f(cpu, cpu.V("Vn"), spread(element(cpu, w), 128), w, bits).low(bits))
+        cpu.set_V("Vd", f(cpu, cpu.V("Vn"), repeated(cpu, w, 128), w, bits).low(bits))
 
-    by_element(f"0 Q {u} 01111 size L=1 Vm {opcode} H=1 0 Vn Vd", name, lambda cpu: run(cpu, bits_of(cpu)), feature=feature)
+    by_element(f"0 Q {u} 01111 size M Vm {opcode} H:1 0 Vn Vd", name, lambda cpu: run(cpu, bits_of(cpu)), feature=feature)
     if scalar:
-        by_element(f"01 {u} 11111 size L=1 Vm {opcode} H=1 0 Vn Vd", name, lambda cpu: run(cpu, 8 << cpu.size), feature=feature)
+        by_element(f"01 {u} 11111 size M Vm {opcode} H:1 0 Vn Vd", name, lambda cpu: run(cpu, 8 << cpu.size), feature=feature)
 
 
 # fmt: off
@@ -169,28 +165,27 @@ each_by(1, "1111", "sqrdmlsh", lambda cpu, a, b, w, bits: with_accumulator(cpu, 
 LONG = (("0010", "mlal", accumulated("add")), ("0110", "mlsl", accumulated("sub")), ("1010", "mull", lanes("mul")))
 for _u, _s in ((0, "s"), (1, "u")):
     for _opcode, _name, _long in LONG:
-        by_element(f"0 Q {_u} 01111 size L=1 Vm {_opcode} H=1 0 Vn Vd", _s + _name,
+        by_element(f"0 Q {_u} 01111 size M Vm {_opcode} H:1 0 Vn Vd", _s + _name,
                    lambda cpu, f=_long, s=_u == 0: long_by(cpu, f, s))
 for _three, _opcode, _name, _op in DOUBLED:
     simd(f"0 Q 0 01110 size 1 Vm {_three} 00 Vn Vd", _name, lambda cpu, op=_op: cpu.set_V("Vd", doubled(op)(
         cpu, *(widened(half(cpu, x), 8 << cpu.size, True) for x in ("Vn", "Vm")), 16 << cpu.size)), where=sized(HALF_WORD))
-    by_element(f"0 Q 0 01111 size L=1 Vm {_opcode} H=1 0 Vn Vd", _name, lambda cpu, op=_op: long_by(cpu, doubled(op), True))
+    by_element(f"0 Q 0 01111 size M Vm {_opcode} H:1 0 Vn Vd", _name, lambda cpu, op=_op: long_by(cpu, doubled(op), True))
     simd(f"01 0 11110 size 1 Vm {_three} 00 Vn Vd", _name, lambda cpu, op=_op: one_lane(cpu, cpu.V("Vm").low(8 << cpu.size), op),
          where=sized(HALF_WORD))
-    by_element(f"01 0 11111 size L=1 Vm {_opcode} H=1 0 Vn Vd", _name,
-               lambda cpu, op=_op: one_lane(cpu, element(cpu, 8 << cpu.size), op))
+    by_element(f"01 0 11111 size M Vm {_opcode} H:1 0 Vn Vd", _name,
+               lambda cpu, op=_op: one_lane(cpu, repeated(cpu, 8 << cpu.size, 8 << cpu.size), op))
 # fmt: on
 
 
 def dot_by(cpu: Cpu, signed: bool) -> None:
     """Four bytes of Vm with each four of Vn."""
-    group = cpu.V("Vm").lane_at(cpu.bits("H") << 1 | cpu.bits("L"), 32)
-    r = cpu.V("Vd").lanes("add", dot_product(cpu.V("Vn"), spread(group, 128), signed), 32)
+    r = cpu.V("Vd").lanes("add", dot_product(cpu.V("Vn"), repeated(cpu, 32, 128), signed), 32)
     cpu.set_V("Vd", r.low(bits_of(cpu)))
 
 
-simd("0 Q 0 01111 10 L=1 Vm 1110 H=1 0 Vn Vd", "sdot", lambda cpu: dot_by(cpu, True), feature="asimddp")
-simd("0 Q 1 01111 10 L=1 Vm 1110 H=1 0 Vn Vd", "udot", lambda cpu: dot_by(cpu, False), feature="asimddp")
+simd("0 Q 0 01111 10 L:1 Vm 1110 H:1 0 Vn Vd", "sdot", lambda cpu: dot_by(cpu, True), feature="asimddp")
+simd("0 Q 1 01111 10 L:1 Vm 1110 H:1 0 Vn Vd", "udot", lambda cpu: dot_by(cpu, False), feature="asimddp")
 
 
 def pmull_bytes(cpu: Cpu) -> None:

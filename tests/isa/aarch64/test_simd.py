@@ -9,10 +9,10 @@ import pytest
 from exuvia.isa.aarch64.architecture import architecture
 from exuvia.isa.aarch64.decode_tables import tables
 from exuvia.isa.aarch64.forms import Row
-from tests.isa.aarch64.machine import Case, compare, encodings, values
+from tests.isa.aarch64.machine import CODE, DATA, DATA_SIZE, Case, compare, encodings, values
 
-CHAPTERS = "simd_same simd_different simd_shift simd_misc".split()
-EACH = 4  # instructions of a variant
+CHAPTERS = "simd_same simd_different simd_shift simd_misc simd_copy simd_memory".split()
+EACH = 3  # instructions of a variant
 architecture()
 
 
@@ -25,9 +25,21 @@ def vector(rng: random.Random) -> int:
 
 
 def case(rng: random.Random, row: Row, code: int, variant: dict[str, int]) -> Case:
-    """An instruction with such vectors."""
+    """An instruction with such vectors; what accesses memory does so in the window, now and then over a page's end."""
     few = [vector(rng) for _ in range(4)]
-    return Case([code], values(rng, 32), rng.getrandbits(4), v=[rng.choice(few) for _ in range(32)], fpsr=rng.choice((0, 1 << 27)))
+    v, x, memory = [rng.choice(few) for _ in range(32)], values(rng, 32), b""
+    if row.run.__module__.endswith("memory"):
+        memory = rng.randbytes(DATA_SIZE)
+        v = [rng.getrandbits(128) for _ in range(32)]
+        if "imm12" in row.fields:
+            code &= ~(0xFC0 << row.fields["imm12"][1])
+        if "simm19" in row.fields:
+            code = code & ~(0x7FFFF << 5) | DATA - CODE + 4 * rng.randrange(2000) >> 2 << 5
+        if "option" in row.fields:
+            code ^= (code >> 16 & 31 == code >> 5 & 31) << 16
+            x[code >> 16 & 31] = rng.randrange(-200 if code >> 15 & 1 else 0, 200) & (1 << 64) - 1
+        x[code >> 5 & 31] = DATA + DATA_SIZE // 2 + (rng.randrange(-70, 10) if rng.random() < 0.3 else rng.randrange(-600, 600))
+    return Case([code], x, rng.getrandbits(4), v=v, memory=memory, fpsr=rng.choice((0, 1 << 27)))
 
 
 @pytest.mark.parametrize("chapter", CHAPTERS)
