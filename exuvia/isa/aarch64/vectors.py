@@ -8,7 +8,7 @@ from typing import Any
 from exuvia.dsl.lanes import every, low_signed, shift
 from exuvia.dsl.trace import rarely, when
 from exuvia.dsl.values import Value, concat, lift
-from exuvia.isa.aarch64.cpu import EC_FP, Cpu, raise_
+from exuvia.isa.aarch64.cpu import EC_FP, TO_EL2, Cpu, raise_
 from exuvia.isa.aarch64.forms import op
 from exuvia.isa.aarch64.fpcr import QC
 
@@ -25,11 +25,10 @@ def enabled(cpu: Cpu) -> None:
     if cpu.el0:
         allowed = allowed & cpu.cpacr_el1.bit(FPEN_EL0)
     with rarely(~allowed | cpu.cptr_el2.bit(TFP)):
-        if cpu.el0:
+        with when(~allowed if cpu.el0 else ~allowed & (cpu.el != 2)):
             raise_(EC_FP, NO_ISS)
-        else:
-            with when((cpu.el != 2) | cpu.cptr_el2.bit(TFP)):
-                raise_(EC_FP, NO_ISS)
+        with when(cpu.cptr_el2.bit(TFP)):
+            raise_(EC_FP | TO_EL2, NO_ISS)
 
 
 def simd(rows: str, name: str, run: Callable[[Cpu], None], **facts: Any) -> None:

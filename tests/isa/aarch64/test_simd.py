@@ -11,7 +11,7 @@ from exuvia.isa.aarch64.decode_tables import tables
 from exuvia.isa.aarch64.forms import Row
 from tests.isa.aarch64.machine import CODE, DATA, DATA_SIZE, Case, compare, encodings, values
 
-CHAPTERS = "simd_same simd_different simd_shift simd_misc simd_copy simd_memory".split()
+CHAPTERS = "simd_same simd_different simd_shift simd_misc simd_copy simd_memory crypto".split()
 EACH = 3  # instructions of a variant
 architecture()
 
