@@ -28,12 +28,12 @@ def words(v: Value, w: int = 32) -> list[Value]:
     return [v.lane(i, w) for i in range(v.w // w)]
 
 
-def three(row: str, name: str, f: Callable[[Value, Value, Value], Value], feature: str) -> None:
+def three(row: str, name: str, f: Callable[..., Value], feature: str) -> None:
     """Of the destination and two sources."""
     simd(row, name, lambda cpu: cpu.set_V("Vd", f(cpu.V("Vd"), cpu.V("Vn"), cpu.V("Vm"))), feature=feature)
 
 
-def two(row: str, name: str, f: Callable[[Value, Value], Value], feature: str) -> None:
+def two(row: str, name: str, f: Callable[..., Value], feature: str) -> None:
     """Of the destination and a source."""
     simd(row, name, lambda cpu: cpu.set_V("Vd", f(cpu.V("Vd"), cpu.V("Vn"))), feature=feature)
 

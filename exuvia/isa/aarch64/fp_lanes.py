@@ -17,7 +17,7 @@ from exuvia.dsl.trace import Var, rarely, seldom, when
 from exuvia.dsl.values import Value, concat, lift
 from exuvia.isa.aarch64.cpu import Cpu
 from exuvia.isa.aarch64.fp_functions import FORMATS, function_of
-from exuvia.isa.aarch64.fpcr import FZ, FZ16
+from exuvia.isa.aarch64.fpcr import FZ, FZ16, rounding
 from exuvia.isa.aarch64.vectors import even, odd
 
 SCALAR = {32: "ss", 64: "sd"}
@@ -53,7 +53,8 @@ def by_function(cpu: Cpu, name: str, w: int, operands: Sequence[Value], *constan
 
 def flushes(cpu: Cpu, w: int) -> Value:
     """Are denormals zeros?"""
-    return cpu.fpcr.bit(FZ16 if w == 16 else FZ)
+    fpcr: Value = cpu.fpcr
+    return fpcr.bit(FZ16 if w == 16 else FZ)
 
 
 def infinity(w: int) -> int:
@@ -197,7 +198,7 @@ def mode_of(cpu: Cpu, mode: int) -> Value:
     """As the functions number it."""
     if mode != CURRENT:
         return lift(mode, 8)
-    return cpu.fpcr.bit(23).zext(8) | cpu.fpcr.bit(22).zext(8) << 1
+    return rounding(cpu.fpcr).zext(8)
 
 
 def tree(x: Value, w: int, f: Callable[[Value, Value], Value]) -> Value:

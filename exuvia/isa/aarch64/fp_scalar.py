@@ -33,21 +33,21 @@ HALF = "fphp"
 """The feature that brings arithmetic in half precision; conversions from and to it are older."""
 
 
-def each(row: str, name: str, f: Callable[[Cpu, int], None], **facts: object) -> None:
+def each(row: str, name: str, f: Callable[..., None], **facts: object) -> None:
     """Encodings for the three formats, in place of `type`."""
     for w, bits in TYPES.items():
         more = {"feature": HALF} if w == 16 else {}
         simd(row.replace("type", bits), name, lambda cpu, w=w: f(cpu, w), **more, **facts)
 
 
-def two(opcode: str, name: str, f: Callable[[Cpu, Value, Value, int], Value]) -> None:
+def two(opcode: str, name: str, f: Callable[..., Value]) -> None:
     def run(cpu: Cpu, w: int) -> None:
         set_scalar(cpu, f(cpu, cpu.V("Vn").low(w), cpu.V("Vm").low(w), w))
 
     each(f"00011110 type 1 Vm {opcode} 10 Vn Vd", name, run)
 
 
-def one(opcode: str, name: str, f: Callable[[Cpu, Value, int], Value]) -> None:
+def one(opcode: str, name: str, f: Callable[..., Value]) -> None:
     each(f"00011110 type 1 {opcode} 10000 Vn Vd", name, lambda cpu, w: set_scalar(cpu, f(cpu, cpu.V("Vn").low(w), w)))
 
 
@@ -103,7 +103,7 @@ def relation(cpu: Cpu, a: Value, b: Value, w: int, signalling: bool) -> Value:
     return r.read()
 
 
-def fcmp(zero: bool, signalling: bool) -> Callable[[Cpu, int], None]:
+def fcmp(zero: bool, signalling: bool) -> Callable[..., None]:
     def run(cpu: Cpu, w: int) -> None:
         b = lift(0, w) if zero else cpu.V("Vm").low(w)
         cpu.set_flags("compared", relation(cpu, cpu.V("Vn").low(w), b, w, signalling))
@@ -111,7 +111,7 @@ def fcmp(zero: bool, signalling: bool) -> Callable[[Cpu, int], None]:
     return run
 
 
-def fccmp(signalling: bool) -> Callable[[Cpu, int], None]:
+def fccmp(signalling: bool) -> Callable[..., None]:
     def run(cpu: Cpu, w: int) -> None:
         holds = cpu.condition_holds
         cpu.set_flags("nzcv", cpu.bits("nzcv").low(4))

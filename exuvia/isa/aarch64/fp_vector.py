@@ -32,12 +32,12 @@ from exuvia.isa.aarch64.simd_different import repeated
 from exuvia.isa.aarch64.simd_shift import lane
 from exuvia.isa.aarch64.vectors import half, set_half, simd
 
-Two = Callable[[Cpu, Value, Value, int], Value]
-One = Callable[[Cpu, Value, int], Value]
+Two = Callable[..., Value]
+One = Callable[..., Value]
 HALF = "asimdhp"
 
 
-def arrangements(u: int | str, row: str, half_row: str, name: str, run: Callable[[Cpu, int, int], None], halves: bool = True) -> None:
+def arrangements(u: int | str, row: str, half_row: str, name: str, run: Callable[..., None], halves: bool = True) -> None:
     """Encodings on vectors of singles, doubles and halves: `run` is told the bits of a lane and how many bits there are."""
     rest = f"0 Q {u} 01110 {row}"
     simd(rest.replace("sz", "0"), name, lambda cpu: run(cpu, 32, 128 if cpu.Q else 64))
@@ -46,7 +46,7 @@ def arrangements(u: int | str, row: str, half_row: str, name: str, run: Callable
         simd(f"0 Q {u} 01110 {half_row}", name, lambda cpu: run(cpu, 16, 128 if cpu.Q else 64), feature=HALF)
 
 
-def one_lane(u: int | str, row: str, half_row: str, name: str, run: Callable[[Cpu, int, int], None], halves: bool = True) -> None:
+def one_lane(u: int | str, row: str, half_row: str, name: str, run: Callable[..., None], halves: bool = True) -> None:
     """Encodings on one number."""
     for w in (32, 64):
         simd(f"01 {u} 11110 {row}".replace("sz", str(w >> 6)), name, lambda cpu, w=w: run(cpu, w, w))
@@ -250,7 +250,7 @@ def by_element(u: int, opcode: str, name: str, f: Two) -> None:
 
     for head, one in ((f"0 Q {u} 01111", False), (f"01 {u} 11111", True)):
 
-        def text(w: int, one: bool = one) -> Callable[[Cpu], None]:
+        def text(w: int, one: bool = one) -> Callable[..., None]:
             return lambda cpu: run(cpu, w, w if one else 128 if cpu.__dict__.get("Q", 1) else 64)
 
         simd(f"{head} 10 L:1 Vm {opcode} H:1 0 Vn Vd", name, text(32))

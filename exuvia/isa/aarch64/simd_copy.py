@@ -15,7 +15,7 @@ from exuvia.isa.aarch64.vectors import bits_of, even, odd, simd, source
 
 
 # -- elements: the lowest one in imm5 says how wide they are, what is above it which it is; each is a variant, so that it is one shuffle
-def by_width(row: str, name: str, f: Callable[[Cpu, int], None], widths: tuple[int, ...], vector: bool = False) -> None:
+def by_width(row: str, name: str, f: Callable[..., None], widths: tuple[int, ...], vector: bool = False) -> None:
     """Encodings for elements of each width. `vector`: where 64 bits want Q. A second index stands in the high bits of imm4."""
     for w in widths:
         n = w.bit_length() - 4
@@ -53,7 +53,7 @@ def umov(cpu: Cpu, w: int) -> None:
     cpu.set_X("Rd", cpu.V("Vn").lane(cpu.index, w))
 
 
-def smov(to: int) -> Callable[[Cpu, int], None]:
+def smov(to: int) -> Callable[..., None]:
     return lambda cpu, w: cpu.set_X("Rd", cpu.V("Vn").lane(cpu.index, w).sext(to))
 
 
@@ -70,7 +70,7 @@ by_width("0 1 0 01110 000 imm5 0 0111 1 Vn Rd", "umov", umov, (64,))
 
 
 # -- permutations
-def permute(opcode: str, name: str, f: Callable[[Value, Value, int], Value]) -> None:
+def permute(opcode: str, name: str, f: Callable[..., Value]) -> None:
     def run(cpu: Cpu) -> None:
         cpu.set_V("Vd", f(source(cpu, "Vn"), source(cpu, "Vm"), 8 << cpu.size))
 
@@ -101,7 +101,7 @@ simd("0 Q 101110 00 0 Vm 0 position:4 0 Vn Vd", "ext", ext, where=lambda v: v["Q
 
 
 # -- table lookups
-def table(extends: bool) -> Callable[[Cpu], None]:
+def table(extends: bool) -> Callable[..., None]:
     """TBL and TBX: bytes of up to four registers, one behind the other."""
 
     def run(cpu: Cpu) -> None:

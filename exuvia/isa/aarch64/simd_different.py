@@ -30,19 +30,19 @@ from exuvia.isa.aarch64.vectors import (
     widened,
 )
 
-Long = Callable[[Cpu, Value, Value, int], Value]
+Long = Callable[..., Value]
 """Processor, operands of 128 bits in lanes of as many bits as are given."""
 
 
-def different(u: int, opcode: str, name: str, f: Long, wide: bool = False, signed: bool | None = None) -> None:
+def different(u: int, opcode: str, name: str, f: Long, wide: bool = False, sizes: str = NO_64) -> None:
     """Long: halves of both operands are widened; `wide`: only the second's."""
 
     def run(cpu: Cpu) -> None:
-        w, s = 8 << cpu.size, u == 0 if signed is None else signed
+        w, s = 8 << cpu.size, u == 0
         b = widened(half(cpu, "Vm"), w, s)
         cpu.set_V("Vd", f(cpu, cpu.V("Vn") if wide else widened(half(cpu, "Vn"), w, s), b, 2 * w))
 
-    simd(f"0 Q {u} 01110 size 1 Vm {opcode} 00 Vn Vd", name, run, where=sized(NO_64))
+    simd(f"0 Q {u} 01110 size 1 Vm {opcode} 00 Vn Vd", name, run, where=sized(sizes))
 
 
 def narrow(u: int, opcode: str, name: str, op: str) -> None:
@@ -126,7 +126,7 @@ def repeated(cpu: Cpu, w: int, total: int) -> Value:
     return x.shuffle(x, w, *[index] * (total // w)) if total > w else x.lane(index, w)
 
 
-def by_element(row: str, name: str, run: Callable[[Cpu], None], half_word: bool = True, feature: str = "") -> None:
+def by_element(row: str, name: str, run: Callable[..., None], half_word: bool = True, feature: str = "") -> None:
     """Encodings of `row` for elements of 16 and of 32 bits."""
     facts: dict[str, Any] = {"feature": feature} if feature else {}
     if half_word:
@@ -134,7 +134,7 @@ def by_element(row: str, name: str, run: Callable[[Cpu], None], half_word: bool 
     simd(row.replace("size M Vm", "10 L:1 Vm"), name, at_size(2, run), **facts)
 
 
-def at_size(size: int, run: Callable[[Cpu], None]) -> Callable[[Cpu], None]:
+def at_size(size: int, run: Callable[..., None]) -> Callable[..., None]:
     def text(cpu: Cpu) -> None:
         cpu.size = size
         run(cpu)
@@ -142,7 +142,7 @@ def at_size(size: int, run: Callable[[Cpu], None]) -> Callable[[Cpu], None]:
     return text
 
 
-def each_by(u: int, opcode: str, name: str, f: Callable[[Cpu, Value, Value, int, int], Value], scalar: bool, feature: str = "") -> None:
+def each_by(u: int, opcode: str, name: str, f: Callable[..., Value], scalar: bool, feature: str = "") -> None:
     """Lane by lane."""
 
     def run(cpu: Cpu, bits: int) -> None:
@@ -168,8 +168,7 @@ for _u, _s in ((0, "s"), (1, "u")):
         by_element(f"0 Q {_u} 01111 size M Vm {_opcode} H:1 0 Vn Vd", _s + _name,
                    lambda cpu, f=_long, s=_u == 0: long_by(cpu, f, s))
 for _three, _opcode, _name, _op in DOUBLED:
-    simd(f"0 Q 0 01110 size 1 Vm {_three} 00 Vn Vd", _name, lambda cpu, op=_op: cpu.set_V("Vd", doubled(op)(
-        cpu, *(widened(half(cpu, x), 8 << cpu.size, True) for x in ("Vn", "Vm")), 16 << cpu.size)), where=sized(HALF_WORD))
+    different(0, _three, _name, doubled(_op), sizes=HALF_WORD)
     by_element(f"0 Q 0 01111 size M Vm {_opcode} H:1 0 Vn Vd", _name, lambda cpu, op=_op: long_by(cpu, doubled(op), True))
     simd(f"01 0 11110 size 1 Vm {_three} 00 Vn Vd", _name, lambda cpu, op=_op: one_lane(cpu, cpu.V("Vm").low(8 << cpu.size), op),
          where=sized(HALF_WORD))

@@ -10,7 +10,7 @@ from exuvia.isa.aarch64.cpu import FOLLOWING, Cpu
 from exuvia.isa.aarch64.loads import extended_offset, write_back_around
 from exuvia.isa.aarch64.vectors import simd
 
-Access = Callable[[Cpu, Value], None]
+Access = Callable[..., None]
 
 
 def single(w: int, loads: bool) -> Access:
@@ -125,10 +125,10 @@ def multiple(n: int, structures: bool, loads: bool) -> Access:
     return run
 
 
-def structure(row: str, post: str, name: str, access: Access, size: Callable[[Cpu], int], **facts: object) -> None:
+def structure(row: str, post: str, name: str, access: Access, size: Callable[..., int], **facts: object) -> None:
     """Encodings without and with a base register that moves, by a register or by what was accessed."""
 
-    def after(distance: Callable[[Cpu], Value]) -> Callable[[Cpu], None]:
+    def after(distance: Callable[..., Value]) -> Callable[..., None]:
         def run(cpu: Cpu) -> None:
             base = cpu.X("Rn")
             access(cpu, base)
@@ -188,7 +188,7 @@ SINGLE = ((8, "00"), (16, "01"), (32, "10"), (64, "10"))
 """Width of a lane, and the opcode's high bits."""
 
 
-def named(w: int) -> Callable[[dict[str, int]], bool]:
+def named(w: int) -> Callable[..., bool]:
     """The index's bits that a width leaves over are fixed."""
     return lambda v: {8: True, 16: not v["size"] & 1, 32: v["size"] == 0, 64: v["size"] == 1 and not v["S"]}[w]
 

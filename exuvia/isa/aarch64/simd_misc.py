@@ -23,7 +23,7 @@ from exuvia.isa.aarch64.vectors import (
     widened,
 )
 
-Text = Callable[[Cpu, Value, int, int], Value]
+Text = Callable[..., Value]
 """Processor, operand of 128 bits, bits of a lane, bits that count."""
 
 
@@ -36,7 +36,7 @@ def misc(u: int, opcode: str, name: str, f: Text, sizes: str = ALL, scalar: str 
         simd(f"01 {u} 11110 size 10000 {opcode} 10 Vn Vd", name, lambda cpu: run(cpu, 8 << cpu.size), where=sized(scalar))
 
 
-def lanewise(f: Callable[[Value, int], Value]) -> Text:
+def lanewise(f: Callable[..., Value]) -> Text:
     return lambda cpu, a, w, bits: f(a, w)
 
 
@@ -84,7 +84,7 @@ def bits_reversed(v: Value) -> Value:
     return v
 
 
-def saturating(f: Callable[[Value, int], Value]) -> Text:
+def saturating(f: Callable[..., Value]) -> Text:
     """SQABS, SQNEG: the least number has no opposite."""
 
     def text(cpu: Cpu, a: Value, w: int, bits: int) -> Value:

@@ -9,12 +9,12 @@ from exuvia.dsl.values import Value, concat, lift
 from exuvia.isa.aarch64.cpu import Cpu
 from exuvia.isa.aarch64.vectors import Lanewise, bits_of, even, note, odd, saturated, simd, source, widened
 
-Text = Callable[[Cpu, Value, Value, int, int], Value]
+Text = Callable[..., Value]
 """Processor, operands of 128 bits, bits of a lane, bits that count."""
 ALL, NO_64, HALF_WORD = "bhsd", "bhs", "hs"
 
 
-def sized(sizes: str) -> Callable[[dict[str, int]], bool]:
+def sized(sizes: str) -> Callable[..., bool]:
     """Variants of these lanes; a single lane of 64 bits is no vector."""
     return lambda v: ALL[v["size"]] in sizes and (v["size"] < 3 or v.get("Q", 1) == 1)
 
@@ -211,7 +211,7 @@ pairwise(0, "10111", "addp",  "add", ALL)
 
 
 # -- bit by bit: the size chooses which
-def bitwise(u: int, size: str, name: str, f: Callable[[Value, Value, Value], Value]) -> None:
+def bitwise(u: int, size: str, name: str, f: Callable[..., Value]) -> None:
     def run(cpu: Cpu) -> None:
         cpu.set_V("Vd", f(cpu.V("Vd"), cpu.V("Vn"), cpu.V("Vm")).low(bits_of(cpu)))
 

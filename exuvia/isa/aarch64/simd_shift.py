@@ -10,7 +10,7 @@ from exuvia.isa.aarch64.cpu import Cpu
 from exuvia.isa.aarch64.simd_same import lost, shifted_left, shifted_right
 from exuvia.isa.aarch64.vectors import bits_of, half, narrowed, note, set_half, simd, widened
 
-Text = Callable[[Cpu, Value, Value, int, int], Value]
+Text = Callable[..., Value]
 """Processor, operand of 128 bits, count in each lane, bits of a lane, bits that count."""
 ALL = "bhsd"
 
@@ -20,7 +20,7 @@ def lane(immh: int) -> int:
     return 8 << immh.bit_length() - 1
 
 
-def sized(sizes: str) -> Callable[[dict[str, int]], bool]:
+def sized(sizes: str) -> Callable[..., bool]:
     return lambda v: v["immh"] > 0 and ALL[v["immh"].bit_length() - 1] in sizes and (v["immh"] < 8 or v.get("Q", 1) == 1)
 
 

@@ -12,7 +12,7 @@ from exuvia.isa.aarch64.cpu import EC_FP, TO_EL2, Cpu, raise_
 from exuvia.isa.aarch64.forms import op
 from exuvia.isa.aarch64.fpcr import QC
 
-Lanewise = Callable[[Value, Value, int], Value]
+Lanewise = Callable[..., Value]
 FPEN_EL1, FPEN_EL0, TFP = 20, 21, 10
 """Bits of CPACR_EL1, and of CPTR_EL2."""
 NO_ISS = 1 << 24 | 0xE << 20
@@ -31,7 +31,7 @@ def enabled(cpu: Cpu) -> None:
             raise_(EC_FP | TO_EL2, NO_ISS)
 
 
-def simd(rows: str, name: str, run: Callable[[Cpu], None], **facts: Any) -> None:
+def simd(rows: str, name: str, run: Callable[..., None], **facts: Any) -> None:
     """Encodings of the unit."""
     op(rows, name, guard=enabled, **facts)(run)
 
