@@ -97,9 +97,15 @@ def decode(code: Value, out: Value, tab: Value, off: Value) -> Value:
         number = (insn.u >> shift) & 31
         return number + (number == 31).choose((word.u >> (t.REGISTERS + 2 * kind)) & 3, lift(0, 64))
 
-    reg, base, extra, rm, seg = (register(shift, kind) for kind, shift in enumerate((0, 5, 10, 16, 16)))
+    reg, base, extra, rm, seg = (Var(register(shift, kind)) for kind, shift in enumerate((0, 5, 10, 16, 16)))
     slot = word & 0xFFFF
-    extra = (index != NO_INDEX).choose(((insn & 31) + 1), extra)
+    with when(index != NO_INDEX):
+        extra.set((insn & 31) + 1)
+    with when((word & t.SEVERAL) != 0):
+        first = ((word & t.SEVERAL_N) != 0).choose(insn.u >> 5, insn)
+        for k, field in enumerate((extra, seg, amount), 1):
+            field.set((first + k) & 31)
+    rm.set(rm & ((word & t.LOWER) != 0).choose(lift(15, 64), 63))
     write(out + 8, reg | rm << 8 | base << 16 | index << 24 | extra << 32 | (amount & 63) << 40 | seg << 48 | LENGTH << 56)
     write(out + 16, insn | (off & 0xFFFF) << 32 | slot << 48)
     write(out + 24, imm.read())

@@ -16,6 +16,8 @@ from exuvia.isa.aarch64.state import SINK, SP, ZR
 # A candidate: mask 32, value 32, then 64 bits that say what to do.
 SLOT, KIND, LEFT, RIGHT, SCALE, FACTS, REGISTERS = 0, 16, 20, 26, 32, 40, 48
 SIGNED = 1 << 38
+LOWER = 1 << 39  # rm has 4 bits
+SEVERAL, SEVERAL_N = 1 << 43, 1 << 44  # extra, seg and scale are the vector registers behind Vt; behind Vn
 ENDS, TARGET, CONDITIONAL = 1 << 8, 1 << 9, 1 << 10  # above the length in the decoder's result
 AS_ZERO, AS_STACK, AS_SINK = range(3)  # what register 31 is, two bits each for reg, base, extra, rm, seg
 FIELDS = "reg base extra rm seg".split()
@@ -107,7 +109,8 @@ def registers(row: Row) -> int:
 def candidate(row: Row, variant: dict[str, int], slot: int) -> Candidate:
     """The candidate of a slot."""
     facts = row.facts
-    word = slot | immediate(row, variant) | registers(row) << REGISTERS
+    word = slot | immediate(row, variant) | registers(row) << REGISTERS | (LOWER if facts.get("lower") else 0)
+    word |= {"Vt": SEVERAL, "Vn": SEVERAL | SEVERAL_N}.get(facts.get("several", ""), 0)
     branch = facts.get("branch")
     for bit, on in ((ENDS, facts.get("ends") or branch), (TARGET, branch), (CONDITIONAL, facts.get("conditional"))):
         word |= bit >> 8 << FACTS if on else 0

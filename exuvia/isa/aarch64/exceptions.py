@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from exuvia.dsl.trace import when
 from exuvia.dsl.values import Value, lift
-from exuvia.isa.aarch64.cpu import EC_BRK, EC_DATA, EC_FETCH, EC_ILLEGAL, EC_PC, EC_SVC, Cpu, enter, raise_, undefined
+from exuvia.isa.aarch64.cpu import EC_BRK, EC_DATA, EC_FETCH, EC_ILLEGAL, EC_PC, EC_SVC, TO_EL2, Cpu, enter, raise_, undefined
 from exuvia.isa.aarch64.flags import nzcv_word
 from exuvia.isa.aarch64.forms import op
 from exuvia.isa.aarch64.paging import FETCH, STAGE2, WRITE, pick, yes
@@ -52,7 +52,8 @@ def synchronous(cpu: Cpu, ec: Value, iss: Value, to_el2: Value | int, back: Valu
 
 def fault(cpu: Cpu) -> None:
     """A text raised it."""
-    synchronous(cpu, word(cpu, "fault_vector"), word(cpu, "fault_error"), 0, word(cpu, "pc"))
+    vector = word(cpu, "fault_vector")
+    synchronous(cpu, vector & (TO_EL2 - 1), word(cpu, "fault_error"), yes((vector & TO_EL2) != 0, 1), word(cpu, "pc"))
 
 
 def access_fault(cpu: Cpu) -> None:

@@ -51,12 +51,22 @@ def nzcv(x: Value) -> Known:
     )  # fmt: skip
 
 
+def compared(r: Value) -> Known:
+    """Of floats: bit 0 equal or unordered, bit 1 unordered, bit 2 less or unordered."""
+    e, u, l = (r.bit(i) for i in range(3))
+    return dict(
+        N=lambda: l & ~u, Z=lambda: e & ~u, C=lambda: ~l | u, V=lambda: u, HI=lambda: u | ~(e | l), GE=lambda: ~l, GT=lambda: ~(e | l),
+        nz=lambda: (e & ~u).choose(lift(0, 64), lift(1, 64)),
+        cv=lambda: (~l | u).zext(32) << 31 | u.zext(32) << 30 | (l & ~u).zext(32),
+    )  # fmt: skip
+
+
 def words(nz: Value, cv: Value) -> Known:
     """As the state keeps them."""
     return dict(nz=lambda: nz, cv=lambda: cv, Z=lambda: nz == 0, N=lambda: nz.top ^ cv.bit(0), C=lambda: cv.bit(31), V=lambda: cv.bit(30))
 
 
-RULES: dict[str, Callable[..., Known]] = {f.__name__: f for f in (added, carried, subtracted, logic, nzcv, words)}
+RULES: dict[str, Callable[..., Known]] = {f.__name__: f for f in (added, carried, subtracted, logic, nzcv, compared, words)}
 COMPOSED: dict[str, Callable[[Callable[[str], Value]], Value]] = dict(
     HI=lambda f: f("C") & ~f("Z"),
     GE=lambda f: ~(f("N") ^ f("V")),

@@ -37,7 +37,9 @@ class Row:
 
     Facts: branch (has a relative target), ends (ends a block), conditional (a branch that may fall through), scale (of the immediate: a
     number, or a function of the variant), imm (a kind of IMMEDIATES), feature (names of features that bring it), where, w (the operands'
-    width where bit 31 does not say it), reads (registers among Rd, Rt and Rt2 that are only read), guard (a text that comes first), asm
+    width where bit 31 does not say it), reads (registers among Rd, Rt and Rt2 that are only read), lower
+    (Vm is one of V0 to V15, its highest bit means something else), several ("Vt" or "Vn": cpu.FOLLOWING are the registers behind),
+    guard (a text that comes first), asm
     (what the disassembler prints behind the name).
     """
 

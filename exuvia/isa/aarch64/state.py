@@ -25,7 +25,8 @@ layout.file("x", 34, 64)
 layout.file("v", 32, 128)
 layout.words("nz cv")  # the flags, see flags.py
 layout.words("el spsel daif pan uao dit btype single_step illegal", el=1, spsel=1, daif=DAIF)
-layout.words("fpcr fpsr")
+layout.words("fpcr fpsr fp_host", fp_host=0x1F80)
+layout.vector_control = "fp_host"  # see fpcr.py
 layout.words("exclusive exclusive_size exclusive_low exclusive_high", exclusive=-1)  # the local monitor: address or -1, what was read
 layout.words("syndrome fault_address exception_return exception_kind exception_el2")  # what the routine `exception` takes
 layout.words("others lines")  # are there other processors; interrupt lines that are up, as bits of DAIF

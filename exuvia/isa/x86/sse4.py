@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 from exuvia.dsl.crc import CRC32C
+from exuvia.dsl.lanes import absolute, add, choose, every, shift
 from exuvia.dsl.trace import function
 from exuvia.dsl.values import Value, concat, lift
 from exuvia.isa.x86.cpu import Cpu
 from exuvia.isa.x86.forms import op, pure
 from exuvia.isa.x86.mmx import move
 from exuvia.isa.x86.operands import Register
-from exuvia.isa.x86.vector import absolute, add, by_half, choose, every, lanewise, pack, shift
+from exuvia.isa.x86.vector import by_half, lanewise, pack
 
 SSE41: dict[str, Any] = {"sse": True, "feature": "sse4_1"}
 SSE42: dict[str, Any] = {"sse": True, "feature": "sse4_2"}

@@ -19,6 +19,7 @@ from exuvia.codegen.layout import CAREFUL, INDEXED, INDEXED_SHIFT, PLAIN, REASON
 from exuvia.codegen.native import ARGS
 from exuvia.codegen.store import Store
 from exuvia.isa.aarch64.architecture import architecture
+from exuvia.isa.aarch64.fpcr import from_host, host_control
 from exuvia.isa.aarch64.state import PRIVILEGED, SP, USER, layout
 from exuvia.memory.ram import Ram
 
@@ -114,7 +115,7 @@ class Native:
         self["nz"], self["cv"] = 0 if case.flags & 4 else 1, (case.flags & 3) << 30 | case.flags >> 3
         self["el"], self["mode"] = case.el, PRIVILEGED if case.el else USER
         self["tlb"] = self["tlb_base"] + (4096 * 32 if case.el else 0)
-        self["fpcr"], self["fpsr"] = case.fpcr, case.fpsr
+        self["fpcr"], self["fpsr"], self["fp_host"], self["cpacr_el1"] = case.fpcr, case.fpsr, host_control(case.fpcr), 3 << 20
         self["pc"], self["resume"], self["syndrome"], self["mmio_done"], self["exclusive"] = CODE, 0, 0, 0, -1
         self["icount"], self["budget_end"] = 0, NEVER
         code = struct.pack(f"<{len(case.code) + 1}I", *case.code, BRK)
@@ -163,7 +164,8 @@ class Native:
         syndrome, pc = self["syndrome"], self["exception_return"]
         if syndrome >> 26 in (0x20, 0x3C):  # BRK, or a jump to where nothing is has been done
             syndrome = 0
-        return Result(registers, flags, pc, v, bytes(self.ram.view[DATA : DATA + DATA_SIZE]), self["fpsr"], syndrome)
+        fpsr = self["fpsr"] | from_host(self["fp_host"])
+        return Result(registers, flags, pc, v, bytes(self.ram.view[DATA : DATA + DATA_SIZE]), fpsr, syndrome)
 
     def compile(self, cases: Iterable[Case]) -> None:
         """Handlers of all cases at once: one by one they would come when they run."""
