@@ -68,6 +68,11 @@ def i386() -> NoReturn:
     _system("i386")
 
 
+def aarch64() -> NoReturn:
+    """The board `virt` with 64-bit Arm processors."""
+    _system("aarch64")
+
+
 def mips() -> NoReturn:
     """A Malta board with big-endian processors."""
     _system("mips")
