@@ -422,6 +422,20 @@ def test_count_and_compare(m: Machine) -> None:
     assert m.clock.next_deadline() == (1000 + 10) * s.COUNT_NS
 
 
+def test_compare_is_exact_while_the_hosts_clock_runs_on(m: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Linux waits 50 ticks for the interrupt, and the processor reads the clock more than once meanwhile."""
+
+    def later() -> int:
+        m.source.ns += 777
+        return m.source.ns
+
+    begin(m, mtc0("t0", "compare"), NOP)
+    m.cpu.r[8] = 5000
+    monkeypatch.setattr(m.clock, "_source", later)
+    m.until(AT + 4)
+    assert m.cpu.ring_at == m.clock.next_deadline() == 5000 * s.COUNT_NS
+
+
 def test_count_is_read_natively_and_can_be_stopped(m: Machine) -> None:
     cpu = m.cpu
     begin(m, mfc0("t0", "count"), mtc0("t2", "cause"), mfc0("t1", "count"), mtc0("zero", "cause"), NOP)
