@@ -88,7 +88,9 @@ class Generator:
         gprs = [0, *(self.value() for _ in range(31))]
         name, has = row.name, row.fields
         values = {f: r.getrandbits(w) for f, (_, w) in has.items()}
-        double = any(part in ("d", "l") for part in name.split(".")[1:]) or name[1:] in ("dc1", "dxc1", "uxc1") or name in ("mfhc1", "mthc1")
+        double = (
+            any(part in ("d", "l") for part in name.split(".")[1:]) or name[1:] in ("dc1", "dxc1", "uxc1") or name in ("mfhc1", "mthc1")
+        )
         if double and not wide:
             for f in ("fs", "ft", "fd", "fr"):
                 if f in values:
@@ -136,9 +138,16 @@ class Generator:
                 if r.random() < 0.6:
                     v = self.float(64, wide)
                     fprs[i], fprs[i + 1] = v & 0xFFFF_FFFF, v >> 32
-        fcsr = r.randrange(4) | r.getrandbits(5) << 2 | (r.getrandbits(5) << 7 if r.random() < 0.2 else 0) | r.getrandbits(8) << 24 & ~(1 << 24)
+        fcsr = (
+            r.randrange(4)
+            | r.getrandbits(5) << 2
+            | (r.getrandbits(5) << 7 if r.random() < 0.2 else 0)
+            | r.getrandbits(8) << 24 & ~(1 << 24)
+        )
         slot = 0x2400_0000 | r.randrange(32) << 21 | r.randrange(32) << 16 | r.getrandbits(16)  # addiu
-        return Case(row, word, slot if row.facts.get("jump") else BREAK, gprs, fprs, self.value(), self.value(), fcsr, wide, r.randbytes(4096))
+        return Case(
+            row, word, slot if row.facts.get("jump") else BREAK, gprs, fprs, self.value(), self.value(), fcsr, wide, r.randbytes(4096)
+        )
 
     def cases(self, row: Row, count: int, wide: bool) -> Iterator[Case]:
         """Several."""
@@ -176,8 +185,12 @@ NAN = 0x7FBF_FFFF
 
 def narrow(row: Row) -> bool:
     """Does it write 32 bits of a floating point register?"""
-    return row.name in ("lwc1", "lwxc1", "mtc1") or row.name.split(".")[-1] == "s" and ".d" not in row.name and ".l" not in row.name or (
-        any(x in row.name for x in (".w.", "cvt.s."))
+    return (
+        row.name in ("lwc1", "lwxc1", "mtc1")
+        or row.name.split(".")[-1] == "s"
+        and ".d" not in row.name
+        and ".l" not in row.name
+        or (any(x in row.name for x in (".w.", "cvt.s.")))
     )
 
 
@@ -259,6 +272,4 @@ def run(m: Machine, c: Case, region: bool = False) -> Result:
         m.compile_region()
     code, where = m.run()
     gprs = [cpu.r[i] for i in range(32)]
-    return Result(
-        code, where, gprs, [fprs[i] for i in range(32)], cpu.hi, cpu.lo, cpu.fcsr, bytes(m.ram.view[WINDOW : WINDOW + 4096])
-    )
+    return Result(code, where, gprs, [fprs[i] for i in range(32)], cpu.hi, cpu.lo, cpu.fcsr, bytes(m.ram.view[WINDOW : WINDOW + 4096]))
