@@ -25,5 +25,5 @@ def run(args: argparse.Namespace) -> int:
         return 0
     for entry in GUESTS.values():
         state = "here" if cache.find(entry) else f"{entry.download / 1e6:.1f} MB to fetch"
-        print(f"{entry.name:<14} {entry.title:<32} {entry.bits}-bit  {entry.package} {entry.version}  ({state})")
+        print(f"{entry.name:<14} {entry.title:<32} {entry.target:<8} {entry.package} {entry.version}  ({state})")
     return 0

@@ -71,7 +71,7 @@ def run(args: argparse.Namespace, ready: Ready = lambda machine, console: None) 
 
 
 def _config(args: argparse.Namespace, chosen: Guest | None, files: dict[str, str], append: str) -> MachineConfig:
-    target = TARGETS["x86_64" if chosen is None or chosen.bits == 64 else "i386"]
+    target = TARGETS[chosen.target if chosen else "x86_64"]
     cpu, features = listings.described_cpu("--cpu", target.architecture, args.cpu or target.cpu)
     disks = [drive_options.drive(f"file={file.replace(',', ',,')},if=virtio", number) for number, file in enumerate(args.disk)]
     return MachineConfig(

@@ -68,6 +68,21 @@ def i386() -> NoReturn:
     _system("i386")
 
 
+def aarch64() -> NoReturn:
+    """The board `virt` with 64-bit Arm processors."""
+    _system("aarch64")
+
+
+def mips() -> NoReturn:
+    """A Malta board with big-endian processors."""
+    _system("mips")
+
+
+def mipsel() -> NoReturn:
+    """The same board, little-endian."""
+    _system("mipsel")
+
+
 def kvm() -> NoReturn:
     """Debian's `kvm`: a PC on the host's own processor."""
     start("exuvia-kvm", lambda arguments: run("exuvia-kvm", "x86_64", ["-enable-kvm", *arguments]))

@@ -30,7 +30,7 @@ from exuvia.codegen.layout import (
     TLB_SIZE,
     routine_at,
 )  # fmt: skip
-from exuvia.codegen.registers import NativeText, function_number
+from exuvia.codegen.registers import FUNCTION_NUMBERS, NativeText, function_number
 from exuvia.codegen.store import Store
 from exuvia.dsl.architecture import Architecture, Form, Tables
 from exuvia.dsl.state import STATE_SIZE
@@ -111,7 +111,9 @@ class Engine:
         if "core.run" not in self.symbols:
             self.compile_core()
         self.special = (Word * len(SPECIAL))()
-        self.functions = (Word * max(1, len(FUNCTIONS)))()
+        self.functions = (Word * FUNCTION_NUMBERS)()
+        if len({function_number(f) for f in FUNCTIONS.values()}) != len(FUNCTIONS):
+            raise ValueError("two functions have the same number: rename one")
         for f in FUNCTIONS.values():
             self.functions[function_number(f)] = self.symbols.get(f"f.{f.name}", 0)
         self.pages = Area(max(1, ram_size >> 12) * PAGE_ENTRY + mmap.PAGESIZE)

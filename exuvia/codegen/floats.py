@@ -150,9 +150,11 @@ class Surroundings:
         self.kept = self.vector_word()
         self.guest = self.layout.offset(str(self.layout.vector_control))
         self.load((b.get(self.guest) & CONTROL) | MASKED)
+        if self.layout.stack_control is None:
+            return
         self.stack_word("fnstcw", "=")
         self.kept_stack = b.get(self.scratch, 16)
-        b.put(self.scratch, b.get(self.layout.offset(str(self.layout.stack_control))) | STACK_MASKED, 16)
+        b.put(self.scratch, b.get(self.layout.offset(self.layout.stack_control)) | STACK_MASKED, 16)
         self.stack_word("fnclex\\0Afldcw")
 
     def leave(self) -> None:
@@ -162,6 +164,8 @@ class Surroundings:
         b = self.b
         b.put(self.guest, b.get(self.guest) | (self.vector_word() & FLAGS))
         self.load(self.kept)
+        if self.layout.stack_control is None:
+            return
         b.put(self.scratch, self.kept_stack, 16)
         self.stack_word("fnclex\\0Afldcw")
 

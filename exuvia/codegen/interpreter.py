@@ -283,8 +283,8 @@ class Interpreter(InState):
         self.let(f"call i64 {f}(ptr %st, i64 {self.value(n.args[0], i)})")
 
     def do_switch_tlb(self, n: Node, i: Instruction) -> None:
-        base = self.load("i64", self.word("tlb_system"))
-        offset = self.let(f"mul i64 {self.let(f'sub i64 {self.value(n.args[0], i)}, 1')}, {TLB_SIZE}")
+        base = self.load("i64", self.word("tlb_base"))
+        offset = self.let(f"mul i64 {self.value(n.args[0], i)}, {TLB_SIZE}")
         self.set_word("tlb", self.let(f"add i64 {base}, {offset}"))
 
     def do_phys(self, n: Node, i: Instruction) -> None:

@@ -10,10 +10,10 @@ from exuvia.codegen.floats import EXTENDED, available, quads
 from exuvia.codegen.hostfloats import Instruction, floating
 from exuvia.codegen.layout import runtime_at
 from exuvia.dsl.state import JUMPS, JUMPS_AT, PAGE_AT, Layout
-from exuvia.dsl.trace import FUNCTIONS, Function, Place, Trace, substitute
+from exuvia.dsl.trace import Function, Place, Trace, substitute
 from exuvia.dsl.values import Node
 
-KNOWN_FUNCTIONS: list[str] = []
+FUNCTION_NUMBERS = 1 << 16
 
 
 def leave_number(name: str) -> int:
@@ -22,10 +22,8 @@ def leave_number(name: str) -> int:
 
 
 def function_number(f: Function) -> int:
-    """The function's place in the table of compiled functions."""
-    if not KNOWN_FUNCTIONS:
-        KNOWN_FUNCTIONS.extend(sorted(FUNCTIONS))
-    return KNOWN_FUNCTIONS.index(f.name)
+    """The function's place in the table of compiled functions, whatever else is loaded."""
+    return zlib.crc32(f.name.encode()) % FUNCTION_NUMBERS
 
 
 class Flags:

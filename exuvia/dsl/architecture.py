@@ -88,4 +88,4 @@ class Architecture:
     limited: Callable[[int], bool]
     processor: type[Processor]
     model: Callable[[str, Iterable[str]], Any]
-    disassemble: Callable[[Any, int, dict[str, int], int, int], str]
+    disassemble: Callable[[Any, Any, dict[str, int], int, int], str]

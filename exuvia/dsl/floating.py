@@ -17,8 +17,8 @@ from exuvia.dsl.values import Value, lift
 IE, DE, ZE, OE, UE, PE = (1 << i for i in range(6))
 UP = 1 << 9
 """The magnitude was rounded up: where the x87 status word has C1."""
-NEAREST, DOWN, UPWARD, TRUNCATE = range(4)
-"""Rounding modes, numbered as x86 does."""
+NEAREST, DOWN, UPWARD, TRUNCATE, AWAY = range(5)
+"""Rounding modes, numbered as x86 does; the last, to nearest with ties away from zero, only where a mode has 3 bits."""
 GREATER, LESS, EQUAL, UNORDERED = range(4)
 """Relations, as `compare` returns them."""
 FAR = 0x10000  # below every exponent
@@ -76,6 +76,7 @@ class Control:
     """How to round and what to do about exceptions.
 
     `wrap` is the exponent adjustment of a result whose overflow or underflow is unmasked (IEEE 754-1985, 7.3), 0 for none.
+    `before`: a result is tiny if it is before rounding, and what is flushed is not inexact (Arm); else after it, and it is (x86).
     """
 
     rounding: Value
@@ -86,6 +87,7 @@ class Control:
     wrap: int = 0
     precision: Value | None = None
     """Bits of significand to round to (8 bits wide), None for the format's own."""
+    before: bool = False
 
 
 class Number:
@@ -185,7 +187,8 @@ def increments(mode: Value, sign: Value, rest: Value, half: Value | int, odd: Va
     """Whether the remainder `rest` makes the magnitude round up; `half` is half a unit, `odd` the last bit that is kept."""
     nearest = (rest.u > half) | ((rest == half) & odd)
     away = ((mode == DOWN) & sign) | ((mode == UPWARD) & ~sign)
-    return (mode == NEAREST).choose(nearest, away & (rest != 0))
+    up = (mode == NEAREST).choose(nearest, away & (rest != 0))
+    return up if mode.w == 2 else (mode == AWAY).choose(rest.u >= half, up)
 
 
 def rounded(f: Format, sign: Value, exponent: Value, wide: Value, c: Control) -> Result:
@@ -205,8 +208,9 @@ def rounded(f: Format, sign: Value, exponent: Value, wide: Value, c: Control) ->
     e = exponent + carried.zext(32)
     r = carried.choose(top, r)
     out = result(f, pack(f, sign, e, r.high(s)), flag(inexact, PE) | flag(up, UP))
-    with rarely((e - 1).u >= f.special - 1):
-        over = e.s > 0
+    beyond = (e - 1).u >= f.special - 1
+    with rarely(beyond | (exponent.s <= 0) if c.before else beyond):
+        over = (exponent if c.before else e).s > 0
         infinite = (c.rounding == NEAREST) | ((c.rounding == DOWN) & sign) | ((c.rounding == UPWARD) & ~sign)
         largest = pack(f, sign, lift(f.special - 1, 32), (~(unit - 1)).high(s))
         small, small_up, small_inexact = cut(jam(wide, 1 - exponent))
@@ -216,7 +220,7 @@ def rounded(f: Format, sign: Value, exponent: Value, wide: Value, c: Control) ->
         value = over.choose(infinite.choose(infinity(f, sign), largest), flushed.choose(zero(f, sign), small_value))
         flags = over.choose(
             flag(infinite, UP) | (OE | PE),
-            flag(flushed, UE | PE) | flag(~flushed & small_inexact, UE | PE) | flag(~flushed & small_up, UP),
+            flag(flushed, UE if c.before else UE | PE) | flag(~flushed & small_inexact, UE | PE) | flag(~flushed & small_up, UP),
         )
         wrapped = pack(f, sign, e + over.choose(lift(-c.wrap, 32), c.wrap), r.high(s))
         out.set(

@@ -15,6 +15,8 @@ _PREPARE = (
     "busybox mkdir -p /usr/bin /usr/sbin /tmp /root; /bin/busybox --install -s 2>/dev/null; "
 )
 
+Target = Literal["x86_64", "i386", "aarch64", "mipsel"]
+
 
 @dataclass(frozen=True)
 class File:
@@ -29,7 +31,7 @@ class File:
 class Guest:
     """A guest. `download` is the package's size in bytes, `shell` the command that gives an interactive shell (empty: it has none).
 
-    `architecture` is the processor's as Python's wheels name it, and the end of the name of the system command that runs the guest.
+    `target` is the end of the name of the system command that runs it (`exuvia-system-TARGET`).
     """
 
     name: str
@@ -40,8 +42,7 @@ class Guest:
     download: int
     files: dict[str, File]  # by role: kernel, initrd, disk
     memory: int = 512  # MiB
-    bits: Literal[32, 64] = 64
-    architecture: Literal["x86_64", "aarch64", "mipsel"] = "x86_64"
+    target: Target = "x86_64"
     append: str = "console=ttyS0 panic=-1 no_timer_check"  # the check wants 5 ticks in 15 ms, which a busy host cannot promise
     shell: str = ""
 
@@ -60,8 +61,7 @@ def _debian(
     initrd: tuple[int, str],
     *,
     folder: str = "",
-    bits: Literal[32, 64] = 64,
-    architecture: Literal["x86_64", "aarch64", "mipsel"] = "x86_64",
+    target: Target = "x86_64",
     memory: int = 512,
     tty: str = "ttyS0",
     append: str = "",
@@ -76,14 +76,13 @@ def _debian(
         download=download,
         files={"kernel": File(f"{folder}/{kernel[0]}", *kernel[1:]), "initrd": File(f"{folder}/initrd.gz", *initrd)},
         memory=memory,
-        bits=bits,
-        architecture=architecture,
+        target=target,
         append=append or Guest.append,
         shell=f"steal-ctty /dev/{tty} sh",
     )
 
 
-def _memtest(name: str, flavour: str, bits: Literal[32, 64], size: int, sha256: str) -> Guest:
+def _memtest(name: str, flavour: str, target: Target, size: int, sha256: str) -> Guest:
     return Guest(
         name=name,
         title=f"Memtest86+ 6.10 ({flavour})",
@@ -93,7 +92,7 @@ def _memtest(name: str, flavour: str, bits: Literal[32, 64], size: int, sha256: 
         download=122_832,
         files={"kernel": File(f"boot/memtest86+{flavour}.bin", size, sha256)},
         memory=64,
-        bits=bits,
+        target=target,
         append="console=ttyS0,115200",
     )
 
@@ -106,7 +105,7 @@ def _alpine(
     initrd: tuple[int, str],
     disk: tuple[int, str],
     *,
-    architecture: Literal["x86_64", "aarch64"] = "x86_64",
+    target: Target = "x86_64",
     tty: str = "ttyS0",
     append: str = "",
 ) -> Guest:
@@ -123,7 +122,7 @@ def _alpine(
             "initrd": File(f"{image}.initrd", *initrd),
             "disk": File(f"{image}.qcow2", *disk),
         },
-        architecture=architecture,
+        target=target,
         append=append or Guest.append,
         shell=f"setsid sh -c 'exec sh -l </dev/{tty} >/dev/{tty} 2>&1'",
     )
@@ -147,7 +146,7 @@ GUESTS = {
             (10_404_352, "d224794b4786c4341b0d81a2139b2cbceab8c361c0738e5cfaf516983b2bfee1"),
             (10_478_512, "c628c8901b240293cc2424391f5de8789f0a72f7db4ee8ac42770df225108a7e"),
             (62_521_344, "dd44d874395e88d56bf3a26bcc8eb468b93fa3886856a15d7bce42b11c6920b1"),
-            architecture="aarch64",
+            target="aarch64",
             tty="ttyAMA0",
             append="console=ttyAMA0 panic=-1",
         ),
@@ -162,7 +161,7 @@ GUESTS = {
             127_664_664,
             ("linux", 32_956_352, "84b9c190bb4589c4a9527e3191fec051f9f115e88f0a3e8afae96ba0dfb4dfef"),
             (40_147_331, "3b451f2098ae2e3ccf76b618ba742184d795393c25d6b229130ab106bc33ffa5"),
-            architecture="aarch64",
+            target="aarch64",
             tty="ttyAMA0",
             append="console=ttyAMA0 panic=-1",
         ),
@@ -171,7 +170,7 @@ GUESTS = {
             104_809_560,
             ("linux", 5_707_712, "c77cd9c37609b8b1b1cdfbb91b644a44d606d3d75da8656a0c79635be0b89c21"),
             (30_313_735, "c24f8bfb72a45b9231e3e5a4257f108f2ea7f48ce2cf68f614654d0da4463201"),
-            bits=32,
+            target="i386",
         ),
         _debian(
             "mipsel",
@@ -179,13 +178,12 @@ GUESTS = {
             ("vmlinuz-6.1.0-50-4kc-malta", 4_962_680, "2ea99cc48b0662aa424689da6db6a5a677b663008b64a7e8938414a11c4baab8"),
             (27_038_261, "7c11651262eeef65ca3f5581e88e5a14095c39b1f492a1ce2fe9158469331c32"),
             folder="malta",
-            bits=32,
-            architecture="mipsel",
+            target="mipsel",
             memory=256,
             append="console=ttyS0 panic=-1",
         ),
-        _memtest("memtest", "x64", 64, 144_312, "8be4248923a3d57e5cd88c147136f4c643ce246cb7ae4e6884be007e2ecac933"),
-        _memtest("memtest-ia32", "ia32", 32, 138_712, "9aee6d56888b8a78fa1dd774b341db40ea8049a576417de302e5daed4c91707e"),
+        _memtest("memtest", "x64", "x86_64", 144_312, "8be4248923a3d57e5cd88c147136f4c643ce246cb7ae4e6884be007e2ecac933"),
+        _memtest("memtest-ia32", "ia32", "i386", 138_712, "9aee6d56888b8a78fa1dd774b341db40ea8049a576417de302e5daed4c91707e"),
     )
 }
 

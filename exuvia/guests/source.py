@@ -41,7 +41,7 @@ def _wheel(guest: Guest, folder: Path, report: Report) -> Path:
         "--no-cache-dir",
         "--retries=1",
         "--timeout=30",
-        f"--platform=manylinux_2_17_{guest.architecture}",
+        f"--platform=manylinux_2_17_{guest.target}",
         f"--dest={folder}",
         f"{guest.package}=={guest.version}",
     ]

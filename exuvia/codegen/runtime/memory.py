@@ -82,6 +82,11 @@ def source(layout: Layout) -> str:
     return "".join(f(at) for f in parts) + finish(at, layout) + counter()
 
 
+def half_of(linear: V) -> V:
+    """The half of the address space, 0 or 1: by a bit that is an address's also where the top byte is a tag."""
+    return (linear >> 55) & 1
+
+
 def phys(at: dict[str, int]) -> str:
     """Guest-physical address -> its memory slot, or 0 where no RAM is."""
     b = function("slot_of", "address")
@@ -162,7 +167,7 @@ def translate(at: dict[str, int]) -> str:
             b.store(lst + (n << 2), (entry - b.get(at["tlb_base"])) >> 5, 32)
         b.put(at["local_count"], n + 1)
     with b.if_((rights & 64) != 0):
-        b.put(at["huge_pages"], 1)
+        b.put(at["huge_pages"], b.get(at["huge_pages"]) | (b.const(1) << half_of(linear)))
     with b.if_((rights & 16) != 0):  # a piece of a large page: dropping any of it drops all
         for half, low, high in ((0, "large_low", "large_high"), (1, "large_low2", "large_high2")):
             with b.if_((linear >> 63) == half):
@@ -438,7 +443,7 @@ def flush_page(at: dict[str, int]) -> str:
     """Forget what is known of one linear page."""
     b = Native("define dso_local i64 @flush_page(ptr %st, i64 %linear) nounwind noinline")
     vpage = b.arg("linear") & PAGE
-    with b.if_(b.get(at["huge_pages"]) != 0):
+    with b.if_(((b.get(at["huge_pages"]) >> half_of(vpage)) & 1) != 0):
         b.let("call i64 @flush(ptr %st, i64 1)")
         b.ret(0)
     # a page that may have been part of a large one goes with all entries of its 4 MiB

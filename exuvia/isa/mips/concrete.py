@@ -31,6 +31,7 @@ from exuvia.isa.mips.state import (
     INT,
     IV,
     KSU,
+    NEVER,
     NMI,
     SM,
     SR,
@@ -182,10 +183,10 @@ class Processor(processor.Processor):
 
     # -- Count and Compare
     @property
-    def count(self) -> int:
+    def ticks(self) -> int:
         """Count as software reads it."""
-        ticks: int = 0 if self.cause & DC else self.clock.now() // COUNT_NS
-        return self.count_offset + ticks & WORD_MASK
+        passed: int = 0 if self.cause & DC else self.clock.now() // COUNT_NS
+        return self.count_offset + passed & WORD_MASK
 
     def arm(self) -> None:
         """Have the timer ring when Count comes to Compare."""
@@ -193,9 +194,11 @@ class Processor(processor.Processor):
             self.timer = self.clock.timer(self.ring)
         if self.cause & DC:
             self.timer.cancel()
+            self.ring_at = NEVER
             return
-        left = (self.compare - self.count) & WORD_MASK or 1 << 32
-        self.timer.set((self.clock.now() // COUNT_NS + left) * COUNT_NS)
+        left = (self.compare - self.ticks) & WORD_MASK or 1 << 32
+        self.ring_at = (self.clock.now() // COUNT_NS + left) * COUNT_NS
+        self.timer.set(self.ring_at)
 
     def ring(self) -> None:
         """Count is Compare."""

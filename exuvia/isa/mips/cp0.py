@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from exuvia.dsl.trace import when
-from exuvia.dsl.values import Value
+from exuvia.dsl.values import Value, lift
 from exuvia.isa.mips.cpu import Cpu, leave
 from exuvia.isa.mips.exceptions import look, set_status
 from exuvia.isa.mips.forms import op
-from exuvia.isa.mips.state import ASID, COUNT_NS, DC, ENTRYLO, IP_SOFTWARE, IV, PAGE_MASK, VPN2, WP
+from exuvia.isa.mips.state import ASID, COUNT_NS, DC, ENTRYLO, IP_SOFTWARE, IV, PAGE_MASK, TI, TIMER_LINE, VPN2, WP
 from exuvia.isa.mips.tlb import set_entryhi
 
 Read = Callable[[Cpu], Value]
@@ -45,7 +45,7 @@ def register(
 
 
 def set_index(cpu: Cpu, v: Value) -> None:
-    cpu.index = cpu.index & 1 << 31 | v & (cpu.tlb_size - 1)
+    cpu.tlb_index = cpu.tlb_index & 1 << 31 | v & (cpu.tlb_size - 1)
 
 
 def set_wired(cpu: Cpu, v: Value) -> None:
@@ -71,8 +71,16 @@ def count(cpu: Cpu) -> Value:
     return r
 
 
+def requested(cpu: Cpu) -> Value:
+    """Cause. The timer's interrupt is there as soon as Count is Compare, for software that waits for it a few ticks long: Python's timer
+    rings later."""
+    rung = cpu.effect("virtual_time", 64).u >= cpu.ring_at
+    r: Value = cpu.cause | cpu.lines | rung.choose(lift(TI | 1 << 8 + TIMER_LINE, 64), lift(0, 64))
+    return r
+
+
 # number, select, name, bits that can be written
-register(0, 0, "index", set_index)
+register(0, 0, "tlb_index", set_index)
 register(1, 0, "random")
 register(2, 0, "entrylo0", ENTRYLO)
 register(3, 0, "entrylo1", ENTRYLO)
@@ -88,7 +96,7 @@ register(11, 0, "compare", lambda cpu, v: leave("compare", v), ends=True)
 register(12, 0, "status", lambda cpu, v: set_status(cpu, cpu.status & ~cpu.status_writable | v & cpu.status_writable), ends=True)
 register(12, 1, "intctl", 0x3E0, feature="r2")
 register(12, 2, "srsctl", feature="r2")
-register(13, 0, "cause", set_cause, read=lambda cpu: cpu.cause | cpu.lines, ends=True)
+register(13, 0, "cause", set_cause, read=requested, ends=True)
 register(14, 0, "epc", ALL)
 register(15, 0, "prid")
 register(15, 1, "ebase", 0x3FFF_F000, feature="r2")

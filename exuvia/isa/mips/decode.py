@@ -76,7 +76,8 @@ class Word:
         rd, rt = self.field(11), self.field(16)
         to = self.has(t.WRITES_RD).choose(rd, self.has(t.WRITES_RT).choose(rt, self.has(t.WRITES_RA).choose(lift(RA, 64), 0)))
         to = (to == 0).choose(lift(SINK, 64), to)
-        write(out + 8, rt | self.field(21) << 8 | to << 16 | rd << 32 | self.field(6) << 40 | self.has(t.DELAYED).choose(lift(0, 64), 4 << 56))
+        length = self.has(t.DELAYED).choose(lift(0, 64), 4)
+        write(out + 8, rt | self.field(21) << 8 | to << 16 | rd << 32 | self.field(6) << 40 | length << 56)
         write(out + 16, off << 32 | (self.facts & 0xFFFF) << 48)
         write(out + 24, self.immediate)
 

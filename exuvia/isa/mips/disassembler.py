@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from exuvia.isa.mips.cp0 import NAMES
 from exuvia.isa.mips.forms import Row
 from exuvia.isa.mips.state import GPR
 
@@ -27,7 +26,7 @@ class Disassembler:
         """One operand by the name of its field."""
         f = self.f
         if name in ("rs", "rt", "rd"):
-            return "$" + GPR[getattr(self, name)]
+            return f"${GPR[getattr(self, name)]}"
         if name in FLOAT_FIELDS:
             return f"$f{f[{'fs': 'extra', 'ft': 'reg', 'fd': 'scale', 'fr': 'rm'}[name]]}"
         if name in ("imm", "uimm"):
@@ -46,8 +45,8 @@ class Disassembler:
             return f"$fcc{(self.sa if self.row.fields['cc'][0] == 8 else self.rt) >> 2}"
         return {
             "sa": number(self.sa), "hint": number(self.rt), "code": number(f["imm"]), "trap": number(f["imm"]),
-            "size": number(self.rd + 1), "width": number(self.rd - self.sa + 1), "high": number(self.sa), "number": f"${self.rd}",
-            "select": number(f["imm"]), "stype": number(self.sa),
+            "size": number(self.rd + 1), "width": number(self.rd - self.sa + 1),
+            "none": "$zero", "stype": number(self.sa),
         }[name]  # fmt: skip
 
     def order(self) -> str:
@@ -65,10 +64,10 @@ class Disassembler:
         if "sa" in has:
             return "rd rt sa"
         if any(x in has for x in FLOAT_FIELDS) and "writes" not in row.facts:
-            return " ".join(x for x in ("rt" if name.endswith("c1") else "fd", "cc" if name[:2] == "c." else "fr", "fs", "ft", "rt") if x in has)
-        first = row.writes
-        rest = ["rt", "rs"] if name in BACKWARDS else ["rs", "rt"]
-        return " ".join(dict.fromkeys([*([first] if first in has else []), *(x for x in (*rest, "fs", "imm", "uimm", "upper", "target") if x in has)]))
+            order = ["rt" if name.endswith("c1") else "fd", "cc" if name[:2] == "c." else "fr", "fs", "ft", "rt"]
+        else:
+            order = [row.writes, *(("rt", "rs") if name in BACKWARDS else ("rs", "rt")), "fs", "imm", "uimm", "upper", "target"]
+        return " ".join(dict.fromkeys(x for x in order if x in has))
 
     def text(self) -> str:
         """`addiu $sp, $sp, -0x20`"""
@@ -78,10 +77,10 @@ class Disassembler:
         if not any((self.rs, self.rt, self.rd)) and row.name == "sll":
             return {0: "nop", 1: "ssnop", 3: "ehb"}.get(self.sa, f"sll $zero, $zero, {self.sa}")
         operands = [self.operand(x) for x in self.order().split()]
-        if row.name in ("break", "syscall", "teq", "tge", "tgeu", "tlt", "tltu", "tne", "sync", "wait") and operands and operands[-1] == "0":
+        if row.name in WITH_CODE and operands[-1:] == ["0"]:
             operands.pop()
-        if "cc" in row.fields and operands[0 if row.name[:2] == "bc" or row.name[:2] == "c." else -1] == "$fcc0" and row.name[:3] != "mov":
-            operands = operands[1:] if operands[0] == "$fcc0" else operands[:-1]
+        if row.name[:2] in ("bc", "c.") and operands[0] == "$fcc0":
+            operands.pop(0)
         if row.name == "break" and operands:
             operands = [number(f["imm"] >> 10), number(f["imm"] & 0x3FF)][: 2 if f["imm"] & 0x3FF else 1]
         return f"{row.name} {', '.join(operands)}".strip()
@@ -99,11 +98,13 @@ ORDERS = {
     "break": "code", "syscall": "code", "wait": "", "eret": "", "sync": "stype", "di": "rt", "ei": "rt",
     "mthi": "rs", "mtlo": "rs", "movf": "rd rs cc", "movt": "rd rs cc", "lui": "rt upper",
     "teq": "rs rt trap", "tge": "rs rt trap", "tgeu": "rs rt trap", "tlt": "rs rt trap", "tltu": "rs rt trap", "tne": "rs rt trap",
-    "div": "rs rt", "divu": "rs rt", "rdpgpr": "rd rt", "wrpgpr": "rd rt",
+    "div": "none rs rt", "divu": "none rs rt", "rdpgpr": "rd rt", "wrpgpr": "rd rt",
     "mfc1": "rt fs", "mtc1": "rt fs", "mfhc1": "rt fs", "mthc1": "rt fs",
 }  # fmt: skip
 for _fmt in "sd":
     ORDERS |= {f"movz.{_fmt}": "fd fs rt", f"movn.{_fmt}": "fd fs rt", f"movf.{_fmt}": "fd fs cc", f"movt.{_fmt}": "fd fs cc"}
+WITH_CODE = frozenset("break syscall teq tge tgeu tlt tltu tne sync".split())
+"""Zero is left unsaid."""
 BACKWARDS = frozenset("sllv srlv srav rotrv".split())
 
 
@@ -111,5 +112,3 @@ def disassemble(row: Row, fields: Mapping[str, int], address: int = 0) -> str:
     """The text of a decoded instruction at an address."""
     return Disassembler(row, fields, address).text()
 
-
-__all__ = ["NAMES", "disassemble"]

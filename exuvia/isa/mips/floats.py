@@ -60,8 +60,9 @@ class Computed:
 
     def packed(self, also: Value | None = None) -> Value:
         """As the functions return it, with exceptions of an operation before."""
-        flags = self.flags.read() if also is None else self.flags | also
-        return self.value.zext(2 * self.w) | flags.zext(2 * self.w) << self.w
+        flags: Value = self.flags.read() if also is None else self.flags | also
+        r: Value = self.value.zext(2 * self.w) | flags.zext(2 * self.w) << self.w
+        return r
 
 
 def is_nan(f: Format, x: Value) -> Value:

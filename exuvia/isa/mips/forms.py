@@ -32,7 +32,8 @@ IMMEDIATES = {
 }  # fmt: skip
 WIDTHS = {name: i.width for name, i in IMMEDIATES.items()} | {"cc": 3}
 FIELDS = {
-    "rs": "rm", "base": "rm", "fr": "rm", "rt": "reg", "ft": "reg", "hint": "reg", "rd": "extra", "fs": "extra", "sa": "scale", "fd": "scale",
+    "rs": "rm", "base": "rm", "fr": "rm", "rt": "reg", "ft": "reg", "hint": "reg",
+    "rd": "extra", "fs": "extra", "sa": "scale", "fd": "scale",
 }  # fmt: skip
 """Fields of five bits -> the record's field that holds them: rs and its like in bits 25:21, rt in 20:16, rd in 15:11, sa in 10:6."""
 ROWS: list[Row] = []

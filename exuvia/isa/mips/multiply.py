@@ -12,12 +12,14 @@ from exuvia.isa.mips.forms import op, rrr
 def product(cpu: Cpu, signed: bool) -> Value:
     """rs * rt, all 64 bits."""
     a, b = (x.sext(64) if signed else x.zext(64) for x in (cpu.rs, cpu.rt))
-    return a * b
+    r: Value = a * b
+    return r
 
 
 def accumulator(cpu: Cpu) -> Value:
     """HI and LO as one."""
-    return (cpu.hi << 32) | (cpu.lo & 0xFFFF_FFFF)
+    r: Value = (cpu.hi << 32) | (cpu.lo & 0xFFFF_FFFF)
+    return r
 
 
 def set_accumulator(cpu: Cpu, v: Value) -> None:

@@ -41,6 +41,7 @@ F_FLAGS, F_ENABLES, F_CAUSE = 2, 7, 12  # where they begin
 F_FS, F_E = 1 << 24, 1 << 17
 FCSR_WRITABLE = 0xFF83_FFFF
 
+NEVER = (1 << 64) - 1
 COUNT_NS = 10  # Count runs at 100 MHz, half of the processor's clock
 TLB_MOST = 64  # entries that a model may have
 
@@ -57,10 +58,11 @@ layout.words("then taken")  # a jump whose delay slot runs: where to (see `MARK`
 MARK = 1 << 32
 """In `then`: so that a jump to address 0 is one. What is above an address is cut off."""
 layout.words("ll_bit ll_address ll_value")
-layout.words("index random wired entrylo0 entrylo1 context pagemask hwrena badvaddr entryhi compare status")
+layout.words("tlb_index random wired entrylo0 entrylo1 context pagemask hwrena badvaddr entryhi compare status")
 layout.words("intctl srsctl cause lines epc ebase")
 layout.words("config userlocal debug depc errctl taglo datalo taghi datahi errorepc desave")
 layout.words("count_offset")  # Count is the virtual time in its ticks plus this; while Cause.DC stops it, this alone
+layout.words("ring_at", ring_at=NEVER)  # the virtual time at which Count comes to Compare
 layout.words("welcome")  # set where an instruction let an interrupt in that waits
 layout.attention["welcome"] = 1
 # what the processor model says, for the texts

@@ -81,8 +81,8 @@ def fill(cpu: Cpu, index: Value) -> None:
 @op("010000 10000 00000 00000 00000 000010", kernel=True, ends=True)
 def tlbwi(cpu: Cpu) -> None:
     """An Index beyond the last entry is undefined: nothing is written."""
-    with when(cpu.index.u < cpu.tlb_size):
-        fill(cpu, cpu.index)
+    with when(cpu.tlb_index.u < cpu.tlb_size):
+        fill(cpu, cpu.tlb_index)
 
 
 @op("010000 10000 00000 00000 00000 000110", kernel=True, ends=True)
@@ -96,12 +96,12 @@ def tlbwr(cpu: Cpu) -> None:
 @op("010000 10000 00000 00000 00000 001000", kernel=True)
 def tlbp(cpu: Cpu) -> None:
     found = search(cpu, cpu.entryhi)
-    cpu.index = (found == NO_FAULT).choose(lift(1 << 31, 64), found)
+    cpu.tlb_index = (found == NO_FAULT).choose(lift(1 << 31, 64), found)
 
 
 @op("010000 10000 00000 00000 00000 000001", kernel=True, ends=True)
 def tlbr(cpu: Cpu) -> None:
-    index = (cpu.index.u < cpu.tlb_size).choose(cpu.index, lift(0, 64))
+    index = (cpu.tlb_index.u < cpu.tlb_size).choose(cpu.tlb_index, lift(0, 64))
     hi, mask, lo0, lo1 = (cpu.get_at(file, index) for file in ("tlb_hi", "tlb_mask", "tlb_lo0", "tlb_lo1"))
     set_entryhi(cpu, hi & (VPN2 | ASID))
     cpu.pagemask, cpu.entrylo0, cpu.entrylo1 = mask & PAGE_MASK, lo0 & ENTRYLO, lo1 & ENTRYLO

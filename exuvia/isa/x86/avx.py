@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from exuvia.dsl.lanes import every, pick_bytes_128, spread
 from exuvia.dsl.trace import Var, when
 from exuvia.dsl.values import Value, concat, lift
 from exuvia.isa.x86.cpu import Cpu, Memory
 from exuvia.isa.x86.forms import op, pure
 from exuvia.isa.x86.sse import one_source
-from exuvia.isa.x86.ssse3 import pick_bytes_128
-from exuvia.isa.x86.vector import by_half, every, spread
+from exuvia.isa.x86.vector import by_half
 
 AVX: dict[str, Any] = {"avx": True, "feature": "avx"}
 AVX2: dict[str, Any] = {"avx": True, "feature": "avx2"}

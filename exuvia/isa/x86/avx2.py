@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from exuvia.dsl.lanes import every
 from exuvia.dsl.trace import Var, function, when
 from exuvia.dsl.values import Value, concat, lift
 from exuvia.isa.x86.avx import AVX2, broadcast, each_length, half_replaced, half_taken, picked, two_halves
@@ -13,7 +14,6 @@ from exuvia.isa.x86.forms import op, pure
 from exuvia.isa.x86.sse import one_source
 from exuvia.isa.x86.sse4 import by_immediate
 from exuvia.isa.x86.state import UD
-from exuvia.isa.x86.vector import every
 
 # fmt: off
 each_length("66.W0 0F38 78 Vx,Wb", "vpbroadcastb", broadcast, **AVX2)

@@ -4,20 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from exuvia.dsl.lanes import add, every, low_signed, shift
 from exuvia.dsl.values import Value, concat, lift
 from exuvia.isa.x86.cpu import Cpu
 from exuvia.isa.x86.forms import op, pure
-from exuvia.isa.x86.vector import (
-    add,
-    both,
-    counted,
-    every,
-    interleaved,
-    lanewise,
-    low_signed,
-    pack,
-    shift,
-)  # fmt: skip
+from exuvia.isa.x86.vector import both, counted, interleaved, lanewise, pack
 
 SSE_MMX = ("sse", "sse2")  # SSE gave MMX more instructions
 

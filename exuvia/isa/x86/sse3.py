@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from exuvia.dsl.lanes import spread
 from exuvia.isa.x86.forms import pure
 from exuvia.isa.x86.mmx import move
-from exuvia.isa.x86.vector import spread, within
+from exuvia.isa.x86.vector import within
 
 PNI: dict[str, Any] = {"sse": True, "feature": "pni"}
 

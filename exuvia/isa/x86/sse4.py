@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from exuvia.dsl.trace import Function, Var, function, loop
+from exuvia.dsl.crc import CRC32C
+from exuvia.dsl.lanes import absolute, add, choose, every, shift
+from exuvia.dsl.trace import function
 from exuvia.dsl.values import Value, concat, lift
 from exuvia.isa.x86.cpu import Cpu
 from exuvia.isa.x86.forms import op, pure
 from exuvia.isa.x86.mmx import move
 from exuvia.isa.x86.operands import Register
-from exuvia.isa.x86.vector import absolute, add, by_half, choose, every, lanewise, pack, shift
+from exuvia.isa.x86.vector import by_half, lanewise, pack
 
 SSE41: dict[str, Any] = {"sse": True, "feature": "sse4_1"}
 SSE42: dict[str, Any] = {"sse": True, "feature": "sse4_2"}
@@ -165,25 +167,6 @@ def sums_of_differences(a: Value, b: Value, imm: Value) -> Value:
 
 
 pure("66 0F3A 42 Vx,Hx,Wx,Ib", by_half(sums_of_differences, 3), "mpsadbw", vex="avx2", **SSE41)
-
-
-# CRC32 with the polynomial 11EDC6F41 (iSCSI), bits reversed
-def crc32c(w: int) -> Function:
-    """The checksum carried over w bits; a checksum of 32 bits, in 64 where data are."""
-    total = max(w, 32)
-
-    def text(crc: Value, data: Value) -> Value:
-        crc = crc.low(32).zext(total)
-        rest = Var((crc.low(w) ^ data).zext(total))
-        with loop(lift(w, 64), rest):
-            rest.set((rest.u >> 1) ^ (rest.low(1).sext(total) & 0x82F63B78))
-        return rest ^ (crc.u >> w)
-
-    text.__name__ = f"crc32c_{w}"
-    return function(total, w, returns=total)(text)
-
-
-CRC32C = {w: crc32c(w) for w in (8, 16, 32, 64)}
 
 
 def crc32(cpu: Cpu, a: Register, b: Any) -> None:

@@ -13,13 +13,14 @@ from typing import Any
 
 from exuvia.dsl import ieee754
 from exuvia.dsl.hostfloats import host_floats, on_host, set_vector_control, vector_control
+from exuvia.dsl.lanes import choose, every, spread
 from exuvia.dsl.trace import Var, function, rarely, seldom, when
 from exuvia.dsl.values import Value, concat, lift, node
 from exuvia.isa.x86.cpu import Cpu, raise_
 from exuvia.isa.x86.forms import op
 from exuvia.isa.x86.mxcsr import MASKED
 from exuvia.isa.x86.state import CR4_OSXMMEXCPT, UD, XM
-from exuvia.isa.x86.vector import choose, even, every, odd, spread
+from exuvia.isa.x86.vector import even, odd
 
 SCALAR = {32: "ss", 64: "sd"}
 PREFIX = {("x", 32): "NP", ("x", 64): "66", ("s", 32): "F3", ("s", 64): "F2"}

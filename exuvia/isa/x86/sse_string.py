@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+from exuvia.dsl.lanes import every, spread
 from exuvia.dsl.trace import Var, function, rarely
 from exuvia.dsl.values import Value, concat, lift
 from exuvia.isa.x86.cpu import Cpu
 from exuvia.isa.x86.forms import op
 from exuvia.isa.x86.operands import Xmm
 from exuvia.isa.x86.sse4 import SSE42, lane_mask
-from exuvia.isa.x86.vector import every, spread
 
 
 def length_given(v: Value, count: Value) -> Value:

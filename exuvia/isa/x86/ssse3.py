@@ -4,24 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+from exuvia.dsl.lanes import absolute, add, bytes_picked, every, low_signed, pick_bytes_128, shift
 from exuvia.dsl.trace import function
-from exuvia.dsl.values import Value, concat, lift
+from exuvia.dsl.values import Value, lift
 from exuvia.isa.x86.forms import pure
-from exuvia.isa.x86.vector import absolute, add, both, by_half, even, every, low_signed, odd, shift
+from exuvia.isa.x86.vector import both, by_half, even, odd
 
 SSSE3 = ("ssse3", "ssse3")
-
-
-def bytes_picked(v: Value, order: Value) -> Value:
-    """Byte by byte: the byte that the order's names, or zero where its top bit is set."""
-    n = v.w // 8
-    picked = concat(*(v.lane_at(order.lane(i, 8) & n - 1, 8) for i in range(n)))
-    return picked & ~order.lanes("ashr", every(7, 8, v.w), 8)
-
-
-@function(128, 128, returns=128)
-def pick_bytes_128(v: Value, order: Value) -> Value:
-    return bytes_picked(v, order)
 
 
 @function(64, 64, returns=64)

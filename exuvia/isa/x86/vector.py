@@ -5,20 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from exuvia.dsl.lanes import clamp, spread
 from exuvia.dsl.values import Value, concat, lift
 from exuvia.isa.x86.forms import pure
 
 Text = Callable[[Any, Any], Any]
-
-
-def every(lane: int, w: int, total: int) -> int:
-    """A constant with the same value in each lane of w bits."""
-    return sum((lane & (1 << w) - 1) << i for i in range(0, total, w))
-
-
-def spread(v: Value, total: int) -> Value:
-    """The same value in each lane."""
-    return concat(*[v] * (total // v.w))
 
 
 def both(code: str, name: str, f: Text, since: tuple[str, str] = ("mmx", "sse2"), operands: str = "Vx,Hx,Wx") -> None:
@@ -61,29 +52,6 @@ def lanewise(op: str, w: int) -> Text:
     return lambda a, b: a.lanes(op, lift(b, a.w), w)
 
 
-def add(a: Value, b: Any, w: int) -> Value:
-    return a.lanes("add", b, w)
-
-
-def shift(a: Value, op: str, count: int, w: int) -> Value:
-    """All lanes by a constant: op is shl, lshr or ashr."""
-    return a.lanes(op, every(count, w, a.w), w)
-
-
-def clamp(a: Value, low: int, high: int, w: int) -> Value:
-    """Signed lanes held between two constants."""
-    return a.lanes("smin", every(high, w, a.w), w).lanes("smax", every(low, w, a.w), w)
-
-
-def negated(a: Value, w: int) -> Value:
-    return lift(0, a.w).lanes("sub", a, w)
-
-
-def absolute(a: Value, w: int) -> Value:
-    """The most negative number stays."""
-    return a.lanes("smax", negated(a, w), w)
-
-
 def interleaved(a: Any, b: Any, w: int, half: int) -> Any:
     """Lanes of the low (0) or high (1) halves of two values, in turn, in each 128 bits."""
     n = min(a.w, 128) // w
@@ -103,16 +71,6 @@ def odd(a: Any, b: Any, w: int) -> Any:
 def pack(a: Any, b: Any, w: int, low: int, high: int) -> Any:
     """Signed lanes of w bits to half as wide ones, saturated."""
     return even(clamp(lift(a), low, high, w), clamp(lift(b), low, high, w), w // 2)
-
-
-def low_signed(a: Value, w: int) -> Value:
-    """The low half of each lane, with its sign."""
-    return shift(shift(a, "shl", w // 2, w), "ashr", w // 2, w)
-
-
-def choose(mask: Value, yes: Any, no: Any) -> Value:
-    """Bit by bit."""
-    return (mask & lift(yes)) | (~mask & lift(no))
 
 
 def counted(op: str, w: int) -> Text:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from types import SimpleNamespace
+from typing import Any
 
 from exuvia.codegen.build import compile_text
 from exuvia.codegen.engine import Engine
@@ -55,7 +56,7 @@ class Machine:
         self.clock.resume()
         machine = SimpleNamespace(vcpus=[], clock=self.clock)
         kind = combined(SoftwareVcpu, Stopping)
-        self.cpu = kind(self.engine, self.model, 0, self.memory, AddressSpace("ports"), None, machine)
+        self.cpu: Any = kind(self.engine, self.model, 0, self.memory, AddressSpace("ports"), None, machine)
         self.at = self.cpu.native.address
         code, symbols = compile_text(
             f"define preserve_nonecc i64 @stop({ARGS}) {{ %p = getelementptr i8, ptr %st, i64 {layout.offset('icount')} "
@@ -99,10 +100,11 @@ class Machine:
         for _ in range(LIMIT):
             reason = run(at)
             if reason == STOPPED:
-                return (cpu.walk_error & CODE if cpu.fault_vector == 0 else cpu.fault_vector), cpu.pc
+                return int(cpu.walk_error & CODE if cpu.fault_vector == 0 else cpu.fault_vector), int(cpu.pc)
             cpu.exit_handlers[reason]()
             if cpu.stopped is not None:
-                return cpu.stopped
+                stopped: tuple[int, int] = cpu.stopped
+                return stopped
         raise AssertionError(f"it does not end: {REASONS[reason]}\n{cpu.describe()}")
 
     def until(self, pc: int, most: int = 1000) -> None:

@@ -32,7 +32,7 @@ def count(cpu: Processor, value: int) -> None:
 @rare
 def stop_count(cpu: Processor, stopped: int) -> None:
     """Cause.DC changed: Count stands still, or goes on."""
-    value = cpu.count
+    value = cpu.ticks
     cpu.cause = cpu.cause & ~DC | stopped
     count(cpu, value)
 

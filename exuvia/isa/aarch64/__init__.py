@@ -1,0 +1,12 @@
+"""The AArch64 processor (Arm Architecture Reference Manual, DDI 0487). `forms.ROWS` holds every encoding once `load()` ran."""
+
+from importlib import import_module
+
+CHAPTERS = "arithmetic logical conditional branches loads atomics exceptions system maintenance".split()
+CHAPTERS += "fp_scalar fp_vector simd_same simd_different simd_shift simd_misc simd_copy simd_memory crypto fp_system".split()
+
+
+def load() -> None:
+    """Import every chapter, so that `forms.ROWS` and `faults.rare` are whole."""
+    for chapter in [*CHAPTERS, "rare"]:
+        import_module(f"exuvia.isa.aarch64.{chapter}")

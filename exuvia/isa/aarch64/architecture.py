@@ -1,0 +1,66 @@
+"""What engines are given of AArch64."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from exuvia.dsl.architecture import Architecture, Form
+from exuvia.dsl.trace import Trace, tracing
+from exuvia.isa.aarch64 import cpus, exceptions, load
+from exuvia.isa.aarch64.cpu import Cpu
+from exuvia.isa.aarch64.decode import DECODE
+from exuvia.isa.aarch64.decode_tables import Tables, tables
+from exuvia.isa.aarch64.disassembler import disassemble
+from exuvia.isa.aarch64.paging import walk_trace
+from exuvia.isa.aarch64.processor import Processor
+from exuvia.isa.aarch64.state import MODES, NO_INDEX, layout
+
+EVERYDAY = "arithmetic logical conditional branches loads".split()
+
+
+def form(mode: int, t: Tables, slot: int) -> Form:
+    """The trace of a slot's instruction form."""
+    row, variant = t.row(slot)
+    return Form(row.trace(variant, mode), bool(row.facts.get("ends") or row.facts.get("branch")), bool(row.facts.get("branch")))
+
+
+def everyday(mode: int, t: Tables) -> list[int]:
+    """Integer code, which any guest has."""
+    chapters = {f"{__package__}.{name}" for name in EVERYDAY}
+    return [slot for slot in range(2, t.slots) if t.row(slot)[0].run.__module__ in chapters and not t.row(slot)[0].features]
+
+
+def routine(text: Callable[[Cpu], None]) -> Callable[[], Trace]:
+    """A routine's trace: it belongs to no instruction and works in any mode."""
+
+    def make() -> Trace:
+        cpu = Cpu()
+        with tracing(cpu):
+            text(cpu)
+        return cpu
+
+    return make
+
+
+def architecture() -> Architecture:
+    """AArch64, with every chapter loaded."""
+    load()
+    return Architecture(
+        name="aarch64",
+        module=__name__,
+        layout=layout,
+        modes=MODES,
+        no_index=NO_INDEX,
+        decode=DECODE,
+        walk=walk_trace,
+        tables=lambda mode, features: tables(features),
+        form=form,
+        everyday=everyday,
+        routines={name: routine(text) for name, text in exceptions.ROUTINES.items()},
+        address_mask=lambda mode: (1 << 64) - 1,
+        limited=lambda mode: False,
+        processor=Processor,
+        model=cpus.model,
+        disassemble=disassemble,
+    )
+

@@ -1,0 +1,193 @@
+"""Exceptions: from an instruction's fault to the handler, and back by ERET (DDI 0487, D1.3, D1.4).
+
+`ROUTINES["exception"]` takes an exception with the state words `syndrome` (ESR_ELx), `fault_address`, `exception_return`,
+`exception_kind` (0 synchronous, 0x80 IRQ, 0x100 FIQ, 0x180 SError) and `exception_el2` (1 where it is for EL2 whatever HCR_EL2.TGE says).
+"""
+
+from __future__ import annotations
+
+from exuvia.dsl.trace import when
+from exuvia.dsl.values import Value, lift
+from exuvia.isa.aarch64.cpu import EC_BRK, EC_DATA, EC_FETCH, EC_ILLEGAL, EC_PC, EC_SVC, TO_EL2, Cpu, enter, raise_, undefined
+from exuvia.isa.aarch64.flags import nzcv_word
+from exuvia.isa.aarch64.forms import op
+from exuvia.isa.aarch64.paging import FETCH, STAGE2, WRITE, pick, yes
+from exuvia.isa.aarch64.state import (
+    BTYPE_SHIFT,
+    DAIF,
+    DAIF_F,
+    DAIF_I,
+    PRIVILEGED,
+    SP,
+    SPSR_DIT,
+    SPSR_IL,
+    SPSR_PAN,
+    SPSR_SS,
+    SPSR_UAO,
+    USER,
+)  # fmt: skip
+
+EC_SHIFT, IL = 26, 1 << 25
+SYNCHRONOUS, IRQ, FIQ, SERROR = 0, 0x80, 0x100, 0x180
+SCTLR_SPAN = 1 << 23
+HCR_TGE, HCR_TSC, HCR_HCD, HCR_TWI, HCR_TWE = 1 << 27, 1 << 19, 1 << 29, 1 << 13, 1 << 14
+MISALIGNED = (1 << 64) - 3  # in the word `walk_error`
+ALIGNMENT = 0x21
+SEGMENT_SHIFT, MAINTENANCE = 24, 1  # in the engine's access word: the instruction maintains caches (ISS.CM)
+
+
+def word(cpu: Cpu, name: str) -> Value:
+    """A word of the engine's part of the state."""
+    return cpu.get((name, 0, 64))
+
+
+def synchronous(cpu: Cpu, ec: Value, iss: Value, to_el2: Value | int, back: Value) -> None:
+    """Take a synchronous exception that returns to `back`."""
+    cpu.syndrome = ec << EC_SHIFT | IL | iss
+    cpu.exception_kind = SYNCHRONOUS
+    cpu.exception_el2 = to_el2
+    cpu.exception_return = back
+    enter("exception")
+
+
+def fault(cpu: Cpu) -> None:
+    """A text raised it."""
+    vector = word(cpu, "fault_vector")
+    synchronous(cpu, vector & (TO_EL2 - 1), word(cpu, "fault_error"), yes((vector & TO_EL2) != 0, 1), word(cpu, "pc"))
+
+
+def access_fault(cpu: Cpu) -> None:
+    """An access found no translation: a data abort or an instruction abort."""
+    access, error = word(cpu, "access"), word(cpu, "walk_error")
+    error = pick(error == MISALIGNED, ALIGNMENT, error)
+    fetch, maintains = (access & FETCH) != 0, ((access.u >> SEGMENT_SHIFT) & 0xFF) == MAINTENANCE
+    writes = ((access & WRITE) != 0) | maintains
+    status = error & 0xBF
+    iss = pick(fetch, status, status | yes(writes, 1 << 6) | yes(maintains, 1 << 8))
+    cpu.fault_address = word(cpu, "address")
+    synchronous(cpu, pick(fetch, EC_FETCH, EC_DATA), iss, yes((error & STAGE2) != 0, 1), word(cpu, "pc"))
+
+
+def spsr_word(cpu: Cpu) -> Value:
+    """PSTATE as SPSR_ELx keeps it."""
+    v: Value = nzcv_word(cpu) | cpu.daif | cpu.el << 2 | cpu.spsel | cpu.btype << BTYPE_SHIFT
+    for name, bit in (("pan", SPSR_PAN), ("uao", SPSR_UAO), ("dit", SPSR_DIT), ("single_step", SPSR_SS), ("illegal", SPSR_IL)):
+        v = v | yes(cpu.get((name, 0, 64)) != 0, bit)
+    return v
+
+
+def keep_stack_pointer(cpu: Cpu, el: Value, spsel: Value) -> None:
+    """The stack pointer in use goes to its bank."""
+    sp = cpu.X(SP)
+    bank = pick(spsel == 0, 0, el)
+    for number, name in enumerate(("sp_el0", "sp_el1", "sp_el2")):
+        cpu.put((name, 0, 64), (bank == number).choose(sp, cpu.get((name, 0, 64))))
+
+
+def take_stack_pointer(cpu: Cpu, el: Value, spsel: Value) -> None:
+    """The stack pointer comes from its bank."""
+    bank = pick(spsel == 0, 0, el)
+    cpu.set_X(SP, pick(bank == 0, cpu.sp_el0, pick(bank == 1, cpu.sp_el1, cpu.sp_el2)))
+
+
+def choose_tlb(cpu: Cpu) -> None:
+    """The mode and the TLB of the exception level and of PAN."""
+    cpu.mode = pick(cpu.el == 0, USER, PRIVILEGED)
+    cpu.effect("switch_tlb", 0, pick(cpu.el == 0, 0, pick(cpu.pan != 0, 2, 1)))
+
+
+def regime_changes(cpu: Cpu, old: Value, new: Value) -> None:
+    """Between EL2 and what it guards, nothing of the TLBs is kept."""
+    with when((old == 2) != (new == 2)):
+        cpu.effect("flush_tlb", 0, lift(1, 64))
+
+
+def exception(cpu: Cpu) -> None:
+    """AArch64.TakeException()."""
+    old = cpu.el
+    to2 = (cpu.exception_el2 != 0) | (old == 2) | ((old == 0) & ((cpu.hcr_el2 & HCR_TGE) != 0))
+    new = pick(to2, 2, 1)
+    same = old == new
+    ec = cpu.syndrome.u >> EC_SHIFT
+    banked = (ec == EC_FETCH) | (ec == EC_DATA) | (ec == 0x30) | (ec == 0x32) | (ec == 0x34)
+    esr = cpu.syndrome | yes(banked & same, 1 << EC_SHIFT)
+    base = pick(to2, cpu.vbar_el2, cpu.vbar_el1)
+    group = pick(same, pick(cpu.spsel != 0, 0x200, 0), 0x400)
+    spsr = spsr_word(cpu)
+    is_synchronous = cpu.exception_kind == SYNCHRONOUS
+    reported = is_synchronous | (cpu.exception_kind == SERROR)
+    addressed = is_synchronous & (banked & (ec.u < 0x30) | (ec == EC_PC) | (ec == 0x34))
+    for name, c in (("_el1", ~to2), ("_el2", to2)):
+        told = ("spsr", spsr, c), ("elr", cpu.exception_return, c), ("esr", esr, c & reported), ("far", cpu.fault_address, c & addressed)
+        for register, value, holds in told:
+            place = register + name, 0, 64
+            cpu.put(place, holds.choose(value, cpu.get(place)))
+    keep_stack_pointer(cpu, old, cpu.spsel)
+    take_stack_pointer(cpu, new, lift(1, 64))
+    sets_pan = ~to2 & (cpu.has_pan != 0) & ((cpu.sctlr_el1 & SCTLR_SPAN) == 0)
+    cpu.pan = pick(sets_pan, 1, cpu.pan)
+    cpu.el, cpu.spsel, cpu.daif = new, 1, DAIF
+    cpu.uao = cpu.single_step = cpu.illegal = cpu.btype = 0
+    cpu.exclusive = -1
+    regime_changes(cpu, old, new)
+    choose_tlb(cpu)
+    cpu.pc = base + group + cpu.exception_kind
+
+
+def eret(cpu: Cpu) -> None:
+    """AArch64.ExceptionReturn() (D1.4); what is illegal to return to leaves the exception level alone and sets PSTATE.IL."""
+    old = cpu.el
+    second = old == 2
+    spsr, back = pick(second, cpu.spsr_el2, cpu.spsr_el1), pick(second, cpu.elr_el2, cpu.elr_el1)
+    new, spsel = (spsr.u >> 2) & 3, spsr & 1
+    illegal = ((spsr & 0x12) != 0) | (new.u > old) | ((new == 0) & (spsel == 1)) | ((new == 1) & second & ((cpu.hcr_el2 & HCR_TGE) != 0))
+    new, spsel = pick(illegal, old, new), pick(illegal, cpu.spsel, spsel)
+    cpu.set_flags("nzcv", (spsr.u >> 28).low(4))
+    keep_stack_pointer(cpu, old, cpu.spsel)
+    take_stack_pointer(cpu, new, spsel)
+    cpu.el, cpu.spsel, cpu.daif = new, spsel, spsr & DAIF
+    cpu.pan = pick(illegal, cpu.pan, yes((cpu.has_pan != 0) & ((spsr & SPSR_PAN) != 0), 1))
+    cpu.illegal = yes(illegal | ((spsr & SPSR_IL) != 0), 1)
+    cpu.single_step = yes((spsr & SPSR_SS) != 0, 1)
+    cpu.btype = (spsr.u >> BTYPE_SHIFT) & 3
+    cpu.exclusive = -1
+    regime_changes(cpu, old, new)
+    choose_tlb(cpu)
+    cpu.pc = back
+    welcome(cpu)
+
+
+def welcome(cpu: Cpu) -> None:
+    """If an interrupt that is waiting may come in now, have it looked at before the next block."""
+    waiting = cpu.lines & (DAIF_I | DAIF_F)
+    with when(((waiting & ~cpu.daif) != 0) | ((waiting != 0) & (cpu.hcr_el2 != 0))):
+        cpu.put_at("interrupt_pending", lift(0, 64), lift(1, 64))
+        cpu.put_at("deadline", lift(0, 64), lift(0, 64))
+
+
+ROUTINES = {"fault": fault, "access_fault": access_fault, "exception": exception, "eret": eret}
+
+
+@op("1101011 0100 11111 000000 11111 00000", "eret", ends=True)
+def eret_(cpu: Cpu) -> None:
+    if cpu.el0:
+        return undefined()
+    enter("eret")
+
+
+@op("11010100 000 imm16 000 01", ends=True, asm="{imm}")
+def svc(cpu: Cpu) -> None:
+    synchronous(cpu, lift(EC_SVC, 64), cpu.imm, 0, cpu.next_pc)
+
+
+@op("11010100 001 imm16 000 00", ends=True, asm="{imm}")
+def brk(cpu: Cpu) -> None:
+    raise_(EC_BRK, cpu.imm)
+
+
+@op("11010100 010 imm16 000 00", ends=True, asm="{imm}")
+def hlt(cpu: Cpu) -> None:
+    undefined()
+
+
+__all__ = ["EC_ILLEGAL", "ROUTINES"]

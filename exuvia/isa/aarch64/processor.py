@@ -1,0 +1,245 @@
+"""The processor in a machine: reset, its wires, what comes between two instructions, how an image enters it (DDI 0487, D1)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from exuvia.dsl import processor
+from exuvia.dsl.processor import Registers
+from exuvia.isa.aarch64.cpu import EC_DATA, EC_FETCH
+from exuvia.isa.aarch64.exceptions import EC_SHIFT, FIQ, HCR_TGE, IL, IRQ, SYNCHRONOUS
+from exuvia.isa.aarch64.faults import Fault, rare
+from exuvia.isa.aarch64.paging import STAGE2
+from exuvia.isa.aarch64.state import BTYPE_SHIFT, DAIF, DAIF_F, DAIF_I, PRIVILEGED, SP, SPSR_PAN, USER, layout
+from exuvia.isa.aarch64.timers import FREQUENCY, Timers
+from exuvia.support import log
+
+if TYPE_CHECKING:
+    from exuvia.isa.aarch64.cpus import CpuModel
+
+HCR_FMO, HCR_IMO, HCR_VF, HCR_VI = (1 << i for i in (3, 4, 6, 7))
+SCTLR_RESET = 0x30C50838  # the bits that are one whatever is implemented, and SPAN; no big-endian data
+LINES = dict(irq=DAIF_I, fiq=DAIF_F)
+VIRTUAL_LINES = dict(virq=DAIF_I, vfiq=DAIF_F)
+EXTERNAL_ABORT = 0x10
+
+
+class Processor(processor.Processor):
+    """`controller`, if it has `read_register` and `write_register`, is the GIC's CPU interface behind the registers ICC_*.
+
+    A machine wires `timers.virtual.output` and the others, and says by `conduit` how PSCI is called: "hvc", "smc" or "" for not at all.
+    """
+
+    layout = layout
+    rare = rare
+
+    x: Registers
+    v: Registers
+    el: int
+    daif: int
+    lines: int
+    hcr_el2: int
+    mpidr_el1: int
+    index: int
+    machine: Any
+    controller: Any
+    clock: Any
+    halted: bool
+    powered_off: bool
+    virtual_lines: int
+    timers: Timers
+    conduit: str
+    debug: dict[int, int]  # registers of op0 2 and others that are only kept
+    peers: list[Any]
+    engine: Any
+    native: Any
+    host: Callable[[int, int], int]  # (linear, access word): translates, or raises `page_fault`
+
+    def __init__(self, state: memoryview, model: CpuModel) -> None:
+        super().__init__(state, model)
+        d = self.__dict__
+        d["powered_off"], d["virtual_lines"], d["debug"], d["conduit"] = False, 0, {}, "hvc"
+        d["flush_wanted"] = []
+        d["timers"] = Timers(self)
+
+    # -- reset and power
+    def reset(self) -> None:
+        """As after power-on, at the highest exception level; processors other than the first are off."""
+        super().reset()
+        self.initialize()
+        self.__dict__["powered_off"] = self.__dict__["halted"] = self.index != 0
+
+    def initialize(self) -> None:
+        """What the registers are after a reset."""
+        processor.Processor.reset(self)
+        model, d = self.model, self.__dict__
+        self.tlb_system = self.tlb_base  # what is accessed as EL0 would
+        self.has_el2 = int(bool(getattr(self.machine, "virtualization", False)))
+        self.has_pan = int("pan" in model)
+        self.el = 2 if self.has_el2 else 1
+        self.midr_el1 = self.vpidr_el2 = model.kind.midr
+        self.mpidr_el1 = self.vmpidr_el2 = model.mpidr
+        self.ctr_el0, self.physical_bits = model.kind.ctr, model.kind.address_bits
+        self.sctlr_el1 = self.sctlr_el2 = SCTLR_RESET
+        self.cntfrq_el0 = FREQUENCY
+        self.others = int(len(self.machine.vcpus) > 1)
+        d["debug"], d["virtual_lines"] = {}, 0
+        for timer in d["timers"].all:
+            timer.update()
+        self.update_mode()
+        self.flush_tlb(True)
+
+    def power_off(self) -> None:
+        """Until `power_on`."""
+        self.__dict__["powered_off"] = self.__dict__["halted"] = True
+
+    def power_on(self, entry: int, context: int, el: int) -> None:
+        """Start at `entry` with x0 = `context`, at the exception level of who asked."""
+        lines = self.lines
+        self.initialize()
+        self.lines, self.el = lines, el
+        self.x[0], self.pc, self.resume = context, entry, 0
+        self.update_mode()
+        self.__dict__["powered_off"] = self.__dict__["halted"] = False
+        self.attention(bool(lines))
+
+    def halt_for_good(self) -> None:
+        """No instruction more: the machine goes off or resets."""
+        self.__dict__["halted"] = self.__dict__["powered_off"] = True
+
+    def enter(self, entry: Any) -> None:
+        """Take the state in which a loaded image begins (boot/arm64.py)."""
+        for name, value in entry.registers.items():
+            self.x[int(name[1:])] = value
+        self.pc = entry.pc
+        self.el = min(entry.level, 2 if self.has_el2 else 1)
+        self.update_mode()
+        self.flush_tlb(True)
+
+    def update_mode(self) -> None:
+        """After a change of EL or PAN."""
+        self.mode = PRIVILEGED if self.el else USER
+        self.switch_tlb(0 if self.el == 0 else 2 if self.pan else 1)
+
+    # -- wires
+    def signal(self, line: str, level: bool) -> None:
+        """`irq`, `fiq`, and `virq`, `vfiq` of what a hypervisor sends."""
+        d = self.__dict__
+        if line in LINES:
+            bit = LINES[line]
+            self.lines = self.lines | bit if level else self.lines & ~bit
+        else:
+            bit = VIRTUAL_LINES[line]
+            d["virtual_lines"] = d["virtual_lines"] | bit if level else d["virtual_lines"] & ~bit
+        if level:
+            if not d["powered_off"]:
+                d["halted"] = False
+            self.attention(True)  # whether it is masked is known when native code is left
+
+    # -- between two instructions
+    def between(self) -> bool:
+        """Forget translations that another processor had us forget; take the interrupt that is welcome."""
+        d, words, at = self.__dict__, self.words, self.at
+        if d["flush_wanted"]:
+            self.flush_as_asked()
+        if d["powered_off"]:
+            return True
+        lines = words[at["lines"]]
+        virtual = d["virtual_lines"] | (words[at["hcr_el2"]] & (HCR_VI | HCR_VF) and self.by_hcr())
+        if (lines or virtual) and (found := self.welcome(lines, virtual)) is not None:
+            d["halted"] = False
+            self.take(*found)
+        self.attention(bool(d["flush_wanted"]))
+        return True
+
+    def by_hcr(self) -> int:
+        """Virtual interrupts that HCR_EL2 pends."""
+        hcr = self.hcr_el2
+        return (DAIF_I if hcr & HCR_VI else 0) | (DAIF_F if hcr & HCR_VF else 0)
+
+    def welcome(self, lines: int, virtual: int) -> tuple[int, bool] | None:
+        """The kind of interrupt that is not masked, and whether it is EL2's (D1.3.6)."""
+        words, at = self.words, self.at
+        el, daif, hcr = words[at["el"]], words[at["daif"]], words[at["hcr_el2"]]
+        for bit, kind, routed in ((DAIF_F, FIQ, HCR_FMO), (DAIF_I, IRQ, HCR_IMO)):
+            if lines & bit:
+                to2 = bool(words[at["has_el2"]] and hcr & (routed | HCR_TGE))
+                if to2 and (el < 2 or not daif & bit) or not to2 and el < 2 and not daif & bit:
+                    return kind, to2
+            if virtual & bit and hcr & routed and not hcr & HCR_TGE and el < 2 and not daif & bit:
+                return kind, False
+        return None
+
+    def take(self, kind: int, to2: bool) -> None:
+        """Begin an interrupt's exception."""
+        words, at = self.words, self.at
+        words[at["exception_kind"]], words[at["exception_return"]], words[at["exception_el2"]] = kind, words[at["pc"]], int(to2)
+        if log.interrupts.on:
+            log.interrupts(f"cpu {self.index}: {'IRQ' if kind == IRQ else 'FIQ'} at {self.pc:#x}")
+        self.resume_at("exception")
+
+    def wait_for_interrupt(self) -> None:
+        """WFI: halted until a line is up, masked or not."""
+        if not self.lines and not self.virtual_lines and not self.by_hcr():
+            self.__dict__["halted"] = True
+
+    # -- faults
+    def fault(self, fault: processor.Fault, here: int) -> None:
+        """A synchronous exception of the instruction at `here`."""
+        assert isinstance(fault, Fault)
+        if fault.address is not None:
+            self.fault_address = fault.address
+        self.syndrome = fault.ec << EC_SHIFT | IL | fault.iss
+        self.exception_kind, self.exception_return, self.exception_el2 = SYNCHRONOUS, here, int(fault.el2)
+        self.resume_at("exception")
+
+    def page_fault(self, linear: int) -> Fault:
+        """A data abort by the walk's word."""
+        return Fault(EC_DATA, self.walk_error & 0xBF, linear, bool(self.walk_error & STAGE2))
+
+    def fetch_fault(self, linear: int) -> Fault:
+        """Code where no memory is: a synchronous external abort."""
+        return Fault(EC_FETCH, EXTERNAL_ABORT, linear)
+
+    # -- translations of several processors
+    def everybody_forgets(self, forget: Callable[[Any], None]) -> None:
+        """A TLBI of all processors: the others do it before their next instruction, and are out of what they are doing when this ends."""
+        for other in self.peers:
+            if other is not self:
+                other.__dict__["flush_wanted"].append(forget)
+                other.attention(True)
+        forget(self)
+        self.engine.settle(self.native.address)
+
+    def flush_as_asked(self) -> None:
+        """What others wanted forgotten."""
+        wanted, self.__dict__["flush_wanted"] = self.__dict__["flush_wanted"], []
+        for forget in wanted:
+            forget(self)
+
+    # -- for people
+    @property
+    def nzcv(self) -> int:
+        """The flags as four bits."""
+        nz, cv = self.nz, self.cv
+        return (nz >> 63 ^ cv & 1) << 3 | (nz == 0) << 2 | cv >> 30 & 3
+
+    @property
+    def spsr(self) -> int:
+        """PSTATE as SPSR_ELx has it."""
+        return self.nzcv << 28 | (SPSR_PAN if self.pan else 0) | self.btype << BTYPE_SHIFT | self.daif & DAIF | self.el << 2 | self.spsel
+
+    def describe(self) -> str:
+        """The registers, as -d cpu_reset and the monitor show them."""
+        names = [f"X{i:02}={self.x[i]:016x}" for i in range(31)] + [f"SP={self.x[SP]:016x}"]
+        lines = [f"PC={self.pc:016x} " + " ".join(names[:3])]
+        lines += [" ".join(names[i : i + 4]) for i in range(3, 31, 4)]
+        lines.append(f"{names[31]} PSTATE={self.spsr:08x} EL{self.el} HLT={int(self.halted)}")
+        lines.append(f"ELR_EL1={self.elr_el1:016x} SPSR_EL1={self.spsr_el1:08x} ESR_EL1={self.esr_el1:08x} FAR_EL1={self.far_el1:016x}")
+        lines.append(f"SCTLR_EL1={self.sctlr_el1:08x} TCR_EL1={self.tcr_el1:016x} TTBR0={self.ttbr0_el1:016x} TTBR1={self.ttbr1_el1:016x}")
+        return "\n".join(lines)
+
+    def take_place(self, other: processor.Processor) -> None:
+        """No other accelerator has one."""
+        raise NotImplementedError

@@ -1,0 +1,176 @@
+"""What instructions leave to plain Python: registers that are no words, timers, the GIC, waiting, calls of firmware (DDI 0487, D19)."""
+
+from __future__ import annotations
+
+from exuvia.isa.aarch64 import psci
+from exuvia.isa.aarch64.cpu import EC_HVC, EC_SMC
+from exuvia.isa.aarch64.faults import Fault, fields, rare, trap, undefined
+from exuvia.isa.aarch64.maintenance import PAGE
+from exuvia.isa.aarch64.paging import WRITE
+from exuvia.isa.aarch64.processor import Processor
+from exuvia.isa.aarch64.state import SINK, ZR
+
+HCR_TSC, HCR_HCD = 1 << 19, 1 << 29
+SIZE_SHIFT, AS_USER = 8, 2  # in the engine's access word
+Encoding = tuple[int, int, int, int, int]
+IDENTIFICATION = {
+    (4, 0): "pfr0", (4, 1): "pfr1", (5, 0): "dfr0", (6, 0): "isar0", (6, 1): "isar1", (7, 0): "mmfr0", (7, 1): "mmfr1",
+}  # fmt: skip  # ID_AA64*_EL1 by CRm and op2
+TIMERS = {
+    (3, 3, 14, 2, 0): ("physical", "tval"), (3, 3, 14, 2, 1): ("physical", "ctl"), (3, 3, 14, 2, 2): ("physical", "cval"),
+    (3, 3, 14, 3, 0): ("virtual", "tval"), (3, 3, 14, 3, 1): ("virtual", "ctl"), (3, 3, 14, 3, 2): ("virtual", "cval"),
+    (3, 4, 14, 2, 0): ("hypervisor", "tval"), (3, 4, 14, 2, 1): ("hypervisor", "ctl"), (3, 4, 14, 2, 2): ("hypervisor", "cval"),
+}  # fmt: skip
+ICC = {
+    (4, 6, 0): "ICC_PMR_EL1", (12, 8, 0): "ICC_IAR0_EL1", (12, 8, 1): "ICC_EOIR0_EL1", (12, 8, 2): "ICC_HPPIR0_EL1",
+    (12, 8, 3): "ICC_BPR0_EL1", (12, 11, 1): "ICC_DIR_EL1", (12, 11, 3): "ICC_RPR_EL1", (12, 11, 5): "ICC_SGI1R_EL1",
+    (12, 11, 6): "ICC_ASGI1R_EL1", (12, 11, 7): "ICC_SGI0R_EL1", (12, 12, 0): "ICC_IAR1_EL1", (12, 12, 1): "ICC_EOIR1_EL1",
+    (12, 12, 2): "ICC_HPPIR1_EL1", (12, 12, 3): "ICC_BPR1_EL1", (12, 12, 4): "ICC_CTLR_EL1", (12, 12, 5): "ICC_SRE_EL1",
+    (12, 12, 6): "ICC_IGRPEN0_EL1", (12, 12, 7): "ICC_IGRPEN1_EL1",
+} | {(12, 8, 4 + n): f"ICC_AP0R{n}_EL1" for n in range(4)} | {(12, 9, n): f"ICC_AP1R{n}_EL1" for n in range(4)}  # fmt: skip
+ICC_SRE_EL2 = 3, 4, 12, 9, 5
+SRE_ALL = 0xF  # system registers, no bypass, EL1 may
+OSLSR, OSLAR = (2, 0, 1, 1, 4), (2, 0, 1, 0, 4)
+CNTKCTL_PTEN, CNTKCTL_VTEN = 1 << 9, 1 << 8
+
+
+def gic(p: Processor, where: Encoding) -> str | None:
+    """The name of a register of the GIC's CPU interface, if there is such an interface."""
+    name = ICC.get(where[2:]) if where[:2] == (3, 0) else None
+    return name if hasattr(p.controller, "read_register") else None
+
+
+def timer_trapped(p: Processor, where: Encoding, instruction: int) -> None:
+    """CNTKCTL_EL1 says whether EL0 has the timers."""
+    wanted = CNTKCTL_PTEN if where[3] == 2 else CNTKCTL_VTEN
+    if p.el == 0 and not p.cntkctl_el1 & wanted:
+        raise trap(instruction)
+
+
+@rare
+def read_system_register(p: Processor, instruction: int) -> None:
+    where = fields(instruction)
+    value = read(p, where, instruction)
+    if instruction & 31 != ZR:
+        p.x[instruction & 31] = value
+    else:
+        p.x[SINK] = value
+
+
+def read(p: Processor, where: Encoding, instruction: int) -> int:
+    """The value; Fault where there is none at this exception level."""
+    op0, op1, n, m, op2 = where
+    if where in TIMERS and (op1 == 3 or p.el == 2):
+        timer_trapped(p, where, instruction)
+        name, register = TIMERS[where]
+        return int(getattr(p.timers, name).read(register))
+    if p.el == 0:
+        raise undefined()
+    if (name_ := gic(p, where)) is not None:
+        return int(p.controller.read_register(name_))
+    if (op0, op1, n) == (3, 0, 0):
+        if (end := IDENTIFICATION.get((m, op2))) is not None:
+            return int(p.model.identification(bool(p.has_el2), hasattr(p.controller, "read_register"))[end])
+        if m <= 7:
+            return 0  # AArch32, and what is reserved
+    if (op0, op1, n, m) == (3, 1, 0, 0):
+        kind = p.model.kind
+        return int({0: kind.caches[{0: 0, 1: 1}.get(p.csselr_el1 & 15, 2)], 1: kind.clidr}.get(op2, 0))
+    if where == ICC_SRE_EL2 and p.el == 2:
+        return SRE_ALL
+    if where == OSLSR:
+        return 8 | p.debug.get(encoded(OSLAR), 0) << 1
+    if op0 == 2 and op1 == 0:
+        return p.debug.get(encoded(where), 0)
+    if op1 == 4 and p.el == 2:
+        return p.debug.get(encoded(where), 0)
+    p.unknown(f"read of system register S{op0}_{op1}_C{n}_C{m}_{op2} at {p.here:#x}")
+    raise undefined()
+
+
+def encoded(where: Encoding) -> int:
+    """As one number."""
+    op0, op1, n, m, op2 = where
+    return op0 << 14 | op1 << 11 | n << 7 | m << 3 | op2
+
+
+@rare
+def write_system_register(p: Processor, instruction: int, value: int) -> None:
+    where = op0, op1, n, m, op2 = fields(instruction)
+    if where in TIMERS and (op1 == 3 or p.el == 2):
+        timer_trapped(p, where, instruction)
+        name, register = TIMERS[where]
+        getattr(p.timers, name).write(register, value)
+        return
+    if p.el == 0:
+        raise undefined()
+    if (name_ := gic(p, where)) is not None:
+        p.controller.write_register(name_, value)
+    elif where == (3, 3, 14, 0, 0):
+        p.cntfrq_el0 = value
+    elif where == OSLAR:
+        p.debug[encoded(OSLAR)] = value & 1
+    elif op0 == 2 and op1 == 0 or op1 == 4 and p.el == 2:
+        p.debug[encoded(where)] = value
+    else:
+        p.unknown(f"write of system register S{op0}_{op1}_C{n}_C{m}_{op2} at {p.here:#x}")
+        raise undefined()
+
+
+@rare
+def wait(p: Processor) -> None:
+    """WFI."""
+    p.wait_for_interrupt()
+
+
+@rare
+def hypervisor_call(p: Processor, number: int) -> None:
+    """HVC: firmware's, where there is no EL2."""
+    if p.has_el2:
+        if p.hcr_el2 & HCR_HCD:
+            raise undefined()
+        call(p, EC_HVC, number)
+    elif p.conduit == "hvc":
+        psci.call(p)
+    else:
+        raise undefined()
+
+
+@rare
+def secure_monitor_call(p: Processor, number: int) -> None:
+    """SMC: firmware's; there is no EL3."""
+    if p.has_el2 and p.el == 1 and p.hcr_el2 & HCR_TSC:
+        raise Fault(EC_SMC, number, el2=True)
+    if p.conduit != "smc":
+        raise undefined()
+    psci.call(p)
+
+
+def call(p: Processor, ec: int, number: int) -> None:
+    """An exception to EL2 that comes back behind the instruction."""
+    p.fault(Fault(ec, number, el2=True), p.pc)
+
+
+@rare
+def invalidate(p: Processor, what: int, linear: int) -> None:
+    """TLBI of all processors."""
+    if what == PAGE:
+        p.everybody_forgets(lambda other: other.invalidate_page(linear))
+    else:
+        p.everybody_forgets(lambda other: other.flush_tlb(bool(what - 1)))
+
+
+@rare
+def translate_address(p: Processor, instruction: int, linear: int) -> None:
+    """AT: what the tables say, into PAR_EL1. Stage 1 and 2 together, as the processor's own accesses have them."""
+    op1, op2 = instruction >> 16 & 7, instruction >> 5 & 7
+    if op1 == 4 and p.el != 2:
+        raise undefined()
+    unprivileged, write = op2 & 2, op2 & 1
+    p.invalidate_page(linear)
+    try:
+        p.host(linear, 1 << SIZE_SHIFT | (WRITE if write else 0) | (AS_USER if unprivileged else 0))
+    except Fault as fault:
+        p.par_el1 = 1 | (fault.iss & 0x3F) << 1 | fault.el2 << 9 | 1 << 11
+        return
+    p.par_el1 = p.walk_page & ((1 << 48) - 1) & ~0xFFF | 0xFF << 56 | 1 << 11 | 3 << 7

@@ -1,0 +1,44 @@
+"""The registers of an AArch64 processor as they lie in memory (Arm Architecture Reference Manual, DDI 0487, B1.2 and D19)."""
+
+from exuvia.dsl.state import Layout
+
+# Slots of the file `x`. Decoders turn register number 31 into one of the last three: what is read as zero, the current stack pointer, and
+# where writes to the zero register go.
+ZR, SP, SINK = 31, 32, 33
+LR = 30
+NO_INDEX = 0  # only CASP's records have an index, the register behind Rs, which is never x0
+
+# Modes: what a block's meaning depends on. Code of both halves of the address space stands at the same 48 bits, so EL0 has its own.
+PRIVILEGED, USER = range(2)
+MODES = 2
+
+# PSTATE and SPSR_ELx bits (C5.2.19)
+SPSR_N, SPSR_Z, SPSR_C, SPSR_V = (1 << i for i in (31, 30, 29, 28))
+DAIF_D, DAIF_A, DAIF_I, DAIF_F = (1 << i for i in (9, 8, 7, 6))
+DAIF = DAIF_D | DAIF_A | DAIF_I | DAIF_F
+SPSR_TCO, SPSR_DIT, SPSR_UAO, SPSR_PAN, SPSR_SS, SPSR_IL, SPSR_SSBS = (1 << i for i in (25, 24, 23, 22, 21, 20, 12))
+BTYPE_SHIFT = 10
+
+layout = Layout()
+layout.routines += ["exception", "eret"]
+layout.file("x", 34, 64)
+layout.file("v", 32, 128)
+layout.words("nz cv")  # the flags, see flags.py
+layout.words("el spsel daif pan uao dit btype single_step illegal", el=1, spsel=1, daif=DAIF)
+layout.words("fpcr fpsr fp_host", fp_host=0x1F80)
+layout.vector_control = "fp_host"  # see fpcr.py
+layout.words("exclusive exclusive_size exclusive_low exclusive_high", exclusive=-1)  # the local monitor: address or -1, what was read
+layout.words("syndrome fault_address exception_return exception_kind exception_el2")  # what the routine `exception` takes
+layout.words("others lines")  # are there other processors; interrupt lines that are up, as bits of DAIF
+
+EL0_WORDS = "tpidr_el0 tpidrro_el0 sp_el0 cntfrq_el0"
+EL1_WORDS = """sctlr_el1 actlr_el1 cpacr_el1 ttbr0_el1 ttbr1_el1 tcr_el1 esr_el1 afsr0_el1 afsr1_el1 far_el1 par_el1 mair_el1 amair_el1
+    vbar_el1 contextidr_el1 tpidr_el1 cntkctl_el1 elr_el1 spsr_el1 sp_el1 csselr_el1 mdscr_el1"""
+EL2_WORDS = """hcr_el2 sctlr_el2 actlr_el2 cptr_el2 mdcr_el2 hstr_el2 hacr_el2 ttbr0_el2 tcr_el2 vttbr_el2 vtcr_el2 esr_el2 far_el2
+    hpfar_el2 mair_el2 amair_el2 vbar_el2 tpidr_el2 elr_el2 spsr_el2 sp_el2 cnthctl_el2 cntvoff_el2 vpidr_el2 vmpidr_el2 afsr0_el2
+    afsr1_el2"""
+TIMER_WORDS = "cntv_ctl_el0 cntv_cval_el0 cntp_ctl_el0 cntp_cval_el0 cnthp_ctl_el2 cnthp_cval_el2"
+KEYS = " ".join(f"ap{key}key{half}_el1" for key in ("ia", "ib", "da", "db", "ga") for half in ("lo", "hi"))
+for _names in (EL0_WORDS, EL1_WORDS, EL2_WORDS, TIMER_WORDS, KEYS):
+    layout.words(_names)
+layout.words("has_el2 has_pan physical_bits midr_el1 mpidr_el1 ctr_el0", physical_bits=40, mpidr_el1=1 << 31)
