@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import shutil
 import subprocess
 from dataclasses import replace
@@ -308,3 +309,35 @@ def test_a_tree_of_the_users(config: MachineConfig, tmp_path: Path) -> None:
 def test_what_cannot_be(config: MachineConfig, change: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError, match=message):
         make(replace(config, **change))
+
+
+@pytest.mark.parametrize("version", ["2", "3"])
+def test_a_guest_may_access_anything(config: MachineConfig, version: str) -> None:
+    """Every device at random, with interrupts coming and going; a reset puts all of it in order."""
+    chance = random.Random(version)
+    devices = tuple(DeviceConfig(name=name, properties=(("drive", name),)) for name in ("virtio-blk-pci", "virtio-blk-device"))
+    given = replace(config, smp=2, devices=devices, drives=(DriveConfig(id="f", image="", flash=1),), serial=("t",))
+    drives = {"virtio-blk-pci": Disk(), "virtio-blk-device": Disk(), "f": Disk(MIB)}
+    machine, cpus = make(options(given, gic_version=version), {"t": Terminal()}, drives)
+    for each in machine.devices.values():
+        each.post = lambda work: work()  # type: ignore[method-assign]
+    windows = [0, 0x4000000, GIC, GIC + 0x10000, GIC_V2M, GIC_ITS, GIC_ITS + 0x10000, GIC_REDISTRIBUTORS, GIC_REDISTRIBUTORS + 0x30000]
+    windows += [UART, UART + 0x10000, FW_CFG, UART + 0x30000, VIRTIO, VIRTIO + 0x3E00, PCI_MEMORY, PCI_PORTS, HIGH_ECAM, HIGH_ECAM + 0x8000]
+    for _ in range(2_500):
+        size = chance.choice((1, 2, 4, 8))
+        machine._turn = chance.randrange(2)
+        at = chance.choice(windows) + chance.randrange(chance.choice((0x40, 0x400, 0x1000))) & -size
+        value = chance.choice((0, 1, RAM, RAM + chance.randrange(MIB), chance.getrandbits(8 * size))) & (1 << 8 * size) - 1
+        if chance.random() < 0.6:
+            machine.memory.write(at, size, value)
+        else:
+            assert 0 <= machine.memory.read(at, size) < 1 << 8 * size
+        if chance.random() < 0.1:
+            cpus[chance.randrange(2)].timers.virtual.output(chance.random() < 0.5)
+        if version == "3" and chance.random() < 0.2:
+            name = f"ICC_{chance.choice(('IAR1', 'EOIR1', 'PMR', 'IGRPEN1', 'SGI1R', 'CTLR'))}_EL1"
+            machine.gic.write_register(machine._turn, name, chance.getrandbits(32))  # type: ignore[union-attr]
+            machine.gic.read_register(machine._turn, name)  # type: ignore[union-attr]
+    machine.reset()
+    assert not any(level for cpu in cpus for level in cpu.lines.values())
+    assert machine.memory.read(UART + 0xFE0, 4) == 0x11

@@ -16,6 +16,7 @@ BUFFER = 1024  # bytes of a chip's write buffer
 READ_ARRAY, READ_ID, READ_QUERY, READ_STATUS, CLEAR_STATUS = 0xFF, 0x90, 0x98, 0x70, 0x50
 ERASE, PROGRAM, PROGRAM_TOO, BUFFERED, LOCK, CONFIRM = 0x20, 0x40, 0x10, 0xE8, 0x60, 0xD0
 READY, ERASE_ERROR, PROGRAM_ERROR = 0x80, 0x20, 0x10
+OTHER_RESET = 0xF0  # of command set 0002, with which drivers probe
 INTEL, DEVICE = 0x89, 0x18
 
 
@@ -166,7 +167,7 @@ class CfiFlash(Device):
         self._show()
 
     def _begin(self, word: int) -> None:
-        modes = {READ_ARRAY: "array", 0x00: "array", READ_ID: "id", READ_QUERY: "query", READ_STATUS: "status"}
+        modes = {READ_ARRAY: "array", 0x00: "array", OTHER_RESET: "array", READ_ID: "id", READ_QUERY: "query", READ_STATUS: "status"}
         commands = {ERASE: "erase", PROGRAM: "program", PROGRAM_TOO: "program", BUFFERED: "count", LOCK: "lock"}
         if word in commands:
             self.command, self.mode = commands[word], "status"
