@@ -112,10 +112,18 @@ def whole(cpu: Cpu) -> int:
     return bits_of(cpu) if "Q" in cpu.__dict__ else 128
 
 
-complex_rows("0 Q 1 01110 size 0 Vm 1 11 turn:1 0 1 Vn Vd", "fcadd", lambda cpu, w: cpu.set_V(
-    "Vd", turned(cpu, *(cpu.V(x).low(whole(cpu)) for x in ("Vn", "Vm")), w, cpu.turn)))  # fmt: skip
-complex_rows("0 Q 1 01110 size 0 Vm 1 10 turn:2 1 Vn Vd", "fcmla", lambda cpu, w: cpu.set_V(
-    "Vd", multiplied(cpu, *(cpu.V(x).low(whole(cpu)) for x in ("Vn", "Vm")), w, cpu.turn)))  # fmt: skip
+def by(f: Callable[..., Value]) -> Callable[..., None]:
+    """The text of a function of both sources."""
+
+    def run(cpu: Cpu, w: int) -> None:
+        a, b = (cpu.V(x).low(whole(cpu)) for x in ("Vn", "Vm"))
+        cpu.set_V("Vd", f(cpu, a, b, w, cpu.turn))
+
+    return run
+
+
+complex_rows("0 Q 1 01110 size 0 Vm 1 11 turn:1 0 1 Vn Vd", "fcadd", by(turned))
+complex_rows("0 Q 1 01110 size 0 Vm 1 10 turn:2 1 Vn Vd", "fcmla", by(multiplied))
 
 
 def multiplied_by(cpu: Cpu, w: int) -> None:
