@@ -21,10 +21,12 @@ def told(row: Row, mode: int) -> list[str]:
     if "Rs" in operands:
         operands["Rs"].add("seg")
     has = {field for fields in operands.values() for field in fields} | RUN_TIME
-    if row.facts.get("imm") or row.name[:3] in ("ld1", "ld2", "ld3", "ld4", "st1", "st2", "st3", "st4", "tbl", "tbx"):
-        has |= {"extra", "seg"}  # further registers, which the decoder makes of those that are named
-    if "M:1 xxxx" in row.text:  # a vector's element: M belongs to the register's number, or does not
+    if row.facts.get("imm") == "pair":
+        has.add("extra")
+    if row.facts.get("lower"):
         has.add("rm")
+    if row.facts.get("several"):
+        has |= {"extra", "seg"}
     if row.name in UNUSED:
         operands = {}
     each = [problems(row.trace(variant, mode), has, operands, bool(row.facts.get("keeps"))) for variant in row.variants]
