@@ -123,7 +123,8 @@ def create(kind: type[Qcow2], file: Node, size: int, options: dict[str, Any], op
     size += -size % 512
     if -(-size // (cluster // entry * cluster)) * 8 > L1_LIMIT:
         raise UserError("The image size is too large for file format 'qcow2' (try using a larger cluster size)")
-    compression.codec(fields.compression_type)
+    if fields.compression_type:
+        compression.codec(fields.compression_type)  # its package is there
     luks: tuple[bytes, int] | None = None
     name = options.get("backing_file")
     if name and len(name.encode("utf-8", "surrogateescape")) > LONGEST_NAME:
