@@ -3,10 +3,10 @@
     .venv/bin/python benchmarks/images.py [--size 4G] [--rounds 3] [--task PATTERN ...] [--folder FOLDER] [--output FOLDER]
 
 Three data sets of one size: `sparse` (one MiB in 16 has random data), `random`, `text` (compressible, about 3 to 1); and `scattered`, a
-qcow2 image 16 times as large with every sixteenth cluster written in random order. Sources are in the page cache, targets are new; a run that
-does not count made room for them, and programs take turns in being first. Random 4 KiB requests go through exuvia-io and qemu-io. The last
-tasks work on a sparse image of 2 TiB. Writes images.json and images.svg: wall and CPU seconds, the largest resident set, and ratios: qemu's
-seconds through ours. Of each of ours, some 0.03 CPU seconds are Python's start and imports.
+qcow2 image 16 times as large with every sixteenth cluster written in random order. Sources are in the page cache, targets are new; a run
+that does not count made room for them, and programs take turns in being first. Random 4 KiB requests go through exuvia-io and qemu-io.
+The last tasks work on a sparse image of 2 TiB. Writes images.json and images.svg: wall and CPU seconds, the largest resident set, and
+ratios: qemu's seconds through ours. Of each of ours, some 0.03 CPU seconds are Python's start and imports.
 """
 
 from __future__ import annotations
