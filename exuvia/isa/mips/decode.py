@@ -4,8 +4,8 @@
 written but `handler`), `tables` to a blob of `tables(mode)`, `offset` is where in its page the instruction stands. The result is
 length | ends << 8 | has a target << 9 | conditional << 10 | records beyond the first << 12 | slot << 16.
 
-A jump and its delay slot are one instruction of 8 bytes and three records: the jump's first part, which says where to go in the state's
-word `then`; the instruction in the slot, in no way different from elsewhere; and the second part, which goes there. With an empty slot (NOP)
+A jump and its delay slot are one instruction of 8 bytes and three records: the jump's first part, which says where to go in the word
+`then`; the instruction in the slot, in no way different from elsewhere; and the second part, which goes there. With an empty slot (NOP)
 there is one record, the second form of the jump's row.
 """
 
