@@ -11,8 +11,7 @@ from exuvia.dsl.trace import Function, rarely
 from exuvia.dsl.values import Value, lift
 from exuvia.isa.aarch64.cpu import Cpu
 from exuvia.isa.aarch64.fp_functions import FORMATS, FUNCTIONS, controlled, finish, first
-from exuvia.isa.aarch64.fp_lanes import arithmetic, by_function, fused, mode_of, set_scalar
-from exuvia.isa.aarch64.fp_lanes import CURRENT
+from exuvia.isa.aarch64.fp_lanes import CURRENT, arithmetic, by_function, fused, mode_of, set_scalar
 from exuvia.isa.aarch64.fp_scalar import each
 from exuvia.isa.aarch64.fp_vector import HALF, arrangements, write
 from exuvia.isa.aarch64.vectors import bits_of, simd
