@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from exuvia.cli.system import run
-from tests.isa.mips.assembler import li, mfc0, mtc0, word
 from tests.boot.images import elf
+from tests.isa.mips.assembler import li, mfc0, mtc0, word
 
 ENTRY = 0x8010_0000
 UART, SOFTRES = 0xB800_03F8, 0xBF00_0500
