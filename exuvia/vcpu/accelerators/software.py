@@ -25,8 +25,9 @@ class Maker:
         if config.cpu == "host":
             raise UserError("-cpu host: it is the host's own processor, which only -accel kvm gives")
         of = architecture(machine.architecture)
+        changes = [("+" if on else "-") + name for name, on in config.cpu_features] + ["+big"] * (config.order == "big")
         try:
-            self.model: Model = of.model(config.cpu, [("+" if on else "-") + name for name, on in config.cpu_features])
+            self.model: Model = of.model(config.cpu, changes)
         except UnknownName as error:
             raise UserError(f"-cpu {config.cpu}: {error}") from None
         self.regions = dict(config.accel_options).get("regions", "on")
