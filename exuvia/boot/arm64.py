@@ -14,6 +14,7 @@ from exuvia.support import zstd
 from exuvia.support.errors import UserError
 
 EM_AARCH64 = 183
+WRONG_ORDER = "a big-endian kernel; this machine's processors begin as little-endian ones"
 PROCESSORS = {elf.EM_386: "x86", elf.EM_X86_64: "x86-64", 8: "MIPS", 20: "PowerPC", 21: "PowerPC", 40: "32-bit ARM", 243: "RISC-V"}
 BLOCK = 2 * MIB
 MOST_TREE = 2 * MIB
@@ -138,7 +139,7 @@ def firmware(memory: Memory, room: Room, tree: Tree, pc: int, level: int) -> Arm
 def _load_image(memory: Memory, room: Room, path: str, data: bytes) -> tuple[int, int]:
     offset, size, flags, _ = IMAGE.unpack_from(data)
     if flags & BIG_ENDIAN:
-        raise UserError(f"-kernel {path}: a big-endian kernel; this machine's processors begin as little-endian ones")
+        raise UserError(f"-kernel {path}: {WRONG_ORDER}")
     if not size:  # before Linux 3.17
         offset, size = 0x80000, len(data)
     size = max(size, len(data))
@@ -169,6 +170,8 @@ def _load_elf(memory: Memory, room: Room, path: str, data: bytes) -> tuple[int, 
         raise UserError(f"-kernel {path}: {error}") from None
     if image.machine != EM_AARCH64 or image.bits != 64:
         raise UserError(f"-kernel {path}: an ELF image for {PROCESSORS.get(image.machine, 'another processor')}, not for AArch64")
+    if image.big_endian:
+        raise UserError(f"-kernel {path}: {WRONG_ORDER}")
     end = room.start
     for segment in image.loads():
         if not room.start <= segment.physical <= segment.physical + segment.memory_size <= room.end:

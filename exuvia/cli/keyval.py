@@ -1,7 +1,5 @@
 """QEMU's `KEY=VALUE,KEY=VALUE` syntax: `,,` is a comma in a value; a first word without `=` is the value of an implied key."""
 
-import re
-
 from exuvia.support.errors import UserError
 
 Pairs = list[tuple[str, str]]
@@ -30,6 +28,8 @@ def split(text: str) -> list[str]:
 
 def size(text: str, unit: int = 1 << 20) -> int:
     """A size in bytes: a number (decimals allowed) with B, K, M, G or T, by default in units of `unit`. Raises UserError."""
+    import re
+
     match = re.fullmatch(r"(\d{1,15}(?:\.\d{1,9})?)([bBkKmMgGtT]?)", text)
     if match is None:
         raise UserError(f"'{text}' is no size (a number, perhaps with K, M, G or T)")

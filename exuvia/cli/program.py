@@ -1,11 +1,16 @@
 """How every command begins and ends: one line for a user's error, exit statuses, broken pipes."""
 
+from __future__ import annotations
+
 import os
 import sys
-from collections.abc import Callable, Sequence
-from typing import NoReturn
 
 from exuvia.support.errors import UserError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from typing import NoReturn
 
 
 def start(program: str, function: Callable[[Sequence[str]], int], *, leave: bool = False) -> NoReturn:

@@ -1,12 +1,17 @@
 """Formats that keep a disk in blocks found through one flat table: an entry for each block, which tells where in the file it lies."""
 
+from __future__ import annotations
+
 import struct
 from abc import abstractmethod
-from collections.abc import Iterator
 
 from exuvia.disk.clusters import Room, Writable
 from exuvia.disk.node import Extent, ImageError, Kind, Node
 from exuvia.disk.pages import Pages
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 PAGE = 4096
 CACHED = 4096  # pages of a table that are kept: 16 MiB

@@ -1,13 +1,18 @@
 """What an image and those under it are made of together: which layer has each stretch."""
 
-from collections.abc import Iterator
-from typing import TypeVar
+from __future__ import annotations
 
 from exuvia.disk.format import Format
 from exuvia.disk.node import Extent, Kind, Node
 
-A = TypeVar("A")
-B = TypeVar("B")
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import TypeVar
+
+    A = TypeVar("A")
+    B = TypeVar("B")
+
 HOLE = 1 << 20  # bytes; data shorter than that is searched for holes of the file under it only where there must be many
 
 
@@ -46,10 +51,11 @@ def on_holes(layer: Node) -> bool:
     if not isinstance(layer, Format) or layer.recurse:
         return isinstance(layer, Format)
     taken = getattr(layer.file, "allocated", None)
-    if taken is None or not layer.cluster or all(option.name != "preallocation" for option in layer.CREATE):
+    if taken is None or not layer.cluster:
         return False
     clusters = taken() // layer.cluster
-    return bool(layer.file.size // layer.cluster >= max(clusters * 10 // 9, clusters + 2))
+    many = layer.file.size // layer.cluster >= max(clusters * 10 // 9, clusters + 2)
+    return many and any(option.name == "preallocation" for option in layer.CREATE)
 
 
 def places(top: Node, offset: int, length: int, base: Node | None = None) -> Iterator[tuple[int, int, Kind, Node | None, int]]:

@@ -3,10 +3,17 @@
 Needs the package `cryptography`, the extra `crypt`, which is imported when the first cipher is made.
 """
 
-import hashlib
-from typing import Any
+from __future__ import annotations
 
 from exuvia.disk.node import Unsupported
+from exuvia.support.later import Later
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import hashlib
+    from typing import Any
+else:
+    hashlib = Later("hashlib")
 
 SECTOR = 512
 KEY_BYTES = {"aes-128": 16, "aes-192": 24, "aes-256": 32}

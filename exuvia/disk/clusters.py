@@ -3,28 +3,34 @@
 A format says where things are (`lookup`), gives room (`place`) and makes tables point there (`link`); this file does the rest.
 """
 
+from __future__ import annotations
+
 import os
 from abc import abstractmethod
-from collections.abc import Iterator
-from functools import cache
-from typing import TYPE_CHECKING, NamedTuple
 
 from exuvia.disk.format import Format
 from exuvia.disk.node import CHUNK, ZEROS, Extent, Kind, Node
 from exuvia.disk.vector import Vector
+from exuvia.support.record import NamedTuple
 
 PART = 64 << 10  # bytes that are unpacked at once: malloc gives larger pieces back to the host each time
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from concurrent.futures import ThreadPoolExecutor
 
 
-@cache
-def _processors() -> "ThreadPoolExecutor":
+_threads: list[ThreadPoolExecutor] = []
+
+
+def _processors() -> ThreadPoolExecutor:
     """Threads that unpack, for all images; compression gives the interpreter's lock up."""
-    from concurrent.futures import ThreadPoolExecutor
+    if not _threads:
+        from concurrent.futures import ThreadPoolExecutor
 
-    return ThreadPoolExecutor(os.cpu_count(), "unpack")
+        _threads.append(ThreadPoolExecutor(os.cpu_count(), "unpack"))
+    return _threads[0]
 
 
 class Room(NamedTuple):

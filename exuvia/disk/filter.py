@@ -3,12 +3,16 @@
 What looks through the graph (chains of images, commands, jobs) sees the node behind it: its backing image, its clusters, its extents.
 """
 
-from collections.abc import Iterator
-from typing import Any, ClassVar
+from __future__ import annotations
 
 from exuvia.disk.format import Format
 from exuvia.disk.node import Extent, Node, Unsupported
 from exuvia.disk.vector import Buffer, Vector
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Any, ClassVar
 
 
 class Filter(Format):

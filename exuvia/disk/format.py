@@ -1,17 +1,22 @@
 """The base of image formats: what every format says about itself, and what the commands ask of it."""
 
+from __future__ import annotations
+
 import errno
 import os
-import threading
-from collections.abc import Callable, Iterator
-from typing import Any, ClassVar, Self
+from _thread import RLock, allocate_lock  # threading imports functools
 
 from exuvia.disk.node import Node, Unsupported
 from exuvia.disk.options import Option
 from exuvia.disk.vector import Buffer, Vector
 from exuvia.support.record import Record
 
-Opener = Callable[[str, bool], Node]  # (name as written in the image, writable) -> the protocol node; raises UserError
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from typing import Any, ClassVar, Self, TypeAlias
+
+Opener: TypeAlias = "Callable[[str, bool], Node]"  # (name as written in the image, writable) -> the protocol node; raises UserError
 
 
 class Snapshot(Record):
@@ -91,8 +96,8 @@ class Format(Node):
         self.file, self.writable, self.opener, self.options = file, writable, opener, options
         self.said: dict[str, Any] = {}  # the options as the description has them
         self.filename = file.filename
-        self.lock = threading.RLock()  # guards tables
-        self.placing = threading.Lock()  # held while room is given, filled and linked: two writers never make the same cluster twice
+        self.lock = RLock()  # guards tables
+        self.placing = allocate_lock()  # held while room is given, filled and linked: two writers never make the same cluster twice
         self.closed = False
         self.open()
 

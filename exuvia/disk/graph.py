@@ -3,9 +3,10 @@
 {"driver": "qcow2", "file": {"driver": "file", "filename": "disk.qcow2"}}
 """
 
+from __future__ import annotations
+
 import os
 from collections.abc import Mapping
-from typing import Any, cast
 
 from exuvia.disk.filter import Filter
 from exuvia.disk.format import Format
@@ -15,12 +16,16 @@ from exuvia.disk.options import values
 from exuvia.support.errors import UserError
 from exuvia.support.registry import Registry
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, TypeAlias
+
 FORMATS: Registry[Format] = Registry("exuvia.disk.formats", Format, "format", by_file=True)
 PROTOCOLS: Registry[Node] = Registry("exuvia.disk.protocols", Node, "protocol", by_file=True)
 FILTERS: Registry[Filter] = Registry("exuvia.disk.filters", Filter, "filter", by_file=True)
 HEAD = 64 << 10  # bytes of a file that probing sees
 DEEPEST = 200  # images in a chain of backing files
-Description = Mapping[str, Any]
+Description: TypeAlias = "Mapping[str, Any]"
 
 
 def describe(name: str) -> dict[str, Any]:
@@ -39,7 +44,7 @@ def describe(name: str) -> dict[str, Any]:
     if colon and "/" not in scheme and scheme != "file":
         for driver in (*PROTOCOLS.values(), *FILTERS.values()):
             if scheme in getattr(driver, "schemes", ()):
-                return cast(dict[str, Any], driver.describe(name))  # type: ignore[attr-defined]
+                return driver.describe(name)  # type: ignore[attr-defined,no-any-return]
         raise UserError(f"Unknown protocol '{scheme}' (write ./{name} for a file of that name)")
     path = rest if colon and scheme == "file" else name
     if path is not name and ":" in path.split("/")[0]:
@@ -93,10 +98,11 @@ def open_protocol(description: Description | str, *, writable: bool = False, sha
         said = {**said, **describe(said["filename"])}
     if said["driver"] in FILTERS:
         return _open_filter(said, writable=writable, share=share, bottom=True)
-    driver = PROTOCOLS[said.pop("driver")]
+    driver: Any = PROTOCOLS[said.pop("driver")]  # each has its own keywords
     given = {key: value for key, value in values(driver.OPTIONS, said, f"protocol {driver.name}").items() if value is not None}
     extra = {"create": True} if create else {}
-    return cast(Node, cast(Any, driver)(**given, writable=writable, share=share, **extra))  # each driver has its own keywords
+    node: Node = driver(**given, writable=writable, share=share, **extra)
+    return node
 
 
 COMMON = (
@@ -116,14 +122,13 @@ def _open_filter(said: Description, *, writable: bool, share: bool, bottom: bool
     nodes: list[Node] = []
     try:
         for role in kind.CHILDREN:
-            child = said.pop(role, None)
+            child: Any = said.pop(role, None)
             if not isinstance(child, str | Mapping):
                 raise UserError(f"{kind.name}: '{role}' is missing, what it stands in front of")
             driver = None if isinstance(child, str) else child.get("driver", "file")
             if driver in FILTERS:
-                nodes.append(
-                    _open_filter(cast(Description, child), writable=writable, share=share, bottom=bottom, chain=chain, depth=depth)
-                )
+                below: Any = child
+                nodes.append(_open_filter(below, writable=writable, share=share, bottom=bottom, chain=chain, depth=depth))
             elif bottom and driver not in FORMATS:
                 nodes.append(open_protocol(child, writable=writable, share=share))
             else:
@@ -213,11 +218,11 @@ def _open_backing(node: Format, said: Any, share: bool, depth: int) -> None:
     if depth >= DEEPEST:
         raise ImageError(f"{node.filename}: more than {DEEPEST} images stand on one another, is there a circle?")
     try:
-        if isinstance(said, Mapping):
+        if isinstance(said, Mapping) or said:
             node.backing = open_image(said, share=share, _depth=depth + 1)
-        elif said or node.backing_file:
-            name = said or beside(node.filename, cast(str, node.backing_file))
-            node.backing = open_image(name, None if said else node.backing_format, share=share, _depth=depth + 1)
+        elif node.backing_file:
+            name = beside(node.filename, node.backing_file)
+            node.backing = open_image(name, node.backing_format, share=share, _depth=depth + 1)
     except UserError as error:
         raise ImageError(f"{node.filename}: Could not open backing file: {error}") from None
 

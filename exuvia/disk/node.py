@@ -4,13 +4,17 @@ Nodes are synchronous and may be used by several threads at once; `queue.Queue` 
 capability is a method that exists: a node that cannot be written does not define `writev`, and `can("writev")` says so.
 """
 
-from collections.abc import Iterator
-from enum import Enum
-from typing import ClassVar, NamedTuple, Self
+from __future__ import annotations
 
 from exuvia.disk.options import Option
 from exuvia.disk.vector import Buffer, Vector
 from exuvia.support.errors import UserError
+from exuvia.support.record import NamedTuple
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import ClassVar, Self
 
 CHUNK = 2 << 20  # bytes moved at once where nothing else decides
 ZEROS = bytes(CHUNK)
@@ -24,15 +28,23 @@ class Unsupported(UserError):
     """The node has no such capability."""
 
 
-class Kind(Enum):
-    """What a stretch of a node is."""
+class Kind:
+    """What a stretch of a node is: one of four."""
 
-    DATA = "data"  # bytes that lie verbatim at `host` of `file`, where those are given
-    COMPRESSED = "compressed"  # bytes that must be unpacked
-    ZERO = "zero"  # reads as zeros, by this layer's word
-    ABSENT = "absent"  # this layer has nothing: the backing node decides, without one it reads as zeros
+    DATA: ClassVar[Kind]  # bytes that lie verbatim at `host` of `file`, where those are given
+    COMPRESSED: ClassVar[Kind]  # bytes that must be unpacked
+    ZERO: ClassVar[Kind]  # reads as zeros, by this layer's word
+    ABSENT: ClassVar[Kind]  # this layer has nothing: the backing node decides, without one it reads as zeros
 
-    __hash__ = object.__hash__  # Enum's own is written in Python
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __repr__(self) -> str:
+        return f"Kind.{self.name}"
+
+
+for _name in ("DATA", "COMPRESSED", "ZERO", "ABSENT"):
+    setattr(Kind, _name, Kind(_name))
 
 
 class Node:
@@ -77,7 +89,7 @@ class Node:
     def flush(self) -> None:
         """Return when everything written before is safe from a power cut."""
 
-    def extents(self, offset: int, length: int) -> "Iterator[Extent]":
+    def extents(self, offset: int, length: int) -> Iterator[Extent]:
         """What [offset, offset+length) is made of, in order, without gaps: this layer only."""
         yield Extent(Kind.DATA, length, offset, self)
 
@@ -87,7 +99,7 @@ class Node:
     def close(self) -> None:
         """Flush and let go of everything; harmless twice."""
 
-    def children(self) -> Iterator[tuple[str, "Node"]]:
+    def children(self) -> Iterator[tuple[str, Node]]:
         """The nodes under this one, by role: `file`, `backing`, `data-file` …"""
         yield from ()
 

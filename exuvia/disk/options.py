@@ -1,11 +1,14 @@
 """Options of drivers and of image creation: `Option` declares one, `values` checks what a user gave (text, or JSON's own types)."""
 
-import re
-from collections.abc import Iterable, Mapping
-from typing import Any
+from __future__ import annotations
 
 from exuvia.support.errors import UserError, unknown
 from exuvia.support.record import Record
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from typing import Any
 
 SUFFIXES = "bkmgtpe"
 LARGEST = (1 << 63) - 1
@@ -15,6 +18,8 @@ def size(text: str, unit: int = 1, what: str = "size") -> int:
     """Bytes from a number (decimal, 0x hexadecimal, or with a fraction), perhaps with b, k, M, G, T, P or E of 1024s. Raises UserError."""
     if unit == 1 and text.isdecimal() and text.isascii() and len(text) < 19:
         return int(text)
+    import re  # as in cli/keyval.py: half of what our own modules take
+
     match = re.fullmatch(r"\s*\+?(0[xX][0-9a-fA-F]{1,16}|[0-9]{1,20}(?:\.[0-9]{0,18})?)([bBkKmMgGtTpPeE]?)", text)
     if match is None or (scale_of(match[2], unit) == 1 and match[1].partition(".")[2].strip("0")):
         raise UserError(f"'{text}' is no {what} (a number, perhaps with k, M, G, T, P or E)")

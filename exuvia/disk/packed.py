@@ -1,11 +1,15 @@
 """Formats that are read only and made of packed chunks: the last chunks that were unpacked are kept."""
 
-import threading
+from __future__ import annotations
+
+from _thread import allocate_lock
 from collections import OrderedDict
-from collections.abc import Callable
-from typing import Any
 
 from exuvia.disk.node import ImageError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 KEPT = 32 << 20  # bytes
 LARGEST = 64 << 20  # bytes of one chunk, packed or not
@@ -15,7 +19,7 @@ class Chunks:
     """A cache of unpacked chunks, by number."""
 
     def __init__(self, unpack: Callable[[int], bytes]) -> None:
-        self._unpack, self._guard = unpack, threading.Lock()
+        self._unpack, self._guard = unpack, allocate_lock()
         self._kept: OrderedDict[int, bytes] = OrderedDict()
         self._bytes = 0
 
@@ -35,14 +39,13 @@ class Chunks:
         return made
 
 
-def inflate(make: Callable[[], Any], data: bytes, length: int, what: str) -> bytes:
-    """Exactly `length` bytes from a decompressor; `what` is what the ImageError calls the chunk."""
+def inflate(unpack: Callable[[bytes, int], bytes], data: bytes, length: int, what: str) -> bytes:
+    """Exactly `length` bytes from a function that unpacks; `what` is what the ImageError calls the chunk."""
     import lzma
-    import zlib
 
     try:
-        made: bytes = make().decompress(data, length)
-    except (zlib.error, lzma.LZMAError, OSError, EOFError, ValueError, MemoryError) as error:
+        made = unpack(data, length)
+    except (lzma.LZMAError, OSError, EOFError, ValueError, MemoryError) as error:
         raise ImageError(f"{what} does not unpack: {error}") from None
     if len(made) != length:
         raise ImageError(f"{what} has {len(made)} bytes instead of {length}")

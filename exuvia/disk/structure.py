@@ -5,10 +5,16 @@ class Header(Structure, order=">"):
     version: int = at("I", 3)
 """
 
+from __future__ import annotations
+
 import struct
-from typing import Any, ClassVar, NamedTuple, Self
 
 from exuvia.disk.vector import Buffer
+from exuvia.support.record import NamedTuple
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, ClassVar, Self
 
 
 class Field(NamedTuple):

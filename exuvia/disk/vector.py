@@ -1,6 +1,10 @@
 """Scattered memory as one run of bytes: what a guest's request points at, sliced without copying."""
 
-from collections.abc import Iterable, Iterator
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
 
 Buffer = bytes | bytearray | memoryview
 
@@ -14,7 +18,7 @@ class Vector:
         self.parts = [part if isinstance(part, memoryview) and part.format == "B" else memoryview(part).cast("B") for part in parts]
         self.length = sum(map(len, self.parts))
 
-    def slice(self, start: int, length: int) -> "Vector":
+    def slice(self, start: int, length: int) -> Vector:
         """The bytes [start, start+length), which must lie inside."""
         if start == 0 and length == self.length:
             return self

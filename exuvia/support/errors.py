@@ -1,6 +1,10 @@
 """The user's errors: one line, exit status 1, never a traceback."""
 
-from collections.abc import Iterable
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 
 class UserError(Exception):

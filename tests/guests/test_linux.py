@@ -28,6 +28,7 @@ COMMAND = "uname -m; printf exuvia | sha256sum; grep -c ^processor /proc/cpuinfo
         pytest.param("debian-amd64", "x86_64", 1, marks=pytest.mark.soak),
         pytest.param("debian-amd64", "x86_64", 2, marks=pytest.mark.soak),
         pytest.param("debian-i386", "i686", 1, marks=pytest.mark.soak),
+        pytest.param("debian-mipsel", "mips", 1, marks=pytest.mark.soak),
     ],
 )
 def test_a_command_in_a_real_system(name: str, machine: str, processors: int) -> None:

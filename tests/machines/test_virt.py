@@ -320,7 +320,7 @@ def test_a_guest_may_access_anything(config: MachineConfig, version: str) -> Non
     drives = {"virtio-blk-pci": Disk(), "virtio-blk-device": Disk(), "f": Disk(MIB)}
     machine, cpus = make(options(given, gic_version=version), {"t": Terminal()}, drives)
     for each in machine.devices.values():
-        each.post = lambda work: work()  # type: ignore[method-assign]
+        each.post = lambda work: work()
     windows = [0, 0x4000000, GIC, GIC + 0x10000, GIC_V2M, GIC_ITS, GIC_ITS + 0x10000, GIC_REDISTRIBUTORS, GIC_REDISTRIBUTORS + 0x30000]
     windows += [UART, UART + 0x10000, FW_CFG, UART + 0x30000, VIRTIO, VIRTIO + 0x3E00, PCI_MEMORY, PCI_PORTS, HIGH_ECAM, HIGH_ECAM + 0x8000]
     for _ in range(2_500):

@@ -1,9 +1,13 @@
 """Command lines as getopt_long(3) takes them: options anywhere, `-fraw`, `-qp`, `--output json`, unambiguous beginnings of long names."""
 
-from collections.abc import Sequence
+from __future__ import annotations
 
 from exuvia.disk.options import LARGEST, size
 from exuvia.support.errors import UserError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 HINT = "Try 'exuvia-img --help' for more information"
 

@@ -8,8 +8,9 @@ exit status: 0 sound, 1 could not be checked, 2 corrupt, 3 leaks only, 63 the fo
 example: exuvia-img check -r leaks disk.qcow2
 """
 
+from __future__ import annotations
+
 import sys
-from typing import Any
 
 from exuvia.cli.img.arguments import Arguments, Wrong
 from exuvia.cli.img.opening import open_named
@@ -17,6 +18,10 @@ from exuvia.cli.img.output import pretty
 from exuvia.disk.format import Format, Found
 from exuvia.disk.node import Unsupported
 from exuvia.support.errors import UserError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 OPTIONS = "q format/f= repair/r= output= T= force-share/U object= image-opts"
 REPAIRS = {"leaks": (True, False), "all": (True, True)}

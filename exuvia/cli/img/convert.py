@@ -11,9 +11,10 @@ usage: exuvia-img convert [--object OBJECT] [--image-opts] [--target-image-opts]
 example: exuvia-img convert -p -O qcow2 -c disk.raw disk.qcow2
 """
 
+from __future__ import annotations
+
 import sys
 from contextlib import ExitStack
-from typing import Any
 
 from exuvia.cli.img.arguments import Arguments, number
 from exuvia.cli.img.bitmap import merge
@@ -24,6 +25,10 @@ from exuvia.disk.format import Bitmap, Format
 from exuvia.disk.graph import beside, describe, nested, open_image
 from exuvia.disk.jobs.copy import Copy, whole
 from exuvia.support.errors import UserError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 OPTIONS = """f= O= B= F= c o= l= S= p q n t= T= C r= m= W force-share/U object= image-opts target-image-opts target-is-zero bitmaps
 skip-broken-bitmaps salvage"""

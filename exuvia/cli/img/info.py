@@ -7,8 +7,9 @@ usage: exuvia-img info [--object OBJECT] [--image-opts] [-f FMT] [--output=OFMT]
 example: exuvia-img info --output=json disk.qcow2
 """
 
+from __future__ import annotations
+
 import time
-from typing import Any
 
 from exuvia.cli.img.arguments import Arguments
 from exuvia.cli.img.opening import open_named
@@ -20,6 +21,10 @@ from exuvia.disk.graph import beside, describe
 from exuvia.disk.node import Node
 from exuvia.disk.protocols.file import File
 from exuvia.support.errors import UserError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 OPTIONS = "format/f= output= backing-chain force-share/U object= image-opts"
 

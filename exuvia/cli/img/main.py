@@ -1,13 +1,18 @@
 """`exuvia-img COMMAND …`: one file per command here, imported when it is used."""
 
+from __future__ import annotations
+
 import sys
-from collections.abc import Sequence
-from importlib import import_module
-from typing import Any, NoReturn
 
 from exuvia.cli.img.arguments import HINT, Arguments, Wrong, parse
 from exuvia.cli.program import start
 from exuvia.support.errors import UserError
+from exuvia.support.later import module
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any, NoReturn
 
 # each names a module here with OPTIONS and `run(arguments) -> exit status`; its docstring is the help
 COMMANDS = "amend bench bitmap check commit compare convert create dd info map measure rebase resize snapshot".split()
@@ -27,7 +32,7 @@ def overview() -> str:
 
     lines = ["usage: exuvia-img COMMAND [options]", ""]
     for name in COMMANDS:
-        title = (import_module(f"exuvia.cli.img.{name}").__doc__ or "").split("\n", 1)[0]
+        title = (module(f"exuvia.cli.img.{name}").__doc__ or "").split("\n", 1)[0]
         lines.append(f"  {name:<10}{title.partition(': ')[2]}")
     names = sorted({*FORMATS, *PROTOCOLS, *FILTERS})
     lines += ["", "exuvia-img COMMAND --help tells more.", GENERAL.strip(), "", f"Supported formats: {' '.join(names)}"]
@@ -56,7 +61,7 @@ def run(words: Sequence[str]) -> int:
         raise Wrong(f"unrecognized option '{name}'")
     if name not in COMMANDS:
         raise Wrong(f"Command not found: {name}")
-    command: Any = import_module(f"exuvia.cli.img.{name}")
+    command: Any = module(f"exuvia.cli.img.{name}")
     try:
         arguments = parse(words[1:], command.OPTIONS, keep_last=name == "resize")
         if arguments.has("help"):

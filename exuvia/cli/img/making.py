@@ -1,7 +1,8 @@
 """How commands make images: options of creation (-o), the line that says what is made, and the making itself."""
 
+from __future__ import annotations
+
 import os
-from typing import Any
 
 from exuvia.cli import keyval
 from exuvia.disk.chain import layers, stretches
@@ -13,6 +14,10 @@ from exuvia.disk.options import Option
 from exuvia.disk.protocols.file import File
 from exuvia.disk.vector import Vector
 from exuvia.support.errors import UserError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 SECTOR = 512
 SIZE = Option("size", "size", None, "Virtual disk size")

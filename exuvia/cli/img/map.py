@@ -8,9 +8,9 @@ JSON lists everything, with the number of layers between the image and the one t
 example: exuvia-img map --output=json disk.qcow2
 """
 
+from __future__ import annotations
+
 import sys
-from collections.abc import Iterator
-from typing import NamedTuple
 
 from exuvia.cli.img.arguments import Arguments, number
 from exuvia.cli.img.opening import open_named
@@ -18,27 +18,25 @@ from exuvia.disk.chain import on_holes, pieces
 from exuvia.disk.format import Format
 from exuvia.disk.node import Extent, Kind, Node
 from exuvia.support.errors import UserError
+from exuvia.support.record import NamedTuple
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import TypeAlias
+
+Entry: TypeAlias = "tuple[int, int, Flags, int | None, str | None]"
+"""Where on the disk, how many bytes, what they are, where in which file they lie."""
 OPTIONS = "format/f= start-offset/s= max-length/l= output= force-share/U object= image-opts"
 
 
-class Entry(NamedTuple):
-    """QMP's MapEntry."""
+class Flags(NamedTuple):
+    """What QMP's MapEntry says of a stretch beside where it is."""
 
-    start: int
-    length: int
     depth: int
     present: bool
     zero: bool
     data: bool
-    offset: int | None
-    filename: str | None
-
-    def continues(self, other: "Entry") -> bool:
-        """Whether both are one entry."""
-        if self[2:6] != other[2:6] or self.filename != other.filename or (self.offset is None) != (other.offset is None):
-            return False
-        return self.offset is None or other.offset == self.offset + self.length
 
 
 def run(arguments: Arguments) -> int:
@@ -59,8 +57,9 @@ def run(arguments: Arguments) -> int:
 
 
 def entries(image: Node, start: int, length: int) -> Iterator[Entry]:
-    """What there is, layer by layer."""
+    """What there is, layer by layer. Equal flags are one object."""
     known: dict[int, tuple[bool, bool, bool, bool, Node | None]] = {}
+    flags: dict[tuple[int, Kind, bool, bool], Flags] = {}
     for extent, layer, depth in pieces(image, start, length):
         if depth not in known:
             known[depth] = (
@@ -72,13 +71,20 @@ def entries(image: Node, start: int, length: int) -> Iterator[Entry]:
             )
         holes, stands, flat, encrypted, own = known[depth]
         for kind, count, host, file, empty in narrowed(layer, extent) if holes and extent[0] is Kind.DATA else (extent,):
-            absent, zero = kind is Kind.ABSENT, kind is Kind.ZERO
-            if host is not None and (kind is Kind.COMPRESSED or encrypted or (own and file is layer)):
-                host = None  # the bytes do not lie there as they are
-            name = None if host is None else file.filename if file is not None else own.filename if own is not None else None
-            silent = zero or (absent and stands) or (empty and holes)
-            data = not (absent or zero) or (flat and zero and host is not None)
-            yield Entry(start, count, depth, not absent, silent, data, host, name)
+            name = None
+            if host is not None:
+                if kind is Kind.COMPRESSED or encrypted or (own and file is layer):
+                    host = None  # the bytes do not lie there as they are
+                else:
+                    name = file.filename if file is not None else own.filename if own is not None else None
+            key = depth, kind, empty, host is None
+            said = flags.get(key)
+            if said is None:
+                absent, zero = kind is Kind.ABSENT, kind is Kind.ZERO
+                silent = zero or (absent and stands) or (empty and holes)
+                data = not (absent or zero) or (flat and zero and host is not None)
+                said = flags[key] = Flags(depth, not absent, silent, data)
+            yield start, count, said, host, name
             start += count
 
 
@@ -101,39 +107,45 @@ def can_stand_on_another(layer: Node) -> bool:
 
 def merged(found: Iterator[Entry]) -> Iterator[Entry]:
     """Neighbours that are alike as one."""
-    last: Entry | None = None
+    start, length, flags, host, name = next(found, (0, 0, None, None, None))
     for entry in found:
-        if last is not None and last.continues(entry):
-            last = last._replace(length=last.length + entry.length)
-            continue
-        if last is not None:
-            yield last
-        last = entry
-    if last is not None:
-        yield last
+        _, count, said, place, file = entry
+        if (
+            (said is flags or said == flags)
+            and file == name
+            and (place is None if host is None else place is not None and place == host + length)
+        ):
+            length += count
+        else:
+            yield start, length, flags, host, name  # type: ignore[misc]
+            start, length, flags, host, name = entry
+    if flags is not None:
+        yield start, length, flags, host, name
 
 
 def write_json(found: Iterator[Entry], start: int) -> None:
     """One object a line."""
     word, before, write = ("false", "true"), "[", sys.stdout.write
-    for start, length, depth, present, zero, data, host, _ in found:
+    texts: dict[Flags, str] = {}
+    for at, length, flags, host, _ in found:
+        text = texts.get(flags)
+        if text is None:
+            depth, present, zero, data = flags
+            text = f'"depth": {depth}, "present": {word[present]}, "zero": {word[zero]}, "data": {word[data]}'
+            texts[flags] = text
         offset = "" if host is None else f', "offset": {host}'
-        flags = f'"present": {word[present]}, "zero": {word[zero]}, "data": {word[data]}'
-        write(f'{before}{{ "start": {start}, "length": {length}, "depth": {depth}, {flags}{offset}}}')
+        write(f'{before}{{ "start": {at}, "length": {length}, {text}{offset}}}')
         before = ",\n"
     if before == "[":
-        sys.stdout.write(f'[{{ "start": {start}, "length": 0, "depth": 0, "present": false, "zero": false, "data": false}}')
+        write(f'[{{ "start": {start}, "length": 0, "depth": 0, "present": false, "zero": false, "data": false}}')
     print("]")
 
 
 def write_table(found: Iterator[Entry]) -> None:
     """What is not zero."""
     print(f"{'Offset':<16}{'Length':<16}{'Mapped to':<16}File")
-    for entry in found:
-        if entry.data and entry.offset is None:
+    for start, length, flags, host, name in found:
+        if flags.data and host is None:
             raise UserError("File contains external, encrypted or compressed clusters.")
-        if entry.data and not entry.zero:
-            assert entry.offset is not None
-            print(
-                "".join(f"{f'{each:#x}' if each else '0':<16}" for each in (entry.start, entry.length, entry.offset)) + str(entry.filename)
-            )
+        if flags.data and not flags.zero:
+            print("".join(f"{f'{each:#x}' if each else '0':<16}" for each in (start, length, host)) + str(name))

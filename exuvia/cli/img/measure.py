@@ -7,8 +7,9 @@ Of an empty image of that size, or of a copy of FILENAME. -O: its format (raw)  
 example: exuvia-img measure -O qcow2 disk.raw
 """
 
+from __future__ import annotations
+
 from contextlib import ExitStack
-from typing import Any
 
 from exuvia.cli.img.arguments import Arguments, number
 from exuvia.cli.img.making import declared, format_named, help_of, options_of
@@ -16,6 +17,10 @@ from exuvia.cli.img.opening import open_named, show_snapshot
 from exuvia.cli.img.output import pretty
 from exuvia.disk.format import Format
 from exuvia.support.errors import UserError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 OPTIONS = "f= l= o= O= force-share/U output= size= object= image-opts"
 

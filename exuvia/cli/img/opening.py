@@ -1,7 +1,8 @@
 """How commands open images: by name or description, with a format or by a look at the content, under a cache mode."""
 
+from __future__ import annotations
+
 import sys
-from typing import Any
 
 from exuvia.cli import keyval
 from exuvia.disk.chain import layers
@@ -10,6 +11,10 @@ from exuvia.disk.graph import PROTOCOLS, describe, nested, open_image
 from exuvia.disk.node import Node
 from exuvia.disk.protocols.file import File
 from exuvia.support.errors import UserError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 MODES = ("none", "writeback", "writethrough", "directsync", "unsafe")
 GUESSED = """WARNING: Image format was not specified for '{}' and probing guessed raw.

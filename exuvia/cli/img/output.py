@@ -1,13 +1,16 @@
 """What commands print: JSON as QEMU lays it out, and sizes for people."""
 
-import math
-import re
-from typing import Any
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 
 def word(value: Any) -> str:
     """A string, a number or a truth value as QEMU's JSON has it: escapes have upper case, what is not UTF-8 is U+FFFD."""
     import json  # a twelfth of what a short command that prints none takes
+    import re
 
     if isinstance(value, str):
         value = value.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
@@ -63,5 +66,7 @@ def listed(value: Any, indent: int = 1) -> str:
 
 def readable(size: int) -> str:
     """A size with three digits and a unit: 1.5 MiB."""
+    import math
+
     power = max(math.frexp(size / (1000 / 1024))[1] - 1, 0) // 10
     return f"{size / (1 << 10 * power):.3g} {' KMGTPE'[power].strip()}{'i' if power else ''}B"

@@ -1,10 +1,15 @@
 """The progress that -p shows, on standard output as QEMU does; without it, SIGUSR1 asks for a line."""
 
-import signal
-import sys
-from types import FrameType, TracebackType
+from __future__ import annotations
 
-from exuvia.disk.jobs.job import Job
+import sys
+from _signal import SIGUSR1, signal  # type: ignore[import-not-found]  # what is around them makes enumerations, 2 ms
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from types import FrameType, TracebackType
+
+    from exuvia.disk.jobs.job import Job
 
 
 class Watch:
@@ -15,10 +20,10 @@ class Watch:
         self._last = -1.0
         self._asked = False
 
-    def __enter__(self) -> "Watch":
+    def __enter__(self) -> Watch:
         if not self.shown:
             try:
-                signal.signal(signal.SIGUSR1, self._ask)
+                signal(SIGUSR1, self._ask)
             except ValueError:  # not in the main thread
                 pass
         self.share(0.0)

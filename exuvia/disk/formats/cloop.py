@@ -1,11 +1,16 @@
 """cloop: compressed loop images, format V2.0 (cloop's README): a script, a list of offsets, blocks deflated with zlib. Read only."""
 
-import zlib
-
 from exuvia.disk.blocks import BlockTable
 from exuvia.disk.clusters import Clustered
 from exuvia.disk.node import Extent, ImageError, Kind
 from exuvia.disk.packed import LARGEST, Chunks, inflate
+from exuvia.support.later import Later
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from exuvia.disk import deflate
+else:
+    deflate = Later("exuvia.disk.deflate")
 
 SCRIPT = b"#!/bin/sh\n#V2.0 Format\nmodprobe cloop file=$0 && mount -r -t iso9660 /dev/cloop $1\n"
 HEADER, SECTOR = 128, 512  # bytes of the script's room
@@ -47,4 +52,4 @@ class Cloop(Clustered):
             first, last = self.offsets[index], self.offsets[index + 1]
         if not first < last <= self.file.size or last - first > 2 * LARGEST:
             raise ImageError(f"{self.filename}: block {index} lies from byte {first} to {last}, which cannot be")
-        return inflate(zlib.decompressobj, self.file.read(first, last - first), self.cluster, f"{self.filename}: block {index}")
+        return inflate(deflate.unpack, self.file.read(first, last - first), self.cluster, f"{self.filename}: block {index}")

@@ -1,6 +1,6 @@
 """parallels: the Parallels Expandable Image (QEMU's docs/interop/parallels): a header, the table of clusters (BAT), then clusters."""
 
-from typing import Any
+from __future__ import annotations
 
 from exuvia.disk.blocks import Blocks, BlockTable, Seen
 from exuvia.disk.clusters import Room
@@ -10,6 +10,10 @@ from exuvia.disk.options import Option
 from exuvia.disk.structure import Structure, at
 from exuvia.disk.vector import Vector
 from exuvia.support.errors import UserError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 OLD, EXTENDED = b"WithoutFreeSpace", b"WithouFreSpacExt"  # entries count sectors; clusters
 SECTOR, CLUSTER = 512, 1 << 20

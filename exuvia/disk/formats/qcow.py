@@ -4,9 +4,9 @@ The header is followed by the backing file's name and the L1 table. In an entry 
 bits below are its length, and the rest its place, at any byte. Encrypted images can be read.
 """
 
+from __future__ import annotations
+
 import struct
-import zlib
-from typing import TYPE_CHECKING, Any
 
 from exuvia.disk.blocks import CACHED, PAGE, BlockTable
 from exuvia.disk.clusters import Room, Writable
@@ -17,9 +17,17 @@ from exuvia.disk.pages import Pages
 from exuvia.disk.structure import Structure, at
 from exuvia.disk.vector import Buffer
 from exuvia.support.errors import UserError
+from exuvia.support.later import Later
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import zlib
+    from typing import Any
+
+    from exuvia.disk import deflate
     from exuvia.disk.ciphers import SectorCipher
+else:
+    deflate, zlib = Later("exuvia.disk.deflate"), Later("zlib")
 
 MAGIC = b"QFI\xfb"
 COMPRESSED = 1 << 63
@@ -132,7 +140,7 @@ class Qcow(Writable):
         if self.encrypted and self.cipher is None:
             self.cipher = self._made()
 
-    def _made(self) -> "SectorCipher":
+    def _made(self) -> SectorCipher:
         """The cipher of the secret. Raises UserError where there is none."""
         from exuvia.disk.ciphers import SectorCipher
         from exuvia.disk.objects import secret
@@ -201,8 +209,8 @@ class Qcow(Writable):
         bits = 63 - self.header.cluster_bits
         place, length = entry & (1 << bits) - 1, (entry & ~COMPRESSED) >> bits
         try:
-            data = zlib.decompressobj(WINDOW).decompress(self.file.read(place, length), self.cluster)
-        except zlib.error:
+            data = deflate.unpack(self.file.read(place, length), self.cluster, WINDOW)
+        except ValueError:
             data = b""
         if len(data) < self.cluster:
             raise ImageError(f"{self.filename}: the compressed cluster for byte {offset} of the disk is damaged")

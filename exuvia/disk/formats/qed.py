@@ -3,8 +3,9 @@
 Tables are written in an order that needs no check after a crash, so the "need check" bit is honoured, but never set.
 """
 
+from __future__ import annotations
+
 import struct
-from typing import Any
 
 from exuvia.disk.blocks import CACHED, PAGE, Seen
 from exuvia.disk.clusters import Room, Writable
@@ -14,6 +15,10 @@ from exuvia.disk.options import Option
 from exuvia.disk.pages import Pages
 from exuvia.disk.structure import Structure, at
 from exuvia.support.errors import UserError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 MAGIC = b"QED\0"
 BACKING_FILE, NEED_CHECK, NO_PROBE = 1, 2, 4

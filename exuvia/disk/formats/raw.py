@@ -1,9 +1,9 @@
 """raw: the file's bytes are the disk's bytes, or a window of them (options `offset` and `size`)."""
 
+from __future__ import annotations
+
 import errno
 import os
-from collections.abc import Callable, Iterator
-from typing import Any
 
 from exuvia.disk.chain import pieces
 from exuvia.disk.format import Format, Measure, Opener
@@ -11,6 +11,11 @@ from exuvia.disk.node import Extent, Kind, Node
 from exuvia.disk.options import Option
 from exuvia.disk.vector import Vector
 from exuvia.support.errors import UserError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from typing import Any
 
 SECTOR = 512
 

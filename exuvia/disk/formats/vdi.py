@@ -3,8 +3,7 @@
 Images with a parent are refused: VirtualBox finds parents through its registry of UUIDs, not through anything in the file.
 """
 
-import uuid
-from typing import Any
+from __future__ import annotations
 
 from exuvia.disk.blocks import Blocks, BlockTable, Seen
 from exuvia.disk.clusters import Room
@@ -14,6 +13,14 @@ from exuvia.disk.options import Option
 from exuvia.disk.pages import Pages
 from exuvia.disk.structure import Structure, at
 from exuvia.support.errors import UserError
+from exuvia.support.later import Later
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import uuid
+    from typing import Any
+else:
+    uuid = Later("uuid")
 
 SIGNATURE, VERSION = 0xBEDA107F, 0x00010001
 DYNAMIC, STATIC = 1, 2

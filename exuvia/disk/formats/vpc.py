@@ -4,9 +4,9 @@ Data is followed by a footer. Dynamic images begin with a copy of it, then a hea
 bitmap of its sectors, which says in a differencing image which of them are not the parent's.
 """
 
+from __future__ import annotations
+
 import time
-import uuid
-from typing import Any
 
 from exuvia.disk.blocks import Blocks, BlockTable
 from exuvia.disk.clusters import Room
@@ -16,6 +16,14 @@ from exuvia.disk.options import Option
 from exuvia.disk.structure import Structure, at
 from exuvia.disk.vector import Vector
 from exuvia.support.errors import UserError
+from exuvia.support.later import Later
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import uuid
+    from typing import Any
+else:
+    uuid = Later("uuid")
 
 COOKIE, DYNAMIC_COOKIE = b"conectix", b"cxsparse"
 FIXED, DYNAMIC, DIFFERENCING = 2, 3, 4

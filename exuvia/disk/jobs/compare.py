@@ -3,10 +3,10 @@
 What lies verbatim in files of the host, and what is small, is read here and now; other large pieces are read by threads, some ahead.
 """
 
+from __future__ import annotations
+
 from collections import deque
-from collections.abc import Callable, Iterator
 from queue import SimpleQueue
-from typing import TYPE_CHECKING, NamedTuple
 
 from exuvia.disk.chain import layers, pieces, together
 from exuvia.disk.format import Format
@@ -14,8 +14,11 @@ from exuvia.disk.jobs.job import Job
 from exuvia.disk.node import ImageError, Kind, Node
 from exuvia.disk.protocols.file import File
 from exuvia.disk.vector import Vector
+from exuvia.support.record import NamedTuple
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
     from concurrent.futures import Future, ThreadPoolExecutor
 
 SECTOR = 512
@@ -121,7 +124,7 @@ class Compare(Job):
             self.advance(count)
         return True
 
-    def _threads(self) -> "ThreadPoolExecutor":
+    def _threads(self) -> ThreadPoolExecutor:
         if self._pool is None:
             from concurrent.futures import ThreadPoolExecutor
 

@@ -4,11 +4,11 @@ What lies verbatim in a file of the host goes the short way: in the caller's thr
 large units. The host's cache answers so quickly that a second thread costs more than it gives.
 """
 
+from __future__ import annotations
+
 import os
 import queue
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING
 
 from exuvia.disk.chain import layers, places
 from exuvia.disk.format import Format
@@ -17,7 +17,9 @@ from exuvia.disk.node import CHUNK, ZEROS, ImageError, Kind, Node
 from exuvia.disk.protocols.file import FARTHEST, Elsewhere, File
 from exuvia.disk.vector import Vector
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
     from concurrent.futures import Future
 
 SECTOR = 512
@@ -115,7 +117,7 @@ class Copy(Job):
                 yield source, size, base + size, -size % SECTOR, Kind.ZERO, None, 0
             base += whole(size)
 
-    def _move(self, source: Node, start: int, at: int, length: int, mover: "_Mover", file: Node | None, host: int) -> None:
+    def _move(self, source: Node, start: int, at: int, length: int, mover: _Mover, file: Node | None, host: int) -> None:
         end, ahead = at + length, host - at
         while at < end:
             count = min(end - at, CHUNK - at % CHUNK)
@@ -126,7 +128,7 @@ class Copy(Job):
             self.advance(count)
             start, at = start + count, at + count
 
-    def _clear(self, at: int, length: int, mover: "_Mover") -> None:
+    def _clear(self, at: int, length: int, mover: _Mover) -> None:
         """Write zeros where none may be left out."""
         end = at + length
         while at < end:
@@ -373,7 +375,7 @@ class _Compressor(_Mover):
             return
         lock = threading.Lock()
 
-        def one_less(done: "Future[None]") -> None:
+        def one_less(done: Future[None]) -> None:
             nonlocal left
             if not done.cancelled() and (error := done.exception()):
                 self.failure = self.failure or error

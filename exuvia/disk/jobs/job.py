@@ -1,8 +1,13 @@
 """A job: long work on disks that can be watched, slowed, paused and ended from another thread."""
 
+from __future__ import annotations
+
 import threading
 import time
-from collections.abc import Callable
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 class Cancelled(Exception):

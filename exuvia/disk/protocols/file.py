@@ -4,18 +4,23 @@ The locks are open file description locks on single bytes: 100+n says "I use per
 devel and `qemu-img --help` on -U; permissions in the order consistent read, write, write unchanged, resize).
 """
 
+from __future__ import annotations
+
 import errno
 import fcntl
 import os
 import stat
 import struct
-from collections.abc import Iterator
-from typing import Any
 
 from exuvia.disk.node import CHUNK, ZEROS, Extent, ImageError, Kind, Node, Unsupported
 from exuvia.disk.options import Option
 from exuvia.disk.vector import Vector
 from exuvia.support.errors import UserError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Any
 
 READ, WRITE, RESIZE = 0, 1, 3  # permissions, as the number of their lock's byte
 NAMES = {READ: "consistent read", WRITE: "write", RESIZE: "resize"}
@@ -36,7 +41,7 @@ class Elsewhere(Vector):
 
     __slots__ = ("file", "loaded", "offset")
 
-    def __init__(self, file: "File", offset: int, length: int) -> None:
+    def __init__(self, file: File, offset: int, length: int) -> None:
         self.file, self.offset, self.length = file, offset, length
         self.loaded: list[memoryview] | None = None
 

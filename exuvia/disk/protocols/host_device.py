@@ -1,12 +1,17 @@
 """host_device: a block device of the host (/dev/sda, a loop device, a logical volume)."""
 
+from __future__ import annotations
+
 import os
 import stat
-from typing import Any
 
 from exuvia.disk.node import Unsupported
 from exuvia.disk.protocols.file import File
 from exuvia.support.errors import UserError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 
 class HostDevice(File):

@@ -33,11 +33,11 @@ HALF = "fphp"
 """The feature that brings arithmetic in half precision; conversions from and to it are older."""
 
 
-def each(row: str, name: str, f: Callable[..., None], **facts: object) -> None:
+def each(row: str, name: str, f: Callable[..., None], halves: bool = True, **facts: object) -> None:
     """Encodings for the three formats, in place of `type`."""
     for w, bits in TYPES.items():
-        more = {"feature": HALF} if w == 16 else {}
-        simd(row.replace("type", bits), name, lambda cpu, w=w: f(cpu, w), **more, **facts)
+        if halves or w > 16:
+            simd(row.replace("type", bits), name, lambda cpu, w=w: f(cpu, w), **({"feature": HALF} if w == 16 else {}), **facts)
 
 
 def two(opcode: str, name: str, f: Callable[..., Value]) -> None:

@@ -37,21 +37,22 @@ One = Callable[..., Value]
 HALF = "asimdhp"
 
 
-def arrangements(u: int | str, row: str, half_row: str, name: str, run: Callable[..., None], halves: bool = True) -> None:
+def arrangements(
+    u: int, row: str, half_row: str, name: str, run: Callable[..., None], halves: bool = True, **facts: Any
+) -> None:
     """Encodings on vectors of singles, doubles and halves: `run` is told the bits of a lane and how many bits there are."""
     rest = f"0 Q {u} 01110 {row}"
-    simd(rest.replace("sz", "0"), name, lambda cpu: run(cpu, 32, 128 if cpu.Q else 64))
-    simd(rest.replace("sz", "1").replace("Q", "1", 1), name, lambda cpu: run(cpu, 64, 128))
+    simd(rest.replace("sz", "0"), name, lambda cpu: run(cpu, 32, 128 if cpu.Q else 64), **facts)
+    simd(rest.replace("sz", "1").replace("Q", "1", 1), name, lambda cpu: run(cpu, 64, 128), **facts)
     if halves:
         simd(f"0 Q {u} 01110 {half_row}", name, lambda cpu: run(cpu, 16, 128 if cpu.Q else 64), feature=HALF)
 
 
-def one_lane(u: int | str, row: str, half_row: str, name: str, run: Callable[..., None], halves: bool = True) -> None:
+def one_lane(u: int, row: str, half_row: str, name: str, run: Callable[..., None]) -> None:
     """Encodings on one number."""
     for w in (32, 64):
         simd(f"01 {u} 11110 {row}".replace("sz", str(w >> 6)), name, lambda cpu, w=w: run(cpu, w, w))
-    if halves:
-        simd(f"01 {u} 11110 {half_row}", name, lambda cpu: run(cpu, 16, 16), feature=HALF)
+    simd(f"01 {u} 11110 {half_row}", name, lambda cpu: run(cpu, 16, 16), feature=HALF)
 
 
 def write(cpu: Cpu, r: Value) -> None:

@@ -23,6 +23,7 @@ WRITE, FETCH = 1, 4
 MAY_WRITE, USER_PAGE, MAY_EXECUTE, GLOBAL, LARGE, MAY_READ, HUGE = 1, 2, 4, 8, 16, 32, 64
 NO_FAULT = (1 << 64) - 1
 S1PTW, STAGE2 = 1 << 7, 1 << 8
+FOUND = 1 << 16  # in a fault status code while the walk is under way: one of its codes is 0
 ADDRESS_SIZE, TRANSLATION, ACCESS_FLAG, PERMISSION, EXTERNAL_WALK = 0x00, 0x04, 0x08, 0x0C, 0x14  # with the level in bits 1:0
 ADDRESS = (1 << 48) - (1 << 12)
 SCTLR_M, SCTLR_WXN = 1 << 0, 1 << 19
@@ -99,7 +100,7 @@ class Tables:
                 host = cpu.effect("phys", 64, real)
                 descriptor = Var(0)
                 with when((self.error == 0) & (host == 0)):
-                    self.error.set(lift(EXTERNAL_WALK, 64) | level)
+                    self.error.set(level | (FOUND | EXTERNAL_WALK))
                 with when((self.error == 0) & (host != 0)):
                     descriptor.set(cpu.effect("load", 64, host))
                 d = descriptor.read()
@@ -108,10 +109,10 @@ class Tables:
                 blocks = (level == 2) | ((level == 1) & (granule == 12))
                 wrong = ((d & 1) == 0) | pick(last, yes(block, 1), yes(block & ~blocks, 1)).low(1)
                 with when((self.error == 0) & wrong):
-                    self.error.set(lift(TRANSLATION, 64) | level)
+                    self.error.set(level | (FOUND | TRANSLATION))
                 inside = (lift(1, 64) << pick(block, shift, granule)) - 1
                 with when((self.error == 0) & (((d & ADDRESS & ~inside).u >> regime.limit) != 0)):
-                    self.error.set(lift(ADDRESS_SIZE, 64) | level)
+                    self.error.set(level | (FOUND | ADDRESS_SIZE))
                 busy.set(yes((self.error == 0) & ~last & ~block, 1))
                 with when(busy != 0):
                     table.set(d & ADDRESS & ~inside)
@@ -124,13 +125,13 @@ class Tables:
                     self.size.set(shift)
                     self.page.set(d & ADDRESS & ~span | address & span & ~0xFFF)
                     with when((d & 1 << 10) == 0):
-                        self.error.set(lift(ACCESS_FLAG, 64) | level)
+                        self.error.set(level | (FOUND | ACCESS_FLAG))
         self.hpfar = hpfar
 
     def fail(self, condition: Value, kind: int) -> None:
         """A fault at the level of the leaf, unless there was one."""
         with when((self.error == 0) & condition):
-            self.error.set(lift(kind, 64) | self.level)
+            self.error.set(self.level | (FOUND | kind))
 
 
 class Stage2:
@@ -223,7 +224,7 @@ class Walk:
             self.page.set(t.page)
             self.hpfar.set(t.hpfar)
             with when(t.error != 0):
-                self.error.set(t.error)
+                self.error.set(t.error & ~FOUND)
             rights = yes(t.size.u > 12, LARGE) | yes(t.size.u > LARGEST_PIECE, HUGE)
             self.allow(rights, may_read, may_write, may_execute, for_user, el2 | (d.bit(11) == 0))
 
@@ -250,7 +251,7 @@ class Walk:
         may_read, may_write, may_execute = d.bit(6) == 1, d.bit(7) == 1, d.bit(54) == 0
         t.fail(~self.fetch.choose(may_execute, self.write.choose(may_write, may_read)), PERMISSION)
         with when(t.error != 0):
-            self.error.set(t.error | STAGE2)
+            self.error.set(t.error & ~FOUND | STAGE2)
             self.hpfar.set((address.u >> 12) << 4)
         self.page.set(t.page)
         keep = yes(may_read, MAY_READ) | yes(may_write, MAY_WRITE) | yes(may_execute, MAY_EXECUTE) | (USER_PAGE | GLOBAL | LARGE | HUGE)

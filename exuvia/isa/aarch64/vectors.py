@@ -21,14 +21,12 @@ NO_ISS = 1 << 24 | 0xE << 20
 
 def enabled(cpu: Cpu) -> None:
     """CheckFPAdvSIMDEnabled64()."""
-    allowed = cpu.cpacr_el1.bit(FPEN_EL1)
-    if cpu.el0:
-        allowed = allowed & cpu.cpacr_el1.bit(FPEN_EL0)
-    with rarely(~allowed | cpu.cptr_el2.bit(TFP)):
-        with when(~allowed if cpu.el0 else ~allowed & (cpu.el != 2)):
+    closed, trapped = ~cpu.cpacr_el1.bit(FPEN_EL1), cpu.cptr_el2.bit(TFP)
+    closed = closed | ~cpu.cpacr_el1.bit(FPEN_EL0) if cpu.el0 else closed & (cpu.el != 2)
+    with when(closed | trapped):
+        with when(closed):
             raise_(EC_FP, NO_ISS)
-        with when(cpu.cptr_el2.bit(TFP)):
-            raise_(EC_FP | TO_EL2, NO_ISS)
+        raise_(EC_FP | TO_EL2, NO_ISS)
 
 
 def simd(rows: str, name: str, run: Callable[..., None], **facts: Any) -> None:

@@ -10,7 +10,7 @@ from exuvia.isa.mips import branch, cpus, exceptions, load
 from exuvia.isa.mips.concrete import Processor
 from exuvia.isa.mips.cpu import Cpu
 from exuvia.isa.mips.decode import DECODE
-from exuvia.isa.mips.decode_tables import Tables, tables
+from exuvia.isa.mips.decode_tables import JUMPS, Tables, tables
 from exuvia.isa.mips.disassembler import disassemble
 from exuvia.isa.mips.state import MODES, layout
 from exuvia.isa.mips.tlb import walk_trace
@@ -18,8 +18,9 @@ from exuvia.isa.mips.tlb import walk_trace
 
 def form(mode: int, t: Tables, slot: int) -> Form:
     """The trace of a slot's instruction form."""
-    row = t.row(slot)
-    return Form(row.trace(mode), bool(row.facts.get("ends")), bool(row.facts.get("branch")))
+    row, variant = t.rows[slot]
+    facts = JUMPS[row.facts["jump"]].facts if variant else row.facts
+    return Form(row.trace(mode, bool(variant)), bool(facts.get("ends")), bool(facts.get("branch")))
 
 
 def everyday(mode: int, t: Tables) -> list[int]:

@@ -1,4 +1,7 @@
-"""Branches and jumps (vol. I, tables 3.5, 3.6, 3.13; vol. II): the part before the delay slot. What follows it is in decode_tables.py."""
+"""Branches and jumps (vol. I, tables 3.5, 3.6, 3.13; vol. II): the part before the delay slot. What follows it is in decode_tables.py.
+
+Where the delay slot is empty (NOP), there is one part.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ from collections.abc import Callable
 from exuvia.dsl.trace import when
 from exuvia.dsl.values import Value, lift
 from exuvia.isa.mips.cpu import Cpu, enter
+from exuvia.isa.mips.decode_tables import conditional
 from exuvia.isa.mips.forms import op
 
 Condition = Callable[[Cpu], Value]
@@ -20,8 +24,11 @@ def branch(text: str, name: str, c: Condition, *, link: bool = False, fpu: bool 
         taken = c(cpu)
         if link:
             cpu.link()
-        cpu.taken = taken.zext(64)
-        cpu.delay(taken.choose(target(cpu), cpu.here + 8))
+        if cpu.alone:
+            conditional(cpu, taken)
+        else:
+            cpu.taken = taken.zext(64)
+            cpu.delay(taken.choose(target(cpu), cpu.behind))
 
 
 def target(cpu: Cpu) -> Value:
@@ -37,10 +44,13 @@ def likely(text: str, name: str, c: Condition, *, link: bool = False, fpu: bool 
         taken = c(cpu)
         if link:
             cpu.link()
-        with when(~taken):
-            cpu.delay(cpu.here + 8)
-            enter("nullify")
-        cpu.delay(target(cpu))
+        if cpu.alone:
+            conditional(cpu, taken)
+        else:
+            with when(~taken):
+                cpu.delay(cpu.behind)
+                enter("nullify")
+            cpu.delay(target(cpu))
 
 
 def nullify(cpu: Cpu) -> None:
@@ -96,7 +106,7 @@ def jr(cpu: Cpu) -> None:
 @op("000000 rs 00000 rd hint:5 001001", jump="computed", writes="rd")
 def jalr(cpu: Cpu) -> None:
     cpu.delay(cpu.reg("rm", 64))
-    cpu.put(("r", "base", 64), cpu.extended((cpu.here + 8).low(32)))
+    cpu.link("base")
 
 
 # -- on a floating point condition

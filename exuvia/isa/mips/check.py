@@ -23,10 +23,10 @@ def fields(row: Row) -> dict[str, tuple[str, ...]]:
     return out
 
 
-def check_row(row: Row, mode: int) -> list[str]:
-    """What is wrong with one row."""
+def check_row(row: Row, mode: int, alone: bool = False) -> list[str]:
+    """What is wrong with one row; `alone`: a jump with an empty delay slot."""
     try:
-        cpu = row.trace(mode)
+        cpu = row.trace(mode, alone)
     except Exception as mistake:
         return [f"cannot be read: {type(mistake).__name__}: {mistake}"]
     has = {f for names in fields(row).values() for f in names}
@@ -35,7 +35,7 @@ def check_row(row: Row, mode: int) -> list[str]:
     used = {} if row.facts.get("hint") else fields(row)
     operands = {name: (*names, "base") if name == row.writes else names for name, names in used.items() if name not in UNUSED}
     found = problems(cpu, has, operands, bool(row.facts.get("keeps")))
-    if any(place[0] == "pc" for place in cpu.env) and not (row.facts.get("ends") or row.facts.get("branch")):
+    if any(place[0] == "pc" for place in cpu.env) and not (row.facts.get("ends") or row.facts.get("branch") or alone):
         found.append("the text sets the pc, but the row has neither the fact `ends` nor `branch`")
     return found
 
@@ -50,7 +50,7 @@ def check(rows: Iterable[Row] | None = None, modes: Iterable[int] = range(MODES)
         except Overlap as overlap:
             out[str(overlap)] = None
             continue
-        for row, _ in found:
-            for text in check_row(row, mode):
+        for row, variant in found:
+            for text in check_row(row, mode, bool(variant)):
                 out[f"{row.name} {row.text}: {text}"] = None
     return list(out)

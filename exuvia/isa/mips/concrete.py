@@ -196,8 +196,9 @@ class Processor(processor.Processor):
             self.timer.cancel()
             self.ring_at = NEVER
             return
-        left = (self.compare - self.ticks) & WORD_MASK or 1 << 32
-        self.ring_at = (self.clock.now() // COUNT_NS + left) * COUNT_NS
+        now = self.clock.now() // COUNT_NS
+        left = (self.compare - self.count_offset - now) & WORD_MASK or 1 << 32
+        self.ring_at = (now + left) * COUNT_NS
         self.timer.set(self.ring_at)
 
     def ring(self) -> None:

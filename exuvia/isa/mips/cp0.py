@@ -45,7 +45,7 @@ def register(
 
 
 def set_index(cpu: Cpu, v: Value) -> None:
-    cpu.tlb_index = cpu.tlb_index & 1 << 31 | v & (cpu.tlb_size - 1)
+    cpu.tlb_index, cpu.probed = cpu.tlb_index & 1 << 31 | v & (cpu.tlb_size - 1), lift(0, 64)
 
 
 def set_wired(cpu: Cpu, v: Value) -> None:

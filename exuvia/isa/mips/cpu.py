@@ -13,12 +13,12 @@ WORDS = {name for name in layout.declared if layout.files[name].count == 1}
 
 class Cpu(Trace):
     """One instruction while it is read. Facts known while tracing, for plain `if`s: big (byte order), wide (Status.FR), width (bits of
-    a general register).
+    a general register), alone (a jump whose delay slot is empty).
 
     `cpu.rs`, `cpu.rt` and `cpu.rd` are registers that the encoding names, 32 bits of them; `cpu.status` and so on are 64-bit words.
     """
 
-    big = wide = False
+    big = wide = alone = False
     width = 32
     row: Any = None
     pc: Any  # where to go on, only ever set
@@ -51,9 +51,14 @@ class Cpu(Trace):
         """A result of 32 bits as registers hold it."""
         return v.sext(64) if self.width == 64 else v.zext(64)
 
-    def link(self) -> None:
+    @property
+    def behind(self) -> Value:
         """The address behind the delay slot."""
-        self.put(("r", RA, 64), self.extended((self.here + 8).low(32)))
+        return Value(Node("next_pc", 64)) if self.alone else self.here + 8
+
+    def link(self, slot: int | str = RA) -> None:
+        """It is where a subroutine returns to."""
+        self.put(("r", slot, 64), self.extended(self.behind.low(32)))
 
     @property
     def here(self) -> Value:
@@ -75,8 +80,11 @@ class Cpu(Trace):
 
     # delayed jumps
     def delay(self, target: Value) -> None:
-        """Go there when the next instruction is done."""
-        self.then = self.address(target.zext(64)) | MARK
+        """Go there when the next instruction is done, if there is one."""
+        if self.alone:
+            self.pc = self.address(target.zext(64))
+        else:
+            self.then = self.address(target.zext(64)) | MARK
 
     # memory
     def memory(self, address: Value, w: int) -> Memory:

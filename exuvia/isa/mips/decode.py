@@ -4,8 +4,9 @@
 written but `handler`), `tables` to a blob of `tables(mode)`, `offset` is where in its page the instruction stands. The result is
 length | ends << 8 | has a target << 9 | conditional << 10 | records beyond the first << 12 | slot << 16.
 
-A jump and its delay slot are one instruction of 8 bytes and three records: the jump's first part, which says where to go in the state's
-word `then`; the instruction in the slot, in no way different from elsewhere; and the second part, which goes there.
+A jump and its delay slot are one instruction of 8 bytes and three records: the jump's first part, which says where to go in the word
+`then`; the instruction in the slot, in no way different from elsewhere; and the second part, which goes there. With an empty slot (NOP)
+there is one record, the second form of the jump's row.
 """
 
 from __future__ import annotations
@@ -71,15 +72,23 @@ class Word:
         r: Value = self.has(t.SIGNED).choose(v.s >> count[1], v.u >> count[1]) << count[2]
         return r
 
-    def record(self, out: Value, off: Value) -> None:
-        """Write the record of an instruction; the first part of one that has more says that nothing of it is done (`Layout.delayed`)."""
+    @property
+    def relative(self) -> Value:
+        """A branch, not a jump to an address."""
+        r: Value = ((self.facts.u >> t.JUMP) & 3) != list(t.JUMPS).index("computed")
+        return r
+
+    def record(self, out: Value, off: Value, length: Value, alone: Value | None = None) -> None:
+        """Write the record of an instruction; `alone`: with an empty slot it is one of 8 bytes, and the second form of its row."""
         rd, rt = self.field(11), self.field(16)
         to = self.has(t.WRITES_RD).choose(rd, self.has(t.WRITES_RT).choose(rt, self.has(t.WRITES_RA).choose(lift(RA, 64), 0)))
         to = (to == 0).choose(lift(SINK, 64), to)
-        length = self.has(t.DELAYED).choose(lift(0, 64), 4)
+        slot, imm = self.facts & 0xFFFF, self.immediate
+        if alone is not None:
+            slot, imm = slot + alone.zext(64), imm - (alone & self.relative).choose(lift(4, 64), 0)
         write(out + 8, rt | self.field(21) << 8 | to << 16 | rd << 32 | self.field(6) << 40 | length << 56)
-        write(out + 16, off << 32 | (self.facts & 0xFFFF) << 48)
-        write(out + 24, self.immediate)
+        write(out + 16, off << 32 | slot << 48)
+        write(out + 24, imm)
 
 
 def decode(code: Value, out: Value, tab: Value, off: Value) -> Value:
@@ -87,21 +96,27 @@ def decode(code: Value, out: Value, tab: Value, off: Value) -> Value:
     with when((off & 3) != 0):
         first.facts.set(t.UNALIGNED | t.ENDS)
     off = off & 0xFFFF
-    first.record(out, off)
-    facts = first.facts
+    facts, delayed = first.facts, first.has(t.DELAYED)
+    alone = delayed & (host(code + 4, 32) == 0)
+    kind = (facts.u >> t.JUMP) & 3
+    # the first part of what has more says by its length that nothing is done with it (`Layout.delayed`)
+    length = delayed.choose(alone.choose(lift(8, 64), 0), 4)
+    first.record(out, off, length, alone)
     result = Var(4 | ((facts.u >> (t.ENDS.bit_length() - 1)) & 1) << 8 | (facts & 0xFFFF) << RESULT_SLOT)
-    with when(first.has(t.DELAYED)):
+    with when(delayed):
+        way = (alone & first.relative).choose(lift(list(t.JUMPS).index("conditional"), 64), kind)  # a likely branch may fall through
+        result.set(8 | host(tab + t.JUMP_FACTS + (way << 3), 64) | ((facts & 0xFFFF) + 1) << RESULT_SLOT)
+    with when(delayed & ~alone):
         second = Word(code + 4, tab)
         with when(second.has(t.ALONE)):
             second.facts.set(t.UNDEFINED | t.ENDS)
-        second.record(out + RECORD, off + 4)
-        kind = (facts.u >> t.JUMP) & 3
+        second.record(out + RECORD, off + 4, lift(4, 64))
         last = out + 2 * RECORD
         slot = kind + t.FIRST_JUMP
         write(last + 8, lift(8 << 56, 64))
         write(last + 16, off << 32 | slot << 48)
         write(last + 24, first.immediate - 4)
-        result.set(8 | host(tab + t.JUMP_FACTS + (kind << 3), 64) | 2 << RESULT_MORE | slot << RESULT_SLOT)
+        result.set(result & 0xFFFF | 2 << RESULT_MORE | slot << RESULT_SLOT)
     return result.read()
 
 

@@ -57,11 +57,16 @@ def unaligned(cpu: Cpu) -> None:
     raise_(ADEL, cpu.here)
 
 
-def conditional(cpu: Cpu) -> None:
+def conditional(cpu: Cpu, taken: Value) -> None:
+    """To the branch's target, or to what follows."""
+    cpu.pc = taken.choose(Value(Node("target", 64)), now().get(("pc", 0, 64)))
+
+
+def second(cpu: Cpu) -> None:
     """The second part of a branch."""
     taken = cpu.taken != 0
     cpu.then = lift(0, 64)
-    cpu.pc = taken.choose(Value(Node("target", 64)), now().get(("pc", 0, 64)))
+    conditional(cpu, taken)
 
 
 def always(cpu: Cpu) -> None:
@@ -80,7 +85,7 @@ def computed(cpu: Cpu) -> None:
 SPECIAL = [Row("", text, {"ends": True}, text.__name__) for text in (undefined, undefined_fpu, undefined_system, no_coprocessor, unaligned)]
 UNDEFINED, UNDEFINED_FPU, UNDEFINED_SYSTEM, NO_COPROCESSOR, UNALIGNED = range(5)
 JUMPS = {
-    "conditional": Row("", conditional, {"branch": True}, "conditional"),
+    "conditional": Row("", second, {"branch": True}, "conditional"),
     "always": Row("", always, {"branch": True}, "always"),
     "computed": Row("", computed, {"ends": True}, "computed"),
 }
@@ -93,7 +98,7 @@ OF_OPCODE |= {0x10: UNDEFINED_SYSTEM, 0x11: UNDEFINED_FPU, 0x13: UNDEFINED_FPU}
 
 @dataclass(frozen=True)
 class Tables:
-    """What the decoder works with in one mode; `blob` is what its third parameter points to."""
+    """What the decoder works with in one mode; `blob` is what its third parameter points to. A jump's variant 1 has an empty delay slot."""
 
     blob: bytes
     rows: tuple[tuple[Row, int], ...]
@@ -118,11 +123,12 @@ class Builder:
     def __init__(self, mode: int, features: frozenset[str] | None, rows: Iterable[Row]) -> None:
         self.big = mode_facts(mode)["big"]
         self.source = [r for r in rows if features is None or r.facts.get("feature", "") in features | {""}]
-        self.rows = [*SPECIAL, *JUMPS.values(), *self.source]
+        self.rows = [(row, 0) for row in (*SPECIAL, *JUMPS.values())]
         self.leaves = [(0, 1, 0)]  # the first matches nothing: no word has a bit set that its mask has not
         self.tree: list[int] = []
-        for slot, row in enumerate(self.source, FIRST_JUMP + len(JUMPS)):
-            self.leaves.append((self.leaf(row, slot), row.value, row.mask))
+        for row in self.source:
+            self.leaves.append((self.leaf(row, len(self.rows)), row.value, row.mask))
+            self.rows += [(row, n) for n in range(2 if row.facts.get("jump") else 1)]
         self.number = {id(row): i for i, row in enumerate(self.source, 1)}
 
     def leaf(self, row: Row, slot: int) -> int:
@@ -191,4 +197,4 @@ def tables(mode: int, features: frozenset[str] | None = None, rows: Iterable[Row
     """The tables of a mode with the encodings that some features bring; None: all of them."""
     b = Builder(mode, features, ROWS if rows is None else rows)
     blob = b.blob()
-    return Tables(blob, tuple((row, 0) for row in b.rows))
+    return Tables(blob, tuple(b.rows))

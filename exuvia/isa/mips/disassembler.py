@@ -34,7 +34,7 @@ class Disassembler:
         if name == "upper":
             return number(f["imm"] >> 16 & 0xFFFF)
         if name == "branch":
-            return f"{self.address + 4 + f['imm'] & 0xFFFF_FFFF:#x}"
+            return f"{self.address + (f['len'] or 4) + f['imm'] & 0xFFFF_FFFF:#x}"
         if name == "target":
             return f"{self.address + 4 & 0xF000_0000 | f['imm']:#x}"
         if name == "offset":
@@ -72,6 +72,8 @@ class Disassembler:
     def text(self) -> str:
         """`addiu $sp, $sp, -0x20`"""
         row, f = self.row, self.f
+        if not row.text:  # nothing that an assembler knows: an undefined instruction, the second part of a jump
+            return f"({row.name})"
         if row.name in ("mfc0", "mtc0", "cfc1", "ctc1", "rdhwr"):
             return self.coprocessor()
         if not any((self.rs, self.rt, self.rd)) and row.name == "sll":

@@ -73,9 +73,9 @@ class Row:
         """The general register that the result goes to."""
         return str(self.facts.get("writes", ""))
 
-    def trace(self, mode: int) -> Cpu:
-        """The instruction's text, read for a mode."""
-        cpu = Cpu(row=self, **mode_facts(mode))
+    def trace(self, mode: int, alone: bool = False) -> Cpu:
+        """The instruction's text, read for a mode; `alone`: a jump with an empty delay slot."""
+        cpu = Cpu(row=self, alone=alone, **mode_facts(mode))
         with tracing(cpu):
             if self.facts.get("fpu"):
                 needs_fpu(cpu)

@@ -1,8 +1,11 @@
 """The translation lookaside buffer (vol. III, 4.8 and chapter 9; vol. II, TLBP, TLBR, TLBWI, TLBWR), and the walk over it.
 
 An entry maps two pages side by side. It is kept so that one comparison tells whether it maps an address: `tlb_care` has the bits of
-`tlb_hi` that count, the ASID's not where the entry is global. What engines remember of translations is dropped when an entry that may
-have given them is replaced; of other address spaces they remember nothing.
+`tlb_hi` that count, the ASID's not where the entry is global.
+
+Engines remember translations that entries gave them. Of other address spaces they remember nothing, so that a new ASID is a flush. When
+TLBWI replaces an entry they forget what it gave. When TLBWR does, they need not yet: software that changes a mapping looks for it with
+TLBP first, or replaces all entries with TLBWI, or takes a new ASID. Until then what is remembered is as good as the entry was.
 
 The walk puts its result into state words, as dsl/state.py's engine words say:
 
@@ -30,6 +33,7 @@ from exuvia.isa.mips.state import (
     LO_V,
     MOD,
     PAGE_MASK,
+    TLB_MOST,
     TLBL,
     TLBS,
     VPN2,
@@ -43,31 +47,52 @@ NOWHERE = 1 << 63
 """`tlb_hi` and `tlb_care` of an entry that maps nothing: no address has this bit set."""
 
 
-def search(cpu: Cpu, what: Value) -> Value:
+def search(cpu: Cpu, what: Value, kind: str = "tlb", count: str = "tlb_size") -> Value:
     """The number of the entry for a VPN2 with ASID, all ones for none."""
     index, found = Var(0), Var(lift(-1, 64))
-    with loop(cpu.tlb_size, index, found):
-        hit = ((cpu.get_at("tlb_hi", index.read()) ^ what) & cpu.get_at("tlb_care", index.read())) == 0
+    with loop(cpu.get((count, 0, 64)), index, found):
+        hit = ((cpu.get_at(f"{kind}_hi", index.read()) ^ what) & cpu.get_at(f"{kind}_care", index.read())) == 0
         found.set(hit.choose(index.read(), found.read()))
         index.set(index + 1)
     return found.read()
 
 
-def forget(cpu: Cpu, index: Value) -> None:
-    """Engines forget what this entry gave them, if it is one of the running address space."""
+def forget(cpu: Cpu, hi: Value) -> None:
+    """Engines forget two pages of 4 KiB."""
+    page = hi & VPN2
+    cpu.effect("invalidate_page", 0, page)
+    cpu.effect("invalidate_page", 0, page + 4096)
+
+
+def remembered(cpu: Cpu, hi: Value, care: Value) -> Value:
+    """May engines know of this entry: is it one of the running address space?"""
+    r: Value = ((hi ^ cpu.entryhi) & care & (ASID | NOWHERE)) == 0
+    return r
+
+
+def replace(cpu: Cpu, index: Value, later: bool) -> None:
+    """An entry is going to be written; what it gave is forgotten, now or `later`."""
     hi, care, mask = (cpu.get_at(file, index) for file in ("tlb_hi", "tlb_care", "tlb_mask"))
-    with when(((hi ^ cpu.entryhi) & care & (ASID | NOWHERE)) == 0):
-        with when(mask == 0):
-            page = hi & VPN2
-            cpu.effect("invalidate_page", 0, page)
-            cpu.effect("invalidate_page", 0, page + 4096)
+    with when(remembered(cpu, hi, care)):
         with when(mask != 0):
             cpu.effect("flush_tlb", 0, lift(1, 64))
+        with when(mask == 0):
+            if not later:
+                forget(cpu, hi)
+                return
+            at = Var(cpu.olds)
+            with when(at == TLB_MOST):
+                cpu.effect("flush_tlb", 0, cpu.old_global)
+                at.set(0)
+                cpu.old_global = lift(0, 64)
+            cpu.put_at("old_hi", at.read(), hi)
+            cpu.put_at("old_care", at.read(), care)
+            cpu.olds = at + 1
+            cpu.old_global = ((care & ASID) == 0).choose(lift(1, 64), cpu.old_global)
 
 
 def fill(cpu: Cpu, index: Value) -> None:
     """Write an entry from the registers (vol. II, TLBWI)."""
-    forget(cpu, index)
     lo0, lo1, mask = cpu.entrylo0, cpu.entrylo1, cpu.pagemask
     both = lo0 & lo1 & LO_G
     page = ~mask & VPN2
@@ -81,7 +106,11 @@ def fill(cpu: Cpu, index: Value) -> None:
 @op("010000 10000 00000 00000 00000 000010", kernel=True, ends=True)
 def tlbwi(cpu: Cpu) -> None:
     """An Index beyond the last entry is undefined: nothing is written."""
+    with when((cpu.probed == 0) & (cpu.olds != 0)):
+        cpu.effect("flush_tlb", 0, lift(1, 64))
+        cpu.olds, cpu.old_global = lift(0, 64), lift(0, 64)
     with when(cpu.tlb_index.u < cpu.tlb_size):
+        replace(cpu, cpu.tlb_index, later=False)
         fill(cpu, cpu.tlb_index)
 
 
@@ -89,14 +118,19 @@ def tlbwi(cpu: Cpu) -> None:
 def tlbwr(cpu: Cpu) -> None:
     """Random then is the next entry below, of those that are not wired: the one that was written longest ago."""
     index = cpu.random
+    replace(cpu, index, later=True)
     fill(cpu, index)
     cpu.random = (index.u > cpu.wired).choose(index - 1, cpu.tlb_size - 1)
 
 
-@op("010000 10000 00000 00000 00000 001000", kernel=True)
+@op("010000 10000 00000 00000 00000 001000", kernel=True, ends=True)
 def tlbp(cpu: Cpu) -> None:
     found = search(cpu, cpu.entryhi)
-    cpu.tlb_index = (found == NO_FAULT).choose(lift(1 << 31, 64), found)
+    none = found == NO_FAULT
+    cpu.tlb_index, cpu.probed = none.choose(lift(1 << 31, 64), found), (~none).zext(64)
+    with when(none & (cpu.olds != 0)):
+        with when(search(cpu, cpu.entryhi, "old", "olds") != NO_FAULT):
+            forget(cpu, cpu.entryhi)
 
 
 @op("010000 10000 00000 00000 00000 000001", kernel=True, ends=True)
@@ -111,6 +145,7 @@ def set_entryhi(cpu: Cpu, v: Value) -> None:
     """Another ASID is another address space."""
     with when(((v ^ cpu.entryhi) & ASID) != 0):
         cpu.effect("flush_tlb", 0, lift(0, 64))
+        cpu.olds = (cpu.old_global != 0).choose(cpu.olds, lift(0, 64))
     cpu.entryhi = v
 
 

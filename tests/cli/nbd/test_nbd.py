@@ -6,6 +6,8 @@ import random
 import re
 import shutil
 import signal
+import socket
+import struct
 import subprocess
 import sys
 import time
@@ -15,6 +17,8 @@ from pathlib import Path
 
 import pytest
 
+from exuvia.cli.nbd import device as nbd_device
+from exuvia.cli.nbd import main
 from exuvia.disk.graph import FORMATS, open_image
 from tests.disk.nbd.serving import certificates
 
@@ -290,6 +294,8 @@ def test_an_internal_snapshot_and_zeros_that_are_found(tmp_path: Path) -> None:
         (["--tls-authz", "x", "disk"], "not permitted without"),
         (["-f", "raw", "-c", "/dev/nothing", "disk"], "Cannot open /dev/nothing"),
         (["-d", "/dev/nothing"], "Cannot open /dev/nothing"),
+        (["-f", "raw", "-c", "disk", "disk"], "Cannot connect disk: Inappropriate ioctl"),
+        (["-d", "disk"], "Cannot disconnect disk: Inappropriate ioctl"),
         (["-L", "disk"], "incompatible with a file name"),
         (["-L", "-r"], "per-device settings"),
         (["-L", "-k", "nothing"], "Failed to connect to 'nothing'"),
@@ -302,3 +308,38 @@ def test_wrong_use_is_one_line(words: list[str], text: str, tmp_path: Path) -> N
     assert done.returncode == 1
     assert text in done.stderr and re.match("exuvia-nbd: ", done.stderr) and done.stderr.count("\n") <= 2
     assert "Traceback" not in done.stderr
+
+
+def test_the_kernels_client(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """--connect with a kernel of ours: what it is told of the device, and requests of its over the socket that it was given."""
+    content = os.urandom(MIB)
+    (tmp_path / "disk").write_bytes(content)
+    (tmp_path / "nbd0").touch()
+    told: list[tuple[int, int]] = []
+    kernels: list[socket.socket] = []
+
+    def request(kind: int, offset: int = 0, length: int = 0, data: bytes = b"") -> bytes:
+        kernels[0].sendall(struct.pack(">IHHQQI", 0x25609513, 0, kind, 77, offset, length) + data)
+        if kind == 2:  # disconnects without an answer
+            return b""
+        assert kernels[0].recv(16, socket.MSG_WAITALL) == struct.pack(">IIQ", 0x67446698, 0, 77)
+        return kernels[0].recv(length, socket.MSG_WAITALL) if kind == 0 else b""
+
+    def ioctl(device: int, number: int, argument: int = 0) -> int:
+        told.append((number, argument))
+        if number == nbd_device.SET_SOCK:
+            kernels.append(socket.socket(fileno=os.dup(argument)))
+        if number == nbd_device.DO_IT:
+            assert request(0, 4096, 8192) == content[4096:12288]
+            request(1, 512, 1024, b"k" * 1024)
+            request(3)
+            request(2)
+        return 0
+
+    monkeypatch.setattr("exuvia.cli.nbd.device.fcntl.ioctl", ioctl)
+    monkeypatch.setattr("exuvia.cli.nbd.device.signal.signal", lambda *_: None)
+    assert main.run(["-f", "raw", "-c", str(tmp_path / "nbd0"), str(tmp_path / "disk")]) == 0
+    kernels[0].close()
+    assert (nbd_device.SET_BLKSIZE, 512) in told and (nbd_device.SET_SIZE_BLOCKS, MIB // 512) in told
+    assert told[-1][0] == nbd_device.CLEAR_SOCK
+    assert (tmp_path / "disk").read_bytes() == content[:512] + b"k" * 1024 + content[1536:]

@@ -5,6 +5,7 @@ import os
 import random
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -225,3 +226,62 @@ def test_a_parent_that_changed_is_not_copied(tmp_path: Path) -> None:
     with open_image(str(tmp_path / "top.vmdk")) as source, open_image(str(tmp_path / "target"), "qcow2", writable=True) as target:
         with pytest.raises(ImageError, match="was changed since"):
             Copy([source], target, zeroed=True).run()
+
+
+def layout(rng: random.Random, size: int) -> Iterator[tuple[int, bytes]]:
+    """Pieces that are written, with gaps: of zeros, of what begins, ends or is interrupted by zeros, at all kinds of places."""
+    at = 0
+    while at < size:
+        at += rng.choice((0, 0, 1, 512, 4096, 65536, rng.randrange(1 << 18)))
+        length = min(rng.choice((1, 31, 32, 33, 512, 4096, 65536, 1 << 18, rng.randrange(1, 1 << 20))), size - at)
+        if length <= 0:
+            return
+        head = min(rng.choice((0, 1, 31, 32, 33, 511, 4095, 4096, 65535)), length)
+        tail = rng.choice((bytes(length - head), rng.randbytes(length - head), bytes(max(length - head - 1, 0)) + b"\1" * (length > head)))
+        yield at, bytes(head) + tail
+        at += length
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_any_layout_from_file_to_file(tmp_path: Path, seed: int) -> None:
+    """Whatever lies where, the host's copying and the looks for zeros leave every byte as it was."""
+    rng = random.Random(seed)
+    for number in range(12):
+        kind, into = (
+            rng.choice(("raw", "raw", "qcow2", "vdi", "vmdk", "vhdx", "qed")),
+            rng.choice(("raw", "qcow2", "vdi", "vmdk", "vhdx", "vpc")),
+        )
+        cluster = {"cluster_size": rng.choice((512, 4096, 65536, 1 << 21))}
+        first, last = tmp_path / f"source{number}", tmp_path / f"target{number}"
+        size = rng.randrange(1, 48) * 65536 + rng.choice((0, 512, 4096, 51200))
+        make(kind, first, size, cluster if kind == "qcow2" else None)
+        model = bytearray(size)
+        with open_image(str(first), kind, writable=True) as node:
+            for at, piece in layout(rng, size):
+                node.write(at, piece)
+                model[at : at + len(piece)] = piece
+        make(into, last, size, cluster if into == "qcow2" else None)
+        zeroed, sparse, offload = rng.random() < 0.7, rng.choice((0, 512, 4096, 65536, 1 << 20)), rng.random() < 0.2
+        with open_image(str(last), into, writable=True) as target:
+            if not zeroed:
+                target.write(0, b"\xff" * size)
+            with open_image(str(first), kind) as source:
+                Copy([source], target, zeroed=zeroed, sparse=sparse, offload=offload, writers=rng.choice((1, 4))).run()
+        with open_image(str(last), into) as target:
+            same = target.read(0, size) == model
+            assert same, (kind, into, size, cluster, zeroed, sparse, offload)
+            found = target.check() if into not in ("raw", "vpc") else None
+            assert found is None or not (found.corruptions or found.leaks or found.errors)
+
+
+def test_a_source_that_becomes_shorter_reads_as_zeros(tmp_path: Path) -> None:
+    """Somebody cuts the file while it is copied: no crash, and behind its end there is nothing."""
+    content = os.urandom(8 << 20)
+    (tmp_path / "source").write_bytes(content)
+    make("qcow2", tmp_path / "target", len(content))
+    with open_image(str(tmp_path / "source"), "raw") as source, open_image(str(tmp_path / "target"), "qcow2", writable=True) as target:
+        job = Copy([source], target, zeroed=True)
+        job.watch = lambda job: os.truncate(tmp_path / "source", 5 << 20) if job.done == 4 << 20 else None
+        job.run()
+        assert target.read(0, 5 << 20) == content[: 5 << 20]
+        assert not any(target.read(5 << 20, 3 << 20))

@@ -82,7 +82,9 @@ class Native:
             f"define preserve_nonecc i64 @stop({ARGS}) {{ %p = getelementptr i8, ptr %st, i64 {layout.offset('icount')} "
             f"store i64 %ic, ptr %p ret i64 {STOPPED} }}"
         )
-        self.state.put(routine_at(layout, "exception"), self.engine.code.place(code) + symbols["stop"])
+        self.entry = routine_at(layout, "exception")
+        self.taken = self.state.words[self.entry // 8]
+        self.state.put(self.entry, self.engine.code.place(code) + symbols["stop"])
         self.reset()
 
     def close(self) -> None:
@@ -131,6 +133,18 @@ class Native:
                 return
             getattr(self, "on_" + REASONS[reason])()
 
+    def let_exceptions_in(self) -> None:
+        """From now on they are taken."""
+        self.state.put(self.entry, self.taken)
+
+    def step(self) -> None:
+        """One instruction, or the exception that it causes."""
+        while (why := self.engine.step(self.at)) == 1:
+            self.on_mode()
+        assert why == 0
+        while (reason := self.engine.run(self.at)) != REASON["budget"]:
+            getattr(self, "on_" + REASONS[reason])()
+
     def on_lazy(self) -> None:
         wanted = {self["slot"], *self.state.wanted[: self["wanted_count"]]}
         self["wanted_count"] = 0
@@ -147,8 +161,11 @@ class Native:
     def on_hot(self) -> None:
         pass
 
+    requests = 0
+
     def on_request(self) -> None:
         self["interrupt_pending"] = 0
+        self.requests += 1
 
     def run(self, case: Case) -> Result:
         """One case."""

@@ -23,6 +23,10 @@ def told(row: Row, mode: int) -> list[str]:
     has = {field for fields in operands.values() for field in fields} | RUN_TIME
     if row.facts.get("imm") == "pair":
         has.add("extra")
+    if row.facts.get("lower"):
+        has.add("rm")
+    if row.facts.get("several"):
+        has |= {"extra", "seg"}
     if row.name in UNUSED:
         operands = {}
     each = [problems(row.trace(variant, mode), has, operands, bool(row.facts.get("keeps"))) for variant in row.variants]

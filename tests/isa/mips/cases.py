@@ -147,6 +147,8 @@ class Generator:
             | r.getrandbits(8) << 24 & ~(1 << 24)
         )
         slot = 0x2400_0000 | r.randrange(32) << 21 | r.randrange(32) << 16 | r.getrandbits(16)  # addiu
+        if r.random() < 0.4:
+            slot = 0  # an empty one is another form of the jump
         return Case(
             row, word, slot if row.facts.get("jump") else BREAK, gprs, fprs, self.value(), self.value(), fcsr, wide, r.randbytes(4096)
         )

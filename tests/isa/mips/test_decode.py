@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Literal
 
+import pytest
+
 from exuvia.isa.mips.cpus import model
 from tests.isa.mips.assembler import word
 from tests.isa.mips.decoding import decode
@@ -25,15 +27,22 @@ def test_a_branch_and_its_slot_are_three_records() -> None:
     assert a["imm"] == -16 and c["imm"] == -20, "the target counts from the slot, and from behind it"
 
 
-def test_kinds_of_jumps() -> None:
+@pytest.mark.parametrize("slot", [0, word("addiu", rt=3, imm=1)])
+def test_kinds_of_jumps(slot: int) -> None:
+    """With an empty slot there is one record, the jump's second form."""
     for name, fields, last, facts in (
         ("beql", dict(rs=1), "always", ENDS | TARGET),
         ("j", dict(target=5), "computed", ENDS),
         ("jr", dict(rs="ra"), "computed", ENDS),
         ("bltzal", dict(rs=4), "conditional", ENDS | TARGET | CONDITIONAL),
     ):
-        result, records = decode(bytes_of(word(name, **fields), 0))
-        assert records[2][0].name == last and result & 0xF00 == facts, name
+        result, records = decode(bytes_of(word(name, **fields), slot))
+        assert result & 0xFF == 8, name
+        if slot:
+            assert len(records) == 3 and records[2][0].name == last and result & 0xF00 == facts, name
+        else:
+            assert len(records) == 1 and records[0][0].name == name and records[0][1]["len"] == 8, name
+            assert result & 0xF00 == (facts if last != "always" else facts | CONDITIONAL), name
 
 
 def test_no_jump_stands_in_a_delay_slot() -> None:

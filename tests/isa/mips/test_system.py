@@ -422,6 +422,20 @@ def test_count_and_compare(m: Machine) -> None:
     assert m.clock.next_deadline() == (1000 + 10) * s.COUNT_NS
 
 
+def test_compare_is_exact_while_the_hosts_clock_runs_on(m: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Linux waits 50 ticks for the interrupt, and the processor reads the clock more than once meanwhile."""
+
+    def later() -> int:
+        m.source.ns += 777
+        return m.source.ns
+
+    begin(m, mtc0("t0", "compare"), NOP)
+    m.cpu.r[8] = 5000
+    monkeypatch.setattr(m.clock, "_source", later)
+    m.until(AT + 4)
+    assert m.cpu.ring_at == m.clock.next_deadline() == 5000 * s.COUNT_NS
+
+
 def test_count_is_read_natively_and_can_be_stopped(m: Machine) -> None:
     cpu = m.cpu
     begin(m, mfc0("t0", "count"), mtc0("t2", "cause"), mfc0("t1", "count"), mtc0("zero", "cause"), NOP)
@@ -509,3 +523,58 @@ def test_code_that_is_written_in_a_delay_slot(m: Machine) -> None:
         while not cpu.halted:
             cpu.exit_handlers[m.engine.run(m.at)]()
         assert cpu.r[3] == value
+
+
+@pytest.mark.parametrize("how", ["tlbp", "tlbwi", "asid"])
+def test_a_mapping_that_is_changed_after_tlbwr_replaced_it(m: Machine, how: str) -> None:
+    """What is remembered of replaced entries goes in each way in which software gets rid of a mapping."""
+    cpu = m.cpu
+    m.put(0x4000, 0x4444)
+    m.put(0x5000, 0x5555)
+
+    def written(page: int, physical: int, number: int = 1) -> None:
+        """An entry by TLBWR."""
+        begin(m, word("tlbwr"), NOP)
+        cpu.status, cpu.entryhi, cpu.entrylo0, cpu.entrylo1, cpu.pagemask = 0, page | number, lo(physical), lo(physical), 0
+        m.until(AT + 4)
+
+    asid(m, 1)
+    written(USER, 0x4000)
+    assert loaded(m, USER) == 0x4444
+    for i in range(64):
+        written(0x0800_0000 + i * 0x2000, 0x4000)
+    cpu.entryhi = USER | 1
+    if how == "tlbp":
+        begin(m, word("tlbp"), NOP)
+        m.until(AT + 4)
+        assert cpu.tlb_index == 1 << 31
+    elif how == "tlbwi":
+        for i in range(64):
+            begin(m, mtc0("t0", "tlb_index"), word("tlbwi"), NOP)
+            cpu.r[8], cpu.entryhi = i, KSEG0 + i * 0x2000
+            m.until(AT + 8)
+        cpu.entryhi = 1
+    else:
+        asid(m, 2)
+        assert loaded(m, USER) is None
+        asid(m, 1)
+    assert loaded(m, USER) is None
+    written(USER, 0x5000)
+    assert loaded(m, USER) == 0x5555
+
+
+def test_many_replaced_entries(m: Machine) -> None:
+    """More than are remembered of: pages come and go, also global ones, and each leads where it was last put."""
+    cpu = m.cpu
+    for i in range(8):
+        m.put(0x4000 + i * 0x1000, i)
+    asid(m, 1)
+    for i in range(300):
+        begin(m, word("tlbp"), word("tlbwr"), NOP)
+        flags = s.LO_V | (s.LO_G if i % 7 == 0 else 0)
+        place = lo(0x4000 + (i * 5 & 7) * 0x1000, flags)
+        cpu.status, cpu.entryhi, cpu.entrylo0, cpu.entrylo1 = 0, USER + (i % 100) * 0x2000 | 1, place, place
+        m.until(AT + 4)
+        if cpu.tlb_index >> 31:
+            m.until(AT + 8)
+            assert loaded(m, USER + (i % 100) * 0x2000) == i * 5 & 7

@@ -1,12 +1,20 @@
 """Where a UDIF image says what it is made of: the trailer ("koly"), the property list or resource fork, and tables of runs ("mish")."""
 
-import plistlib
-from collections.abc import Iterator
+from __future__ import annotations
+
 from itertools import pairwise
-from typing import NamedTuple
 
 from exuvia.disk.node import ImageError, Node
 from exuvia.disk.structure import Structure, at
+from exuvia.support.later import Later
+from exuvia.support.record import NamedTuple
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import plistlib
+    from collections.abc import Iterator
+else:
+    plistlib = Later("plistlib")
 
 TRAILER, SECTOR = 512, 512
 LARGEST_LIST = 16 << 20  # bytes of the property list or resource fork, QEMU's limit

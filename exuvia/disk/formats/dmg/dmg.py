@@ -1,17 +1,25 @@
 """dmg: Apple's Universal Disk Image Format, read only: raw, zero, zlib, bzip2, lzma and ADC runs."""
 
-import bz2
-import lzma
-import zlib
+from __future__ import annotations
+
 from bisect import bisect_right
-from collections.abc import Callable
-from typing import Any
 
 from exuvia.disk.clusters import Clustered
 from exuvia.disk.formats.dmg import adc
 from exuvia.disk.formats.dmg.blocks import ADC, BZIP2, IGNORE, LZFSE, LZMA, RAW, SECTOR, ZERO, ZLIB, Chunk, read
 from exuvia.disk.node import Extent, ImageError, Kind, Unsupported
 from exuvia.disk.packed import LARGEST, Chunks, inflate
+from exuvia.support.later import Later
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import bz2
+    import lzma
+    from collections.abc import Callable
+
+    from exuvia.disk import deflate
+else:
+    bz2, deflate, lzma = Later("bz2"), Later("exuvia.disk.deflate"), Later("lzma")
 
 MEMORY = 256 << 20  # bytes that a hostile lzma header may ask for
 
@@ -72,12 +80,12 @@ class Dmg(Clustered):
         data = self.file.read(run.offset, run.length)
         if run.kind == ADC:
             return self._adc(run, data, what)
-        makers: dict[int, Callable[[], Any]] = {
-            ZLIB: zlib.decompressobj,
-            BZIP2: bz2.BZ2Decompressor,
-            LZMA: lambda: lzma.LZMADecompressor(lzma.FORMAT_AUTO, MEMORY),
+        unpackers: dict[int, Callable[[bytes, int], bytes]] = {
+            ZLIB: lambda data, most: deflate.unpack(data, most),
+            BZIP2: lambda data, most: bz2.BZ2Decompressor().decompress(data, most),
+            LZMA: lambda data, most: lzma.LZMADecompressor(lzma.FORMAT_AUTO, MEMORY).decompress(data, most),
         }
-        return inflate(makers[run.kind], data, run.size, what)
+        return inflate(unpackers[run.kind], data, run.size, what)
 
     def _adc(self, run: Chunk, data: bytes, what: str) -> bytes:
         try:

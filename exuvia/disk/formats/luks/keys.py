@@ -1,10 +1,16 @@
 """What both versions share: the anti-forensic splitter and the ways from a passphrase to a key."""
 
-import hashlib
-import secrets
 import time
 
 from exuvia.disk.node import ImageError, Unsupported
+from exuvia.support.later import Later
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import hashlib
+    import secrets
+else:
+    hashlib, secrets = Later("hashlib"), Later("secrets")
 
 STRIPES = 4000
 MOST_ITERATIONS = 50_000_000  # a header that asks for more would keep us busy for a minute

@@ -1,7 +1,6 @@
 """luks: the format. Version 1 is created, read, written and resized as QEMU does; version 2 is read."""
 
-from collections.abc import Callable
-from typing import Any
+from __future__ import annotations
 
 from exuvia.disk.ciphers import KEY_BYTES, SectorCipher
 from exuvia.disk.format import Format, Measure, Opener
@@ -12,6 +11,11 @@ from exuvia.disk.node import CHUNK, ImageError, Node, Unsupported
 from exuvia.disk.options import Option
 from exuvia.disk.vector import Vector
 from exuvia.support.errors import UserError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
 
 ALG, MODE, RULE, HASH, MILLISECONDS = "aes-256", "xts", "plain64", "sha256", slots.MILLISECONDS
 

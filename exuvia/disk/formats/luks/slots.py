@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
 from exuvia.disk.node import Node
 from exuvia.disk.options import Option
 from exuvia.support.errors import UserError
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from exuvia.disk.formats.luks.version1 import Version1
 
 OPTIONS = (

@@ -1,14 +1,21 @@
 """The header of LUKS 1 (On-Disk Format, 3): big-endian, eight key slots, the payload behind their material."""
 
-import secrets
-import uuid
-from dataclasses import dataclass
-from typing import Any
+from __future__ import annotations
 
 from exuvia.disk.ciphers import KEY_BYTES, SectorCipher
 from exuvia.disk.formats.luks import keys
 from exuvia.disk.node import ImageError, Node
 from exuvia.disk.structure import Structure, at
+from exuvia.support.later import Later
+from exuvia.support.record import Record
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import secrets
+    import uuid
+    from typing import Any
+else:
+    secrets, uuid = Later("secrets"), Later("uuid")
 
 MAGIC = b"LUKS\xba\xbe"
 SECTOR, ALIGN = 512, 8  # bytes; sectors between which key material begins
@@ -58,8 +65,7 @@ def room(key_bytes: int) -> int:
     return sectors + -sectors % ALIGN
 
 
-@dataclass
-class Version1:
+class Version1(Record):
     """A header, and how the disk behind it is encrypted. `unlock` gives the cipher."""
 
     header: Header
@@ -68,7 +74,7 @@ class Version1:
     tweak: int = 0  # added to sector numbers
 
     @classmethod
-    def read(cls, file: Node) -> "Version1":
+    def read(cls, file: Node) -> Version1:
         """Raises ImageError for a header that cannot be."""
         data = file.read(0, Header.SIZE + SLOTS * Slot.SIZE)
         header = Header.unpack(data)

@@ -1,16 +1,24 @@
 """The header of LUKS 2 (On-Disk Format 1.1.1): a binary header, twice, each followed by the same JSON. Read only."""
 
-import base64
+from __future__ import annotations
+
 import binascii
-import hashlib
-import json
-from dataclasses import dataclass
-from typing import Any
 
 from exuvia.disk.ciphers import SectorCipher
 from exuvia.disk.formats.luks import keys
 from exuvia.disk.node import ImageError, Node, Unsupported
 from exuvia.disk.structure import Structure, at
+from exuvia.support.later import Later
+from exuvia.support.record import Record
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import base64
+    import hashlib
+    import json
+    from typing import Any
+else:
+    base64, hashlib, json = Later("base64"), Later("hashlib"), Later("json")
 
 MAGICS = (b"LUKS\xba\xbe", b"SKUL\xba\xbe")
 BINARY, LARGEST = 4096, 4 << 20
@@ -35,8 +43,7 @@ class Header(Structure, order=">"):
     checksum: bytes = at("64s")
 
 
-@dataclass
-class Version2:
+class Version2(Record):
     """What the JSON says of the only segment, and its key slots."""
 
     said: dict[str, Any]
@@ -49,7 +56,7 @@ class Version2:
     tweak: int
 
     @classmethod
-    def read(cls, file: Node) -> "Version2":
+    def read(cls, file: Node) -> Version2:
         """Raises ImageError for a header that cannot be, Unsupported for one that needs more than this."""
         found = [each for each in (_copy(file, offset) for offset in (0, *SECOND)) if each is not None]
         if not found:

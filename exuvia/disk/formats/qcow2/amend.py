@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
 
 from exuvia.disk.formats.qcow2 import encryption, resize, snapshots
 from exuvia.disk.formats.qcow2.create import OPTIONS as CREATE
@@ -27,7 +25,11 @@ from exuvia.disk.node import ZEROS, Kind
 from exuvia.disk.options import Option
 from exuvia.support.errors import UserError
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
     from exuvia.disk.formats.qcow2.qcow2 import Qcow2
 
 NAMES = ("backing_file", "backing_fmt", "compat", "data_file", "data_file_raw", "lazy_refcounts", "refcount_bits")

@@ -7,7 +7,6 @@ autoclear bit is off: a power cut then loses bitmaps, which says "everything may
 from __future__ import annotations
 
 from array import array
-from typing import TYPE_CHECKING
 
 from exuvia.disk.format import Bitmap
 from exuvia.disk.formats.qcow2.header import BITMAP_DIRECTORY, BITMAPS
@@ -18,6 +17,7 @@ from exuvia.disk.vector import Buffer
 from exuvia.support.errors import UserError
 from exuvia.support.record import Record as Values
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from exuvia.disk.formats.qcow2.qcow2 import Qcow2
 

@@ -7,12 +7,9 @@ from __future__ import annotations
 
 import struct
 from array import array
-from functools import reduce
-from operator import ne, or_
-from typing import TYPE_CHECKING
+from operator import sub
 
 from exuvia.disk.format import Found
-from exuvia.disk.formats.qcow2 import snapshots
 from exuvia.disk.formats.qcow2.counts import CHUNK, MANY, Counts
 from exuvia.disk.formats.qcow2.header import CORRUPT, DIRTY, ENCRYPTION
 from exuvia.disk.formats.qcow2.mapping import COMPRESSED, COPIED, L1_RESERVED, L2_RESERVED, OFFSET, ZERO
@@ -20,9 +17,14 @@ from exuvia.disk.formats.qcow2.rebuild import packed, rebuild
 from exuvia.disk.formats.qcow2.stretches import stretches
 from exuvia.disk.node import ImageError
 from exuvia.support.errors import UserError
+from exuvia.support.later import Later
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from exuvia.disk.formats.qcow2 import snapshots
     from exuvia.disk.formats.qcow2.qcow2 import Qcow2
+else:
+    snapshots = Later("exuvia.disk.formats.qcow2.snapshots")
 
 LINES = 10_000  # messages that are kept; numbers go on
 MOST = 1 << 20  # wrong counts that one run mends
@@ -106,7 +108,8 @@ class Check:
                 )
                 continue
             self.tree(l1, each.fixed.l1_table_offset, False)
-        self.use(fields.snapshots_offset, snapshots.size_in_file(image.table_of_snapshots))
+        if image.table_of_snapshots:
+            self.use(fields.snapshots_offset, snapshots.size_in_file(image.table_of_snapshots))
         encryption = image.header.extensions.get(ENCRYPTION, b"")
         if len(encryption) == 16:
             self.use(*struct.unpack(">QQ", encryption))
@@ -152,8 +155,11 @@ class Check:
         def scattered(row: array[int]) -> bool:
             """Take a row of sound entries of data clusters, wherever those lie."""
             nonlocal count, allocated, next_host, expected
-            hosts = [entry & OFFSET for entry in row if entry & ~ZERO]
-            if external or not hosts or reduce(or_, row) & odd or not all(hosts) or max(hosts) >> bits >= self.file_end:
+            entries, flags = [*filter(None, row)], 0
+            for entry in entries:
+                flags |= entry
+            hosts = [entry & OFFSET for entry in entries if entry != ZERO]
+            if external or flags & odd or not hosts or not all(hosts) or max(hosts) >> bits >= self.file_end:
                 return False
             if count:
                 self.add_run(first, count)
@@ -161,8 +167,8 @@ class Check:
                 next_host = (first + count) << bits
                 count, expected = 0, -1
             if active:
-                before = [next_host if next_host else hosts[0], *(host + step for host in hosts[:-1])]
-                self.found.fragmented = (self.found.fragmented or 0) + sum(map(ne, hosts, before))
+                apart = sum(map(step.__ne__, map(sub, hosts[1:], hosts))) + (next_host not in (0, hosts[0]))
+                self.found.fragmented = (self.found.fragmented or 0) + apart
             self.counts.add_each([host >> bits for host in hosts])
             allocated += len(hosts)
             next_host = hosts[-1] + step
@@ -371,7 +377,8 @@ class Check:
 
         def right(row: array[int]) -> bool:
             """Whether all clusters are used once and all entries say so."""
-            return single and not any(entry < COPIED and entry & OFFSET for entry in row if entry)
+            entries = [*filter(None, row)]
+            return single and (min(entries) >= COPIED or not any(entry < COPIED and entry & OFFSET for entry in entries))
 
         single = not (found.corruptions or found.leaks or found.errors) and self.counts.most() == 1
         for number, entry in enumerate(mapping.l1):

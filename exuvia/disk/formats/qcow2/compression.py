@@ -1,26 +1,29 @@
 """Compressed clusters (qcow2.txt, "Compressed Clusters Descriptor"): raw deflate, or zstd."""
 
+from __future__ import annotations
+
 import zlib
 from io import BytesIO
-from typing import Protocol
 
+from exuvia.disk import deflate
 from exuvia.support import zstd
 
-NAMES = ("zlib", "zstd")
 WINDOW = -12  # of raw deflate, in bits: what QEMU's readers are prepared for
 
 
-class Codec(Protocol):
+class Codec:
     """One way to make a cluster smaller. Safe from several threads at once."""
 
     def compress(self, data: bytes | memoryview) -> bytes:
         """The packed bytes."""
+        raise NotImplementedError
 
     def decompress(self, data: bytes, size: int) -> bytes:
         """The first `size` bytes that `data`, with anything behind it, unpacks to. Raises ValueError when it does not."""
+        raise NotImplementedError
 
 
-class Deflate:
+class Deflate(Codec):
     """Raw deflate with a 4 KiB window."""
 
     def compress(self, data: bytes | memoryview) -> bytes:
@@ -28,16 +31,13 @@ class Deflate:
         return packer.compress(data) + packer.flush()
 
     def decompress(self, data: bytes, size: int) -> bytes:
-        try:
-            found = zlib.decompressobj(-15).decompress(data, size)
-        except zlib.error as error:
-            raise ValueError(str(error)) from None
+        found = deflate.unpack(data, size, deflate.RAW)
         if len(found) != size:
             raise ValueError(f"{len(found)} bytes instead of {size}")
         return found
 
 
-class Zstd:
+class Zstd(Codec):
     """zstd frames. UserError when there is no package for them."""
 
     def __init__(self) -> None:

@@ -1,6 +1,10 @@
 """How often each host cluster is used, counted from the tables: sparse, a byte each, larger numbers apart."""
 
-from collections.abc import Iterable, Iterator
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
 
 CHUNK = 1 << 16
 MANY = 255

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import struct
-from typing import TYPE_CHECKING, Any
 
 from exuvia.disk.format import Format, Measure, Opener
-from exuvia.disk.formats.qcow2 import encryption
-from exuvia.disk.formats.qcow2.compression import NAMES, codec
 from exuvia.disk.formats.qcow2.header import (
     AES,
     BACKING_FORMAT,
     COMPRESSION,
+    COMPRESSIONS,
     DATA_FILE,
     DATA_FILE_NAME,
     ENCRYPTION,
@@ -28,13 +26,28 @@ from exuvia.disk.formats.qcow2.rebuild import packed
 from exuvia.disk.node import Kind, Node
 from exuvia.disk.options import Option
 from exuvia.support.errors import UserError
+from exuvia.support.later import Later
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
+    from exuvia.disk.formats.qcow2 import compression, encryption
     from exuvia.disk.formats.qcow2.qcow2 import Qcow2
+else:
+    compression, encryption = Later("exuvia.disk.formats.qcow2.compression"), Later("exuvia.disk.formats.qcow2.encryption")
 
 PREALLOCATION = ("off", "metadata", "falloc", "full")
 OPTIONS = (
-    *encryption.CREATE,
+    Option("encryption", bool, None, "Encrypt the image with format 'aes'. (Deprecated in favor of encrypt.format=aes)"),
+    Option("encrypt.format", str, None, "Encrypt the image, format choices: 'aes', 'luks'"),
+    Option("encrypt.key-secret", str, None, "ID of secret providing qcow AES key or LUKS passphrase"),
+    Option("encrypt.cipher-alg", str, None, "Name of encryption cipher algorithm"),
+    Option("encrypt.cipher-mode", str, None, "Name of encryption cipher mode"),
+    Option("encrypt.ivgen-alg", str, None, "Name of IV generator algorithm"),
+    Option("encrypt.ivgen-hash-alg", str, None, "Name of IV generator hash algorithm"),
+    Option("encrypt.hash-alg", str, None, "Name of encryption hash algorithm"),
+    Option("encrypt.iter-time", int, None, "Time to spend in PBKDF in milliseconds"),
     Option("cluster_size", "size", 65536, "qcow2 cluster size"),
     Option("extended_l2", bool, False, "Extended L2 tables"),
     Option("preallocation", str, None, "Preallocation mode (allowed values: off, metadata, falloc, full)"),
@@ -76,7 +89,7 @@ def fields_of(options: dict[str, Any]) -> Fields:
     if options.get("data_file_raw") and options.get("backing_file"):
         raise UserError("Backing file and data-file-raw cannot be used at the same time")
     packing = options.get("compression_type") or "zlib"
-    if packing not in NAMES:
+    if packing not in COMPRESSIONS:
         raise UserError(f"Parameter 'compression-type' does not accept value '{packing}'")
     if packing != "zlib" and version < 3:
         raise UserError("Non-zlib compression type is only supported with compatibility level 1.1 and above (use version=v3 or greater)")
@@ -91,7 +104,7 @@ def fields_of(options: dict[str, Any]) -> Fields:
     if options.get("backing_fmt") and not options.get("backing_file"):
         raise UserError("Backing format cannot be used without backing file")
     fields = Fields(version=version, cluster_bits=cluster.bit_length() - 1, refcount_order=width.bit_length() - 1)
-    fields.compression_type = NAMES.index(packing)
+    fields.compression_type = COMPRESSIONS.index(packing)
     if options.get("lazy_refcounts"):
         fields.compatible_features |= LAZY_REFCOUNTS
     for wanted, bit in ((packing != "zlib", COMPRESSION), (options.get("extended_l2"), EXTENDED_L2), (options.get("data_file"), DATA_FILE)):
@@ -110,7 +123,8 @@ def create(kind: type[Qcow2], file: Node, size: int, options: dict[str, Any], op
     size += -size % 512
     if -(-size // (cluster // entry * cluster)) * 8 > L1_LIMIT:
         raise UserError("The image size is too large for file format 'qcow2' (try using a larger cluster size)")
-    codec(fields.compression_type)
+    if fields.compression_type:
+        compression.codec(fields.compression_type)  # its package is there
     luks: tuple[bytes, int] | None = None
     name = options.get("backing_file")
     if name and len(name.encode("utf-8", "surrogateescape")) > LONGEST_NAME:

@@ -6,9 +6,7 @@
 from __future__ import annotations
 
 import struct
-import threading
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from _thread import allocate_lock
 
 from exuvia.disk.formats.luks import slots
 from exuvia.disk.formats.qcow2.header import AES, ENCRYPTION, LUKS, Header
@@ -17,28 +15,18 @@ from exuvia.disk.options import Option
 from exuvia.disk.vector import Vector
 from exuvia.support.errors import UserError
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from _thread import LockType
+    from collections.abc import Iterator
+    from typing import Any
+
     from exuvia.disk.ciphers import SectorCipher
     from exuvia.disk.formats.luks.version1 import Version1
 
 SECTOR = 512
 AES_KEY = 16  # bytes of the passphrase
-OPTIONS = (
-    Option("encrypt.format", ("aes", "luks"), None, "how the image is encrypted, which it says itself"),
-    Option("encrypt.key-secret", str, None, "ID of the secret that provides the AES key or the LUKS passphrase"),
-)
 AMEND = tuple(Option(f"encrypt.{each.name}", each.type, None, each.text) for each in slots.OPTIONS)
-CREATE = (
-    Option("encryption", bool, None, "Encrypt the image with format 'aes'. (Deprecated in favor of encrypt.format=aes)"),
-    Option("encrypt.format", str, None, "Encrypt the image, format choices: 'aes', 'luks'"),
-    Option("encrypt.key-secret", str, None, "ID of secret providing qcow AES key or LUKS passphrase"),
-    Option("encrypt.cipher-alg", str, None, "Name of encryption cipher algorithm"),
-    Option("encrypt.cipher-mode", str, None, "Name of encryption cipher mode"),
-    Option("encrypt.ivgen-alg", str, None, "Name of IV generator algorithm"),
-    Option("encrypt.ivgen-hash-alg", str, None, "Name of IV generator hash algorithm"),
-    Option("encrypt.hash-alg", str, None, "Name of encryption hash algorithm"),
-    Option("encrypt.iter-time", int, None, "Time to spend in PBKDF in milliseconds"),
-)
 
 
 class Key:
@@ -52,7 +40,7 @@ class Key:
         if wanted is not None and wanted != self.format:
             raise header.error(f"Header reported '{self.format}' encryption format but options specify '{wanted}'")
         self._cipher: SectorCipher | None = None
-        self._lock = threading.Lock()
+        self._lock = allocate_lock()
         if options.get("encrypt.key-secret") is not None:
             self.cipher()
 
@@ -120,9 +108,9 @@ class Encrypted(Node):
     name = "encrypted"
     writable = True
 
-    def __init__(self, file: Node, key: Key, shift: int = 0, lock: threading.Lock | None = None) -> None:
+    def __init__(self, file: Node, key: Key, shift: int = 0, lock: LockType | None = None) -> None:
         self.file, self.key, self.shift, self.filename = file, key, shift, file.filename
-        self.lock = lock or threading.Lock()  # parts of sectors are written one at a time
+        self.lock = lock or allocate_lock()  # parts of sectors are written one at a time
 
     def at(self, shift: int) -> Encrypted:
         """The same with another shift."""

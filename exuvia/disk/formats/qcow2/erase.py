@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
 from exuvia.disk.formats.qcow2.mapping import COMPRESSED, OFFSET, ZERO
 from exuvia.disk.formats.qcow2.subclusters import ALL, EACH
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from exuvia.disk.formats.qcow2.qcow2 import Qcow2
 
 

@@ -19,6 +19,7 @@ KNOWN = (
     (2, 0, "bitmaps"),
     (2, 1, "raw external data"),
 )
+COMPRESSIONS = ("zlib", "zstd")  # by compression_type
 END, BACKING_FORMAT, FEATURE_NAMES, BITMAP_DIRECTORY, ENCRYPTION, DATA_FILE_NAME = (
     0,
     0xE2792ACA,

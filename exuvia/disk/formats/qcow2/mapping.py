@@ -1,14 +1,19 @@
 """Guest clusters to host clusters (qcow2.txt, "Cluster mapping"): the L1 table, L2 tables, and runs of entries as extents."""
 
+from __future__ import annotations
+
 from array import array
-from collections.abc import Iterable
+from itertools import compress
 from struct import pack_into, unpack_from
-from typing import cast
 
 from exuvia.disk.formats.qcow2.header import Header
 from exuvia.disk.formats.qcow2.refcounts import SLICE, Refcounts, big_endian
 from exuvia.disk.node import Extent, ImageError, Kind, Node
 from exuvia.disk.pages import Pages
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 OFFSET = 0x00FFFFFFFFFFFE00
 COPIED, COMPRESSED, ZERO = 1 << 63, 1 << 62, 1
@@ -71,7 +76,7 @@ class Mapping:
         page, within = divmod(within, self.per_page)
         return table and table + page * self.l2.size, within
 
-    def entries(self, index: int, count: int) -> "array[int]":
+    def entries(self, index: int, count: int) -> array[int]:
         """L2 entries of `count` guest clusters from `index` on, as 64-bit words; zeros where there is no table."""
         found = array("Q")
         while count:
@@ -88,7 +93,8 @@ class Mapping:
     def entry(self, index: int) -> int:
         """The first word of one L2 entry."""
         offset, at = self.page(index)
-        return cast(int, unpack_from(">Q", self.l2.page(offset), at * self.entry_size)[0]) if offset else 0
+        entry: int = unpack_from(">Q", self.l2.page(offset), at * self.entry_size)[0] if offset else 0
+        return entry
 
     def put_one(self, index: int, entry: int) -> None:
         """`put` of one entry of one word."""
@@ -97,7 +103,7 @@ class Mapping:
         self.l2.dirty(offset)
         self.order()
 
-    def put(self, index: int, entries: "Iterable[int]") -> None:
+    def put(self, index: int, entries: Iterable[int]) -> None:
         """Change L2 entries, 64-bit words, from guest cluster `index` on; the tables are there. Counts and data reach the file first."""
         data = big_endian(array("Q", entries)).tobytes()
         done = 0
@@ -231,24 +237,29 @@ class Mapping:
         count = min(self.per_page - at, length >> self.bits)
         if not page or not count:
             return []
-        found: list[Extent] = []
+        entries = unpack_from(f">{count}Q", self.l2.page(page), at * 8)
         plain = 0 if self.external else COPIED | OFFSET & -self.size  # what an entry of a usual data cluster has
-        start, entry, expected, step = 0, -1, -1, 0
-        for number, each in enumerate(unpack_from(f">{count}Q", self.l2.page(page), at * 8)):
-            if each == expected or entry & each & COMPRESSED and number:
-                expected += step
-                continue
-            if not entry:
-                found.append(Extent(Kind.ABSENT, number - start << self.bits))
-            elif entry & plain == entry and entry & OFFSET:
-                found.append(Extent(Kind.DATA, number - start << self.bits, entry & OFFSET, self.data, not entry & COPIED))
-            elif number:
-                try:
-                    found.append(self._extent(entry, index + start, 0, number - start << self.bits))
-                except ImageError:  # whoever comes there will hear of it
-                    return found
-            start, entry, step = number, each, self.size if each & OFFSET or self.external and each & COPIED else 0
-            expected = each + step
+        new, bits, found = tuple.__new__, self.bits, list[Extent]()  # Extent's own __new__ is written in Python
+        start = end = entry = step = 0  # the last entries that go on as one are [start, end)
+        expected = -1
+        try:
+            for number in (*compress(range(count), entries), count):
+                each = entries[number] if number < count else 0
+                if number == end and (each == expected or entry & each & COMPRESSED):
+                    expected += step
+                    end += 1
+                    continue
+                if start < end and (end < count):
+                    if entry & plain == entry and entry & OFFSET:
+                        found.append(new(Extent, (Kind.DATA, end - start << bits, entry & OFFSET, self.data, not entry & COPIED)))
+                    else:
+                        found.append(self._extent(entry, index + start, 0, end - start << bits))
+                if end < number < count:
+                    found.append(new(Extent, (Kind.ABSENT, number - end << bits, None, None, False)))
+                start, end, entry, step = number, number + 1, each, self.size if each & OFFSET or self.external and each & COPIED else 0
+                expected = each + step
+        except ImageError:  # whoever comes there will hear of it
+            pass
         return found
 
     def _run(self, entry: int, index: int, clusters: int) -> int:

@@ -1,19 +1,19 @@
 """qcow2: the format class; each chapter of the specification is a file beside this one."""
 
+from __future__ import annotations
+
 import errno
 import os
-from collections.abc import Callable, Iterator
-from typing import Any
 
 from exuvia.disk.clusters import Room, Writable
 from exuvia.disk.format import Bitmap, Found, Measure, Opener, Snapshot
-from exuvia.disk.formats.qcow2 import amend, bitmaps, check, create, encryption, erase, resize, snapshots
-from exuvia.disk.formats.qcow2.compression import NAMES, Codec, codec
+from exuvia.disk.formats.qcow2 import bitmaps, erase
 from exuvia.disk.formats.qcow2.header import (
     AES,
     BACKING_FORMAT,
     BITMAP_DIRECTORY,
     BITMAPS,
+    COMPRESSIONS,
     CORRUPT,
     DATA_FILE,
     DIRTY,
@@ -30,6 +30,20 @@ from exuvia.disk.formats.qcow2.subclusters import ALL, EACH, Subclusters
 from exuvia.disk.node import Extent, ImageError, Node
 from exuvia.disk.options import Option
 from exuvia.disk.vector import Buffer, Vector
+from exuvia.support.later import Later
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from typing import Any
+
+    from exuvia.disk.formats.qcow2 import amend, check, compression, create, encryption, resize, snapshots
+
+else:
+    amend, check, compression, create, encryption, resize, snapshots = (
+        Later(f"exuvia.disk.formats.qcow2.{name}")
+        for name in ("amend", "check", "compression", "create", "encryption", "resize", "snapshots")
+    )
 
 L2_CACHE, REFCOUNT_CACHE = 32 << 20, 8 << 20  # bytes
 PENDING = 4096  # runs of clusters to be given up that may wait for the next flush
@@ -39,16 +53,18 @@ class Qcow2(Writable):
     """`cluster` is the cluster's size; `grain` is the subcluster's with extended L2 entries."""
 
     name = "qcow2"
+    supports_backing = True
     suffixes = (".qcow2", ".qcow", ".q2")
     OPTIONS = (
         Option("data-file", str, None, "the external data file, where another than the image names shall be used"),
         Option("lazy-refcounts", bool, None, "postpone refcount updates, as the image says by default"),
         Option("l2-cache-size", "size", L2_CACHE, "memory for L2 tables"),
         Option("refcount-cache-size", "size", REFCOUNT_CACHE, "memory for reference counts"),
-        *encryption.OPTIONS,
+        Option("encrypt.format", ("aes", "luks"), None, "how the image is encrypted, which it says itself"),
+        Option("encrypt.key-secret", str, None, "ID of the secret that provides the AES key or the LUKS passphrase"),
     )
-    CREATE = create.OPTIONS
-    AMEND = amend.OPTIONS
+    CREATE = Later("exuvia.disk.formats.qcow2.create", "OPTIONS")
+    AMEND = Later("exuvia.disk.formats.qcow2.amend", "OPTIONS")
 
     def open(self) -> None:
         self.header = header = Header.read(self.file)
@@ -57,7 +73,7 @@ class Qcow2(Writable):
         self.cluster = self.cluster_size = 1 << fields.cluster_bits
         self.backing_file, self.backing_format = header.backing_file, header.backing_format
         self.begun = self.recording = False
-        self.compressor: Codec | None = None
+        self.compressor: compression.Codec | None = None
         self.data = self._open_data()
         try:
             self.refcounts = Refcounts(self.file, header, int(self.options.get("refcount-cache-size") or REFCOUNT_CACHE))
@@ -74,7 +90,7 @@ class Qcow2(Writable):
             if fields.l1_size < -(-fields.size // self.map.span):
                 raise header.error("L1 table is too small")
             self.virgin = self.data.size + -self.data.size % self.cluster_size  # nobody wrote behind it: it reads as zeros
-            self.table_of_snapshots = snapshots.read(header)
+            self.table_of_snapshots = snapshots.read(header) if fields.nb_snapshots else []
             self.records = bitmaps.Bitmaps(self)
             self.dirty = bool(fields.incompatible_features & DIRTY)
         except BaseException:
@@ -118,7 +134,10 @@ class Qcow2(Writable):
     def info(self) -> dict[str, Any]:
         """As QMP's ImageInfoSpecificQCow2."""
         fields = self.header.fields
-        found: dict[str, Any] = {"compat": "0.10" if fields.version == 2 else "1.1", "compression-type": NAMES[fields.compression_type]}
+        found: dict[str, Any] = {
+            "compat": "0.10" if fields.version == 2 else "1.1",
+            "compression-type": COMPRESSIONS[fields.compression_type],
+        }
         found["refcount-bits"] = 1 << fields.refcount_order
         if fields.version > 2:
             found["lazy-refcounts"] = bool(fields.compatible_features & LAZY_REFCOUNTS)
@@ -156,7 +175,7 @@ class Qcow2(Writable):
         first, last = offset >> bits, offset + length - 1 >> bits
         with self.lock:
             words = self.map.entries(first, last - first + 1)[:: self.map.entry_size // 8]
-            unpacker = self.compressor = self.compressor or codec(self.header.fields.compression_type)
+            unpacker = self.compressor = self.compressor or compression.codec(self.header.fields.compression_type)
         found = []
         for entry in words:
             if not entry & COMPRESSED:  # somebody wrote there between two looks
@@ -366,7 +385,7 @@ class Qcow2(Writable):
             raise self.header.error("Compression and encryption not supported at the same time")
         if not self.begun:
             self.begin()
-        self.compressor = self.compressor or codec(self.header.fields.compression_type)
+        self.compressor = self.compressor or compression.codec(self.header.fields.compression_type)
         view = memoryview(data)
         for at in range(0, len(data), size):
             part = view[at : at + size]

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from array import array
-from typing import TYPE_CHECKING
 
 from exuvia.disk.formats.qcow2.counts import CHUNK, Counts
 from exuvia.disk.formats.qcow2.refcounts import TYPES, big_endian
 from exuvia.support.errors import UserError
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from exuvia.disk.formats.qcow2.qcow2 import Qcow2
 

@@ -4,7 +4,8 @@ Counts that rise reach the disk before tables that point to the clusters. Counts
 safe: until `settle`, given up clusters stay taken, so that no power cut can make an old table point to new content.
 """
 
-import re
+from __future__ import annotations
+
 import struct
 import sys
 from array import array
@@ -13,11 +14,15 @@ from exuvia.disk.formats.qcow2.header import CORRUPT, REFCOUNT_TABLE_LIMIT, Head
 from exuvia.disk.node import ImageError, Node
 from exuvia.disk.pages import Pages
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import re
+
 SLICE = 4096  # bytes of a table that are read and written at once
 TYPES = {8: "B", 16: "H", 32: "I", 64: "Q"}
 
 
-def big_endian(values: "array[int]") -> "array[int]":
+def big_endian(values: array[int]) -> array[int]:
     """Swap to or from the disk's byte order, in place."""
     if sys.byteorder == "little":
         values.byteswap()
@@ -45,9 +50,7 @@ class Refcounts:
         self.moving = False
         self.reserved: set[int] = set()  # clusters that hold tables, whatever their counts say
         self.byte = 0  # where the next compressed cluster may follow
-        each = range(0, 8, self.width)
-        some = [byte for byte in range(256) if any(not byte >> shift & self.limit for shift in each)]
-        self.some_free = re.compile(b"[" + b"".join(b"\\x%02x" % byte for byte in some) + b"]")  # a byte that has a free cluster
+        self.some_free: re.Pattern[bytes] | None = None  # a byte that has a free cluster
         self.one = (1).to_bytes(max(self.width // 8, 1), "big")
         self.load()
 
@@ -76,13 +79,13 @@ class Refcounts:
         page, index = divmod(index, self.per_page)
         return block and block + page * self.blocks.size, index
 
-    def values(self, data: bytes | bytearray) -> "array[int] | list[int]":
+    def values(self, data: bytes | bytearray) -> array[int] | list[int]:
         """The counts in a page's bytes."""
         if self.width >= 8:
             return big_endian(array(TYPES[self.width], data))
         return [byte >> shift & self.limit for byte in data for shift in range(0, 8, self.width)]
 
-    def packed(self, values: "array[int] | list[int]") -> bytes:
+    def packed(self, values: array[int] | list[int]) -> bytes:
         """The bytes of counts, whole bytes full."""
         if self.width >= 8:
             return big_endian(array(TYPES[self.width], values)).tobytes()
@@ -101,7 +104,7 @@ class Refcounts:
         bit = index * self.width
         return page[bit >> 3] >> (bit & 7) & self.limit
 
-    def counts(self, first: int, most: int) -> "array[int] | list[int]":
+    def counts(self, first: int, most: int) -> array[int] | list[int]:
         """The counts of `most` clusters from `first` on, fewer where their page ends."""
         offset, index = self._page(first)
         count = min(most, self.per_page - index)
@@ -223,6 +226,11 @@ class Refcounts:
     def _free_in_bits(self, page: bytearray, index: int, most: int) -> tuple[int, int]:
         """The same where several counts share a byte."""
         each = 8 // self.width
+        if self.some_free is None:
+            import re  # few images have such counts
+
+            some = [byte for byte in range(256) if any(not byte >> shift & self.limit for shift in range(0, 8, self.width))]
+            self.some_free = re.compile(b"[" + b"".join(b"\\x%02x" % byte for byte in some) + b"]")
         byte = index // each
         while True:
             found = self.some_free.search(page, byte)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from array import array
-from typing import TYPE_CHECKING
 
 from exuvia.disk.formats.qcow2 import snapshots
 from exuvia.disk.formats.qcow2.header import L1_LIMIT
@@ -12,6 +11,7 @@ from exuvia.disk.formats.qcow2.refcounts import big_endian
 from exuvia.disk.node import Kind, Unsupported
 from exuvia.support.errors import UserError
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from exuvia.disk.formats.qcow2.qcow2 import Qcow2
 

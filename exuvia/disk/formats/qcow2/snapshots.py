@@ -7,21 +7,25 @@ from __future__ import annotations
 
 import errno
 from array import array
-from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
 
 from exuvia.disk.format import Snapshot
-from exuvia.disk.formats.qcow2 import resize
 from exuvia.disk.formats.qcow2.header import DIRTY, L1_LIMIT, SNAPSHOT_LIMIT, Header
 from exuvia.disk.formats.qcow2.mapping import COMPRESSED, COPIED, L1_RESERVED, OFFSET, ZERO
 from exuvia.disk.formats.qcow2.refcounts import big_endian
 from exuvia.disk.node import ImageError
 from exuvia.disk.structure import Structure, at
+from exuvia.support.later import Later
 from exuvia.support.record import Record
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from exuvia.disk.formats.qcow2 import resize
     from exuvia.disk.formats.qcow2.qcow2 import Qcow2
+else:
+    resize = Later("exuvia.disk.formats.qcow2.resize")
 
 EXTRA_LIMIT = 1024  # bytes of an entry's extra data, QEMU's
 TABLE_LIMIT = 64 << 20

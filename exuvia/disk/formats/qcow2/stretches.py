@@ -1,10 +1,15 @@
 """L2 tables read quickly: entries that follow one another as clusters do are taken 512 at once."""
 
+from __future__ import annotations
+
 from array import array
-from collections.abc import Callable, Iterator
 
 from exuvia.disk.formats.qcow2.mapping import COMPRESSED, L2_RESERVED, OFFSET, ZERO
 from exuvia.disk.formats.qcow2.refcounts import big_endian
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
 
 MANY = 512  # entries
 ROW = MANY * 8
@@ -12,9 +17,7 @@ ONES = int.from_bytes((bytes(7) + b"\1") * MANY, "big")  # as one number whose 6
 RAMP = int.from_bytes(b"".join(at.to_bytes(8, "big") for at in range(MANY)), "big")
 
 
-def stretches(
-    data: bytes, words: int, size: int, take: "Callable[[array[int]], bool]" = lambda row: False
-) -> Iterator[tuple[int, int, int]]:
+def stretches(data: bytes, words: int, size: int, take: Callable[[array[int]], bool] = lambda row: False) -> Iterator[tuple[int, int, int]]:
     """(index, entry, how many) of an L2 table's bytes; where it is more than one, the others are in the next clusters of `size` bytes.
 
     Entries are of `words` 64-bit words, of which the first is given. Entries that are 0 are left out where the second word is too. Rows of

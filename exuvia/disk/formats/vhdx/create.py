@@ -1,13 +1,20 @@
 """How an empty image is made: header section, log, block table and metadata in that order, each in whole MiB."""
 
-import uuid
-from typing import Any
+from __future__ import annotations
 
 from exuvia.disk.formats.vhdx import header, metadata
 from exuvia.disk.formats.vhdx.header import MIB
 from exuvia.disk.formats.vhdx.table import FULLY_PRESENT, ZERO, entries_for
 from exuvia.disk.node import Node
 from exuvia.support.errors import UserError
+from exuvia.support.later import Later
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import uuid
+    from typing import Any
+else:
+    uuid = Later("uuid")
 
 PART = 1 << 17  # entries written at once
 

@@ -1,18 +1,31 @@
 """The header section ([MS-VHDX] 2.2): the file identifier, two headers of which one counts, and two equal tables of regions."""
 
-import uuid
-
-from exuvia.disk.formats.vhdx.checksum import seal, sound
 from exuvia.disk.node import ImageError, Node
 from exuvia.disk.structure import Structure, at
+from exuvia.support.later import Later
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import uuid
+
+    from exuvia.disk.formats.vhdx import checksum
+else:
+    checksum, uuid = Later("exuvia.disk.formats.vhdx.checksum"), Later("uuid")
+
+
+def guid(text: str) -> bytes:
+    """As it is stored: the first three numbers with their lowest byte first."""
+    one, two, three, *rest = map(bytes.fromhex, text.split("-"))
+    return one[::-1] + two[::-1] + three[::-1] + b"".join(rest)
+
 
 MIB = 1 << 20
 IDENTIFIER = b"vhdxfile"
 HEADERS, HEADER_ROOM = (64 << 10, 128 << 10), 4096
 REGIONS, REGION_ROOM = (192 << 10, 256 << 10), 64 << 10
 MOST_REGIONS = 2047
-BAT = uuid.UUID("2dc27766-f623-4200-9d64-115e9bfd4a08").bytes_le
-METADATA = uuid.UUID("8b7ca206-4790-4b9a-b8fe-575f050f886e").bytes_le
+BAT = guid("2dc27766-f623-4200-9d64-115e9bfd4a08")
+METADATA = guid("8b7ca206-4790-4b9a-b8fe-575f050f886e")
 REQUIRED = 1
 NO_LOG = bytes(16)
 
@@ -43,13 +56,13 @@ class Region(Structure, order="<"):
 
 def sealed(header: Header) -> bytes:
     """The header's 4 KiB with their checksum."""
-    return bytes(seal(bytearray(header.pack().ljust(HEADER_ROOM, b"\0"))))
+    return bytes(checksum.seal(bytearray(header.pack().ljust(HEADER_ROOM, b"\0"))))
 
 
 def region_table(regions: list[Region]) -> bytes:
     """The region table's 64 KiB with their checksum."""
     table = b"regi" + bytes(4) + len(regions).to_bytes(4, "little") + bytes(4) + b"".join(each.pack() for each in regions)
-    return bytes(seal(bytearray(table.ljust(REGION_ROOM, b"\0"))))
+    return bytes(checksum.seal(bytearray(table.ljust(REGION_ROOM, b"\0"))))
 
 
 class Headers:
@@ -63,7 +76,7 @@ class Headers:
         for place, offset in enumerate(HEADERS):
             data = file.read(offset, HEADER_ROOM)
             header = Header.unpack(data)
-            if header.signature == b"head" and header.version == 1 and sound(data):
+            if header.signature == b"head" and header.version == 1 and checksum.sound(data):
                 found.append((header.sequence, place, header))
         if not found:
             raise ImageError(f"{file.filename}: No valid VHDX header found")
@@ -87,7 +100,7 @@ class Headers:
         for offset in REGIONS:
             data = self.file.read(offset, REGION_ROOM)
             count = int.from_bytes(data[8:12], "little")
-            if data[:4] == b"regi" and count <= MOST_REGIONS and sound(data):
+            if data[:4] == b"regi" and count <= MOST_REGIONS and checksum.sound(data):
                 break
         else:
             raise ImageError(f"{name}: neither region table is whole")

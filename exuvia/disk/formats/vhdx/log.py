@@ -1,14 +1,20 @@
 """The log ([MS-VHDX] 2.3): changes of tables are written here first, so that a change that was cut short can be done again."""
 
-import uuid
-
-from exuvia.disk.formats.vhdx.checksum import seal, sound
 from exuvia.disk.formats.vhdx.header import MIB, NO_LOG, Headers
 from exuvia.disk.node import ImageError, Node
 from exuvia.disk.pages import Pages
 from exuvia.disk.structure import Structure, at
 from exuvia.disk.vector import Vector
+from exuvia.support.later import Later
 from exuvia.support.record import Record
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import uuid
+
+    from exuvia.disk.formats.vhdx import checksum
+else:
+    checksum, uuid = Later("exuvia.disk.formats.vhdx.checksum"), Later("uuid")
 
 SECTOR = 4096
 DESCRIPTOR = 32  # bytes
@@ -140,7 +146,7 @@ class Log:
             place += SECTOR
             if len(sector) < SECTOR or sector[:4] != b"data" or sector[4:8] + sector[-4:] != _halves(header.sequence):
                 return None
-        return Entry(at, header, data) if sound(data) else None
+        return Entry(at, header, data) if checksum.sound(data) else None
 
     def replay(self, entries: list[Entry]) -> None:
         """Bring the file to the state that the log says, and mark the log as empty. Raises ImageError where the file is cut off."""
@@ -172,7 +178,7 @@ class Log:
         halves = _halves(self.sequence)
         for page in pages.values():
             entry += b"data" + halves[:4] + page[8:-4] + halves[4:]
-        self.file.write(self.offset + self.position, seal(entry))
+        self.file.write(self.offset + self.position, checksum.seal(entry))
         self.position += room
         self.file.flush()
         if self.guid == NO_LOG:  # only now there is a log that a reader finds valid

@@ -1,11 +1,16 @@
 """The metadata region ([MS-VHDX] 2.6): a table of items, and the items that say what kind of disk it is."""
 
-import uuid
-
-from exuvia.disk.formats.vhdx.header import MIB, Region
+from exuvia.disk.formats.vhdx.header import MIB, Region, guid
 from exuvia.disk.node import ImageError, Node
 from exuvia.disk.structure import Structure, at
+from exuvia.support.later import Later
 from exuvia.support.record import Record
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import uuid
+else:
+    uuid = Later("uuid")
 
 TABLE = 64 << 10
 MOST_ITEMS, LARGEST_ITEM = 1023, 1 << 20
@@ -14,7 +19,7 @@ FIXED, HAS_PARENT = 1, 2  # LeaveBlockAllocated and HasParent of the file parame
 MOST_BYTES = 64 << 40
 SMALLEST_BLOCK, LARGEST_BLOCK = MIB, 256 * MIB
 FILE_PARAMETERS, DISK_SIZE, PAGE_83, LOGICAL, PHYSICAL, PARENT = (
-    uuid.UUID(each).bytes_le
+    guid(each)
     for each in (
         "caa16737-fa36-4d43-b3b6-33f0aa44e76b",
         "2fa54224-cd1b-4876-b211-5dbed83bf4b8",
@@ -57,8 +62,8 @@ class Metadata(Record):
         )
         table = bytearray(b"metadata" + bytes(2) + len(items).to_bytes(2, "little") + bytes(20))
         content = b""
-        for guid, flags, value in items:
-            table += Item(guid, TABLE + len(content), len(value), flags, 0).pack()
+        for kind, flags, value in items:
+            table += Item(kind, TABLE + len(content), len(value), flags, 0).pack()
             content += value
         return bytes(table.ljust(TABLE, b"\0")) + content
 

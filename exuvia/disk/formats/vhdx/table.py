@@ -1,10 +1,14 @@
 """The block allocation table ([MS-VHDX] 2.5): an entry for each block, and after each chunk of them one for the chunk's sector bitmap."""
 
-from collections.abc import Iterator
+from __future__ import annotations
 
 from exuvia.disk.blocks import CACHED, BlockTable
 from exuvia.disk.formats.vhdx.log import Log, LoggedPages
 from exuvia.disk.node import Node
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 NOT_PRESENT, UNDEFINED, ZERO, UNMAPPED, UNMAPPED_095, FULLY_PRESENT, PARTIALLY_PRESENT = 0, 1, 2, 3, 5, 6, 7
 BITMAP_PRESENT = 6

@@ -1,7 +1,6 @@
 """vhdx: the format itself, from the parts in this folder."""
 
-import uuid
-from typing import Any
+from __future__ import annotations
 
 from exuvia.disk.blocks import Blocks, Seen
 from exuvia.disk.clusters import Room
@@ -26,6 +25,14 @@ from exuvia.disk.formats.vhdx.table import (
 from exuvia.disk.node import Extent, ImageError, Kind, Node, Unsupported
 from exuvia.disk.options import Option
 from exuvia.disk.vector import Vector
+from exuvia.support.later import Later
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import uuid
+    from typing import Any
+else:
+    uuid = Later("uuid")
 
 BITS_KEPT = 1024  # blocks whose sector bitmaps are kept
 

@@ -1,8 +1,9 @@
 """Making VMDK images: the descriptor, and the extents that a subformat asks for."""
 
+from __future__ import annotations
+
 import os
 from array import array
-from typing import Any
 
 from exuvia.disk.format import Opener
 from exuvia.disk.formats.vmdk import header as headers
@@ -10,6 +11,10 @@ from exuvia.disk.formats.vmdk.descriptor import NO_PARENT, SECTOR, TEMPLATE, Des
 from exuvia.disk.formats.vmdk.header import SparseHeader
 from exuvia.disk.node import Node
 from exuvia.support.errors import UserError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 GRAIN = 128  # sectors
 ENTRIES = 512  # of a grain table

@@ -1,15 +1,20 @@
 """The text that describes a VMDK (VMware, Virtual Disk Format 5.0, "The Descriptor File"): content IDs, extents, the disk data base."""
 
-import re
-
 from exuvia.disk.node import ImageError, Node
+from exuvia.support.later import Later
 from exuvia.support.record import Record
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import re
+else:
+    re = Later("re")
 
 LONGEST = 1 << 20  # bytes; those that exist have less than a thousandth
 NO_PARENT = 0xFFFFFFFF
 SECTOR = 512
-_SETTING = re.compile(r"([A-Za-z][\w.]*)\s*=(.*)")
-_EXTENT = re.compile(r'(RW|RDONLY|NOACCESS)\s+(\d{1,19})\s+([A-Z0-9]+)(?:\s+"([^"\n\r]+)"(?:\s+(\d{1,19}))?)?')
+_SETTING = r"([A-Za-z][\w.]*)\s*=(.*)"
+_EXTENT = r'(RW|RDONLY|NOACCESS)\s+(\d{1,19})\s+([A-Z0-9]+)(?:\s+"([^"\n\r]+)"(?:\s+(\d{1,19}))?)?'
 
 
 class Line(Record):
@@ -50,13 +55,14 @@ def parse(data: bytes, filename: str, place: int = 0, room: int | None = None) -
     text = data.split(b"\0")[0].decode("utf-8", "surrogateescape")
     found = Descriptor(text, place, room)
     settings: dict[str, str] = {}
+    an_extent, a_setting = re.compile(_EXTENT).fullmatch, re.compile(_SETTING).fullmatch
     for line in map(str.strip, text.splitlines()):
         if line.startswith("#"):
             continue
-        if extent := _EXTENT.fullmatch(line):
+        if extent := an_extent(line):
             access, sectors, kind, name, offset = extent.groups()
             found.extents.append(Line(access, int(sectors), kind, name or "", int(offset or 0)))
-        elif setting := _SETTING.fullmatch(line):
+        elif setting := a_setting(line):
             settings.setdefault(setting[1].lower(), setting[2].strip().strip('"'))
     try:
         found.cid = int(settings["cid"], 16)
@@ -76,7 +82,8 @@ def looks_like(head: bytes) -> bool:
     for line in head[:4096].split(b"\n"):
         line = line.strip()
         if line and not line.startswith(b"#"):
-            return re.fullmatch(rb"version\s*=\s*[123]", line) is not None
+            name, _, value = line.partition(b"=")
+            return name.rstrip() == b"version" and value.lstrip() in (b"1", b"2", b"3")
     return False
 
 

@@ -1,13 +1,13 @@
 """A sparse extent: grains found through a directory of tables, written verbatim or, in streams, compressed behind a marker."""
 
+from __future__ import annotations
+
 import errno
 import os
 import struct
 import sys
-import zlib
 from array import array
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
 
 from exuvia.disk.clusters import Room, Writable
 from exuvia.disk.formats.vmdk.descriptor import SECTOR
@@ -15,6 +15,16 @@ from exuvia.disk.formats.vmdk.header import Geometry, tables
 from exuvia.disk.node import Extent, ImageError, Kind, Node
 from exuvia.disk.pages import Pages
 from exuvia.disk.vector import Buffer, Vector
+from exuvia.support.later import Later
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import zlib
+    from collections.abc import Callable, Iterator
+
+    from exuvia.disk import deflate
+else:
+    deflate, zlib = Later("exuvia.disk.deflate"), Later("zlib")
 
 CACHE = 8 << 20  # bytes of grain tables
 UNPACKED = 16  # grains
@@ -64,7 +74,7 @@ class Sparse(Writable):
         self.tables = Pages(twin, geometry.entries * 4, CACHE // (geometry.entries * 4))
         self.unpacked: OrderedDict[int, bytes] = OrderedDict()
 
-    def _directory(self, offset: int) -> "array[int]":
+    def _directory(self, offset: int) -> array[int]:
         found = array("I", self.file.read(offset, tables(self.geometry) * 4))
         if sys.byteorder == "big":
             found.byteswap()
@@ -133,8 +143,8 @@ class Sparse(Writable):
                 raise ImageError(f"{self.filename}: the compressed grain at {host} has {size} bytes, which cannot be")
             data = data[12 : 12 + size] if 12 + size <= len(data) else self.file.read(host + 12, size)
         try:
-            content = zlib.decompressobj().decompress(data, self.cluster)
-        except zlib.error as error:
+            content = deflate.unpack(data, self.cluster)
+        except ValueError as error:
             raise ImageError(f"{self.filename}: the compressed grain at {host} is damaged: {error}") from None
         if len(content) < min(self.cluster, self.size - index * self.cluster):
             raise ImageError(f"{self.filename}: the compressed grain at {host} is too short")
@@ -203,7 +213,7 @@ class Sparse(Writable):
         self.end += length
         return host
 
-    def _set(self, index: int, entries: "range | tuple[int, ...]") -> None:
+    def _set(self, index: int, entries: range | tuple[int, ...]) -> None:
         """Write entries of consecutive grains, whose tables exist; they reach the file after what was written so far."""
         done = 0
         while done < len(entries):

@@ -1,9 +1,9 @@
 """vmdk: VMware's disks: one file or several, sparse, flat or a compressed stream, perhaps on a parent (VMware, Virtual Disk Format 5.0)."""
 
+from __future__ import annotations
+
 import bisect
 import os
-from collections.abc import Iterator
-from typing import Any
 
 from exuvia.disk.format import Format, Found, Opener
 from exuvia.disk.formats.raw import Raw
@@ -15,6 +15,11 @@ from exuvia.disk.node import Extent, ImageError, Kind, Node, Unsupported
 from exuvia.disk.options import Option
 from exuvia.disk.vector import Buffer, Vector
 from exuvia.support.errors import UserError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Any
 
 # what an image with a descriptor of its own may be; those with an embedded one say it for themselves
 TYPES = ("monolithicFlat", "vmfs", "vmfsSparse", "seSparse", "twoGbMaxExtentSparse", "twoGbMaxExtentFlat", "monolithicSparse", "custom")
@@ -40,7 +45,7 @@ class Parent(Node):
 
     name = "parent"
 
-    def __init__(self, image: "Vmdk", below: Node, start: int, length: int) -> None:
+    def __init__(self, image: Vmdk, below: Node, start: int, length: int) -> None:
         self.image, self.below, self.start, self.filename = image, below, start, below.filename
         self.size = max(0, min(length, below.size - start))
 

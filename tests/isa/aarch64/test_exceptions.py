@@ -1,0 +1,138 @@
+"""Exceptions and their return, register by register as the manual's pseudocode has them (DDI 0487, D1.3, D1.4, AArch64.TakeException)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from exuvia.isa.aarch64.state import DAIF, SP, SPSR_PAN, layout
+from tests.isa.aarch64.machine import CODE, DATA, Case, Native
+
+VECTORS, VECTORS2 = 0x40000, 0x48000
+SVC, BRK, UDF, ERET, HVC = 0xD4000001 | 0x1234 << 5, 0xD4200000 | 7 << 5, 0, 0xD69F03E0, 0xD4000002
+LDR = 0xF9400000  # ldr x0, [x0]
+BLR_X0 = 0xD63F0000
+FLAGS = 0b1010
+
+
+@pytest.fixture(scope="module")
+def machine() -> Iterator[Native]:
+    n = Native()
+    n.let_exceptions_in()
+    yield n
+    n.close()
+
+
+def step(n: Native, code: int, el: int = 1, spsel: int = 1, x0: int = 0, **words: int) -> Native:
+    """One instruction at CODE."""
+    n.reset()
+    n.put(Case([code], [x0] + [0] * 30 + [0x7000], FLAGS, el=el))
+    n["spsel"] = spsel if el else 0
+    n["vbar_el1"], n["vbar_el2"], n["sp_el0"], n["sp_el1"], n["sp_el2"] = VECTORS, VECTORS2, 0x100, 0x200, 0x300
+    n["daif"] = 0
+    for name, value in words.items():
+        n[name] = value
+    n.step()
+    return n
+
+
+def sp(n: Native) -> int:
+    """The stack pointer in use."""
+    at = layout.offset("x", SP)
+    return int.from_bytes(n.state.view[at : at + 8], "little")
+
+
+def taken(n: Native, vector: int, spsr: int, elr: int, esr: int) -> None:
+    """An exception to EL1."""
+    assert (n["pc"], n["spsr_el1"], n["elr_el1"], n["esr_el1"]) == (vector, FLAGS << 28 | spsr, elr, esr)
+    assert (n["el"], n["spsel"], n["daif"], n["mode"]) == (1, 1, DAIF, 0)
+
+
+def test_svc_from_el0(machine: Native) -> None:
+    n = step(machine, SVC, el=0)
+    taken(n, VECTORS + 0x400, 0, CODE + 4, 0x15 << 26 | 1 << 25 | 0x1234)
+    assert (sp(n), n["sp_el0"]) == (0x200, 0x7000)
+
+
+def test_svc_from_el1(machine: Native) -> None:
+    n = step(machine, SVC)
+    taken(n, VECTORS + 0x200, 5, CODE + 4, 0x15 << 26 | 1 << 25 | 0x1234)
+    assert sp(n) == 0x7000
+
+
+def test_on_the_users_stack(machine: Native) -> None:
+    n = step(machine, UDF, spsel=0, daif=0x80)
+    taken(n, VECTORS, 0x84, CODE, 1 << 25)
+    assert (sp(n), n["sp_el0"]) == (0x200, 0x7000)
+
+
+def test_brk(machine: Native) -> None:
+    taken(step(machine, BRK, el=0), VECTORS + 0x400, 0, CODE, 0x3C << 26 | 1 << 25 | 7)
+
+
+@pytest.mark.parametrize(("el", "ec", "group"), [(0, 0x24, 0x400), (1, 0x25, 0x200)])
+def test_data_abort(machine: Native, el: int, ec: int, group: int) -> None:
+    """Beyond the physical address space: an address size fault of level 0."""
+    n = step(machine, LDR, el=el, x0=1 << 45)
+    taken(n, VECTORS + group, 5 * el, CODE, ec << 26 | 1 << 25)
+    assert n["far_el1"] == 1 << 45
+
+
+def test_jump_to_a_misaligned_address(machine: Native) -> None:
+    n = step(machine, BLR_X0, x0=DATA + 2)
+    assert n["pc"] == DATA + 2
+    n.step()
+    assert (n["pc"], n["esr_el1"], n["far_el1"], n["elr_el1"]) == (VECTORS + 0x200, 0x22 << 26 | 1 << 25, DATA + 2, DATA + 2)
+
+
+def test_pan_is_set(machine: Native) -> None:
+    """SCTLR_EL1.SPAN clear, of a processor with PAN."""
+    n = step(machine, SVC, el=0, has_pan=1)
+    assert (n["pan"], n["spsr_el1"] & SPSR_PAN, n["tlb"]) == (1, 0, n["tlb_base"] + 2 * 4096 * 32)
+    assert step(machine, SVC, el=0, has_pan=1, sctlr_el1=1 << 23)["pan"] == 0
+
+
+def test_eret(machine: Native) -> None:
+    n = step(machine, ERET, spsr_el1=0x6000_0340, elr_el1=0x1234)
+    assert (n["pc"], n["el"], n["spsel"], n["daif"], n["mode"], sp(n)) == (0x1234, 0, 0, 0x340, 1, 0x100)
+    assert (n["nz"], n["cv"], n["sp_el1"]) == (0, 1 << 31, 0x7000)
+
+
+@pytest.mark.parametrize("spsr", [0x8, 0x1, 0x10, 0x2])
+def test_illegal_return(machine: Native, spsr: int) -> None:
+    """To a higher level, to EL0 with SP_EL0's neighbour, to AArch32, to what is reserved: PSTATE.IL, and everything stays."""
+    n = step(machine, ERET, spsr_el1=spsr, elr_el1=0x1234)
+    assert (n["pc"], n["el"], n["spsel"], n["illegal"]) == (0x1234, 1, 1, 1)
+
+
+@pytest.mark.parametrize("code", [0xD5381000, 0xD5181000, ERET, HVC, 0xD5384000, 0xD508871F])
+def test_not_for_el0(machine: Native, code: int) -> None:
+    """MRS and MSR of SCTLR_EL1, ERET, HVC, a register of EL1, TLBI."""
+    taken(step(machine, code, el=0), VECTORS + 0x400, 0, CODE, 1 << 25)
+
+
+def test_to_el2(machine: Native) -> None:
+    """HCR_EL2.TGE takes EL0's exceptions to EL2."""
+    n = step(machine, SVC, el=0, hcr_el2=1 << 27, has_el2=1)
+    assert (n["pc"], n["spsr_el2"], n["elr_el2"], n["esr_el2"]) == (
+        VECTORS2 + 0x400, FLAGS << 28, CODE + 4, 0x15 << 26 | 1 << 25 | 0x1234,
+    )  # fmt: skip
+    assert (n["el"], sp(n)) == (2, 0x300)
+
+
+def test_stack_pointers(machine: Native) -> None:
+    """MSR SPSel changes banks; SP_EL0 is a register while it is not in use."""
+    n = step(machine, 0xD50040BF)  # msr spsel, #0
+    assert (sp(n), n["sp_el1"], n["spsel"]) == (0x100, 0x7000, 0)
+    n = step(machine, 0xD5184100, x0=0x55)  # msr sp_el0, x0
+    assert (sp(n), n["sp_el0"]) == (0x7000, 0x55)
+
+
+def test_masks(machine: Native) -> None:
+    assert step(machine, 0xD5034FDF)["daif"] == 0x3C0  # msr daifset, #15
+    before = machine.requests
+    n = step(machine, 0xD50342FF, daif=0x3C0, lines=0x80)  # msr daifclr, #2: the interrupt that waits is looked at
+    assert (n["daif"], n.requests) == (0x340, before + 1)
+    n = step(machine, 0xD50341FF, daif=0x3C0, lines=0x80)  # msr daifclr, #1 is for FIQ
+    assert (n["daif"], n.requests) == (0x380, before + 1)
