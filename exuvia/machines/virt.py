@@ -19,6 +19,7 @@ from exuvia.devices.firmware.fw_cfg import FwCfgMmio
 from exuvia.devices.gpio.pl061 import Pl061
 from exuvia.devices.gpio.power_button import PowerButton
 from exuvia.devices.irq.gic_its import TRANSLATER, GicIts
+from exuvia.devices.irq.gic_redistributor import Redistributor
 from exuvia.devices.irq.gic_v2 import MOST_PROCESSORS as MOST_OF_V2
 from exuvia.devices.irq.gic_v2 import GicV2
 from exuvia.devices.irq.gic_v2m import MSI_SETSPI, GicV2m
@@ -92,6 +93,10 @@ class Virt(Board):
             self.make_processor(index, interface)
             interface.irq.connect(self.wire(index, "irq"))
             interface.fiq.connect(self.wire(index, "fiq"))
+            if self.virtualization and isinstance(interface, Redistributor):
+                interface.virtual.irq.connect(self.wire(index, "virq"))
+                interface.virtual.fiq.connect(self.wire(index, "vfiq"))
+                interface.virtual.maintenance.connect(self.gic.private(index, virt_tree.MAINTENANCE))
 
         if self.with_flash:
             self._flash(banks)
