@@ -20,23 +20,32 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks.chart import bars
-from benchmarks.measure import Cost, Failure, emulators, until
+from benchmarks.measure import EMULATORS, Cost, Failure, emulators, until
+from exuvia.boot import arm64
 from exuvia.guests import cache
 from exuvia.guests.catalog import guest
 
-GUESTS = ("alpine", "debian-amd64", "debian-i386")
+GUESTS = ("alpine", "debian-amd64", "debian-i386", "alpine-arm64", "debian-arm64", "debian-mipsel")
+LARGEST = 256 << 20  # bytes of a kernel
 PROMPT = b" # "
 TIMEOUT = 600.0
 SETTLING = 3
 """Boots that fill the store, after which few new regions are found."""
 
 
-def command(emulator: list[str], name: str, memory: int) -> list[str]:
+def command(emulator: list[str], name: str, memory: int, folder: Path) -> list[str]:
     """The command line that boots a guest from the cache. Raises Failure where it is not there."""
-    files = cache.find(guest(name))
+    chosen = guest(name)
+    files = cache.find(chosen)
     if files is None:
         raise Failure(f"{name} is not in the cache; fetch it with: exuvia guests fetch {name}")
-    kernel = ["-kernel", str(files["kernel"]), "-initrd", str(files["initrd"]), "-append", "rdinit=/bin/sh console=ttyS0"]
+    image = Path(files["kernel"])
+    if chosen.target == "aarch64":  # not every QEMU unpacks a kernel for EFI
+        packed, image = image, folder / name
+        if not image.exists():
+            image.write_bytes(arm64.unpack(str(packed), packed.read_bytes(), LARGEST))
+    console = next(word for word in chosen.append.split() if word.startswith("console="))
+    kernel = ["-kernel", str(image), "-initrd", str(files["initrd"]), "-append", f"rdinit=/bin/sh {console}"]
     return [*emulator, *kernel, "-m", str(memory), "-display", "none", "-serial", "stdio", "-no-reboot"]
 
 
@@ -45,27 +54,32 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--guest", nargs="+", default=GUESTS)
-    parser.add_argument("--only", nargs="+", choices=sorted(emulators()), help="some of the emulators")
+    parser.add_argument("--only", nargs="+", choices=EMULATORS, help="some of the emulators")
     parser.add_argument("--memory", type=int, default=512, help="MiB of guest memory")
     parser.add_argument("--output", type=Path, default=Path("."))
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as store:
-        chosen = {n: ["env", f"XDG_CACHE_HOME={store}", *c] for n, c in emulators().items() if n in (args.only or emulators())}
-        return Boots(args, chosen, Path(store)).run()
+        return Boots(args, Path(store)).run()
 
 
 class Boots:
     """Runs and what they cost: guest -> what was run -> costs."""
 
-    def __init__(self, args: argparse.Namespace, chosen: dict[str, list[str]], store: Path) -> None:
-        self.args, self.chosen, self.store = args, chosen, store
+    def __init__(self, args: argparse.Namespace, store: Path) -> None:
+        self.args, self.store = args, store
         self.costs: dict[str, dict[str, list[Cost]]] = {g: {} for g in args.guest}
         self.status = 0
+
+    def chosen(self, name: str) -> dict[str, list[str]]:
+        """The emulators of a guest, with a store of their own."""
+        target = guest(name).target.replace("i386", "x86_64")
+        wanted = self.args.only or EMULATORS
+        return {n: ["env", f"XDG_CACHE_HOME={self.store}", *c] for n, c in emulators(target).items() if n in wanted}
 
     def boot(self, name: str, emulator: str, label: str) -> None:
         """One boot, told and kept under `label`."""
         try:
-            cost = until(command(self.chosen[emulator], name, self.args.memory), PROMPT, TIMEOUT)
+            cost = until(command(self.chosen(name)[emulator], name, self.args.memory, self.store), PROMPT, TIMEOUT)
         except Failure as failure:
             print(f"{name}: {failure}", file=sys.stderr)
             self.status = 1
@@ -86,16 +100,16 @@ class Boots:
     def run(self) -> int:
         """All boots, the files; 1 if a boot failed."""
         for name in self.args.guest:
-            if "exuvia" in self.chosen:
+            if "exuvia" in self.chosen(name):
                 self.fill(name)
             for _ in range(self.args.rounds):
-                for emulator in self.chosen:
+                for emulator in self.chosen(name):
                     self.boot(name, emulator, emulator)
         self.args.output.mkdir(parents=True, exist_ok=True)
         each = {g: {e: [vars(c) for c in costs] for e, costs in row.items()} for g, row in self.costs.items()}
         medians = {unit: self.medians(unit) for unit in ("cpu", "wall", "resident")}
         (self.args.output / "boot.json").write_text(json.dumps({"medians": medians, "runs": each}, indent=1) + "\n")
-        shown = {g: {e: v for e, v in row.items() if e in self.chosen} for g, row in medians["cpu"].items()}
+        shown = {g: {e: v for e, v in row.items() if e in EMULATORS} for g, row in medians["cpu"].items()}
         bars(self.args.output / "boot.svg", "Boot to a shell", "CPU seconds, less is better", shown)
         for name in self.args.guest:
             for label, cpu in medians["cpu"][name].items():

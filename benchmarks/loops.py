@@ -21,7 +21,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks.chart import bars
-from benchmarks.measure import Failure, emulators, to_end
+from benchmarks.measure import EMULATORS, Failure, emulators, to_end
 
 SOURCES = Path(__file__).parent / "loops"
 LOOPS = "alu memory call flags indirect sse_scalar sse_packed avx_packed avx_memory rep_movs random_loads x87 x87_denormals".split()
@@ -63,7 +63,7 @@ def main() -> int:
     parser.add_argument("--loop", nargs="+", default=LOOPS, choices=LOOPS)
     parser.add_argument("--bits", nargs="+", type=int, default=[64], choices=[64, 32])
     parser.add_argument("--scale", type=int, default=60, help="how long the loops are")
-    parser.add_argument("--only", nargs="+", choices=sorted(emulators()), help="some of the emulators")
+    parser.add_argument("--only", nargs="+", choices=EMULATORS, help="some of the emulators")
     parser.add_argument("--output", type=Path, default=Path("."))
     args = parser.parse_args()
     if missing := [tool for tool in ("as", "ld", "objcopy") if shutil.which(tool) is None]:

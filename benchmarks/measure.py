@@ -32,12 +32,19 @@ class Failure(Exception):
     """A run that did not get where it should."""
 
 
-def emulators() -> dict[str, list[str]]:
+EMULATORS = ("exuvia", "interpreter", "qemu")
+ALIKE = {"aarch64": ["-machine", "virt", "-cpu", "cortex-a57"], "mips": ["-cpu", "24Kf"], "mipsel": ["-cpu", "24Kf"]}
+"""What makes both emulate the same, where that is not what they do by themselves."""
+
+
+def emulators(target: str = "x86_64") -> dict[str, list[str]]:
     """The commands to compare, by name: those that are installed. `interpreter` is Exuvia without compiled regions."""
-    ours = Path(sys.executable).with_name("exuvia-system-x86_64")
-    found = {"exuvia": [str(ours)], "interpreter": [str(ours), "-accel", "software,regions=off"]} if ours.exists() else {}
-    if qemu := shutil.which("qemu-system-x86_64"):
-        found["qemu"] = [qemu, "-accel", "tcg"]
+    ours, options = Path(sys.executable).with_name(f"exuvia-system-{target}"), ALIKE.get(target, [])
+    found = {}
+    if ours.exists():
+        found = {"exuvia": [str(ours), *options], "interpreter": [str(ours), *options, "-accel", "software,regions=off"]}
+    if qemu := shutil.which(f"qemu-system-{target}"):
+        found["qemu"] = [qemu, *options, "-accel", "tcg"]
     return found
 
 
