@@ -147,6 +147,11 @@ def dword_field(source: Term, index: int, label: str) -> bytes:
     return b"\x8a" + term(source) + integer(index) + name_string(label)
 
 
+def notify(device: Term, value: int) -> bytes:
+    """Notify(device, value)"""
+    return b"\x86" + term(device) + integer(value)
+
+
 # Resource descriptors
 
 
@@ -191,6 +196,19 @@ def memory_window(first: int, last: int, *, cacheable: bool = False) -> bytes:
     if last < 1 << 32:
         return struct.pack("<BHBBBIIIII", 0x87, 23, 0, 0x0C, flags, 0, first, last, 0, last - first + 1)
     return struct.pack("<BHBBBQQQQQ", 0x8A, 43, 0, 0x0C, flags, 0, first, last, 0, last - first + 1)
+
+
+def translated_io_window(first: int, last: int, memory: int) -> bytes:
+    """DWord address space: ports that a host bridge passes on, which are reached at address `memory` + port."""
+    return struct.pack("<BHBBBIIIII", 0x87, 23, 1, 0x0C, 0x03 | 1 << 4, 0, first, last, memory, last - first + 1)
+
+
+def gpio_interrupt(pin: int, controller: str) -> bytes:
+    """GPIO connection descriptor (section 6.4.3.8.1): an interrupt, edge, active high, exclusive, pulled up."""
+    name_at = 25
+    end = name_at + len(controller) + 1
+    head = struct.pack("<BHBBHHBHHHBHHHH", 0x8C, end - 3, 1, 0, 1, 1, 1, 0, 0, 23, 0, name_at, end, 0, pin)
+    return head + controller.encode("ascii") + b"\0"
 
 
 def table(signature: str, revision: int, body: bytes | Sequence[bytes]) -> bytes:

@@ -19,6 +19,7 @@ from exuvia.devices.firmware.fw_cfg import FwCfgMmio
 from exuvia.devices.gpio.pl061 import Pl061
 from exuvia.devices.gpio.power_button import PowerButton
 from exuvia.devices.irq.gic_its import TRANSLATER, GicIts
+from exuvia.devices.irq.gic_redistributor import Redistributor
 from exuvia.devices.irq.gic_v2 import MOST_PROCESSORS as MOST_OF_V2
 from exuvia.devices.irq.gic_v2 import GicV2
 from exuvia.devices.irq.gic_v2m import MSI_SETSPI, GicV2m
@@ -29,7 +30,7 @@ from exuvia.devices.pci.ecam import Ecam, GenericHost, PortWindow
 from exuvia.devices.serial.pl011 import Pl011
 from exuvia.devices.timer.pl031 import Pl031
 from exuvia.devices.virtio.mmio import VacantMmio, VirtioMmio
-from exuvia.machines import virt_tree
+from exuvia.machines import virt_acpi, virt_tree
 from exuvia.machines.board import Board
 from exuvia.machines.config import MachineConfig
 from exuvia.machines.machine import VcpuFactory
@@ -66,7 +67,7 @@ class Virt(Board):
     virtualization = Property(bool, False, "processors with EL2, which the guest begins in")
     with_its = Property(bool, True, "a GICv3 turns messages into interrupts (LPIs)", name="its")
     highmem = Property(bool, True, "PCI Express has windows above 4 GiB")
-    acpi = Property(str, "auto", "tables for firmware: off, or auto (there are none yet)")
+    acpi = Property(str, "auto", "whether firmware finds ACPI tables, which it then gives in place of the device tree: on, off, auto (on)")
     dtb_randomness = Property(bool, True, "the device tree gives the kernel random seeds")
     dumpdtb = Property(str, "", "write the device tree to this file, and end")
 
@@ -92,6 +93,10 @@ class Virt(Board):
             self.make_processor(index, interface)
             interface.irq.connect(self.wire(index, "irq"))
             interface.fiq.connect(self.wire(index, "fiq"))
+            if self.virtualization and isinstance(interface, Redistributor):
+                interface.virtual.irq.connect(self.wire(index, "virq"))
+                interface.virtual.fiq.connect(self.wire(index, "vfiq"))
+                interface.virtual.maintenance.connect(self.gic.private(index, virt_tree.MAINTENANCE))
 
         if self.with_flash:
             self._flash(banks)
@@ -131,6 +136,9 @@ class Virt(Board):
         self.memory.map_device(*self._ecam(), ecam)
         self.memory.map_device(PCI_PORTS, PCI_PORTS_SIZE, PortWindow(self.ports))
         self.plug_devices()
+        if self.with_flash and (self.acpi == "on" or self.acpi == "auto" and config.dtb is None):
+            for path, content in virt_acpi.files(self.platform()).items():
+                self.fw_cfg.add_file(path, content)
 
     def _check(self) -> None:
         config = self.config
@@ -142,8 +150,8 @@ class Virt(Board):
         most = MOST_OF_V2 if self.version == 2 else MOST_OF_V3
         if not 1 <= config.smp <= most:
             raise UserError(f"-smp: a virt with a GICv{self.version} takes 1 to {most} processors, not {config.smp}")
-        if self.acpi not in ("off", "auto"):
-            raise UserError(f"-machine: acpi is off or auto, not '{self.acpi}': there are no ACPI tables yet, guests get a device tree")
+        if self.acpi not in ("on", "off", "auto"):
+            raise UserError(f"-machine: acpi is on, off or auto, not '{self.acpi}'")
         if config.kernel is None and config.firmware is None and not self._banks() and not self.dumpdtb:
             raise UserError("nothing to run: give -kernel FILE or -bios FILE")
         if config.kernel is None and (config.initrd is not None or config.append):
@@ -245,36 +253,36 @@ class Virt(Board):
     def _ecam(self) -> tuple[int, int]:
         return (HIGH_ECAM, HIGH_ECAM_SIZE) if self.highmem else (ECAM, ECAM_SIZE)
 
-    def tree(self) -> Tree:
-        """The user's device tree, or the board's own."""
-        if self.config.dtb is not None:
-            return arm64.read_tree(self.config.dtb)
+    def platform(self) -> virt_tree.Platform:
+        """What the device tree and the ACPI tables say."""
         messages = (GIC_V2M, WINDOW) if self.version == 2 else (GIC_ITS, GicIts.window) if self.with_its else None
         windows = ((PCI_MEMORY, PCI_MEMORY_SIZE), (HIGH_PCI_MEMORY, HIGH_PCI_MEMORY_SIZE))
-        return virt_tree.build(
-            virt_tree.Platform(
-                cpu=self.config.cpu,
-                processors=self.config.smp,
-                conduit=self.conduit,
-                gic_version=self.version,
-                distributor=(GIC, 0x10000),
-                interface=(GIC_INTERFACE, 0x10000) if self.version == 2 else (GIC_REDISTRIBUTORS, GIC_REDISTRIBUTORS_SIZE),
-                messages=messages,
-                virtualization=self.virtualization,
-                flash=(FLASH, FLASH_SIZE) if self.with_flash else None,
-                uart=(UART, WINDOW, UART_SPI),
-                rtc=(RTC, WINDOW, RTC_SPI),
-                gpio=(GPIO, WINDOW, GPIO_SPI),
-                fw_cfg=(FW_CFG, FwCfgMmio.window),
-                virtio=(VIRTIO, VirtioMmio.window, VIRTIO_SPI, VIRTIO_COUNT),
-                ecam=self._ecam(),
-                buses=self._ecam()[1] >> 20,
-                ports=(PCI_PORTS, PCI_PORTS_SIZE),
-                windows=windows if self.highmem else windows[:1],
-                pci_interrupt=PCI_SPI,
-                random=self.dtb_randomness,
-            )
+        return virt_tree.Platform(
+            cpu=self.config.cpu,
+            processors=self.config.smp,
+            conduit=self.conduit,
+            gic_version=self.version,
+            distributor=(GIC, 0x10000),
+            interface=(GIC_INTERFACE, 0x10000) if self.version == 2 else (GIC_REDISTRIBUTORS, GIC_REDISTRIBUTORS_SIZE),
+            messages=messages,
+            virtualization=self.virtualization,
+            flash=(FLASH, FLASH_SIZE) if self.with_flash else None,
+            uart=(UART, WINDOW, UART_SPI),
+            rtc=(RTC, WINDOW, RTC_SPI),
+            gpio=(GPIO, WINDOW, GPIO_SPI),
+            fw_cfg=(FW_CFG, FwCfgMmio.window),
+            virtio=(VIRTIO, VirtioMmio.window, VIRTIO_SPI, VIRTIO_COUNT),
+            ecam=self._ecam(),
+            buses=self._ecam()[1] >> 20,
+            ports=(PCI_PORTS, PCI_PORTS_SIZE),
+            windows=windows if self.highmem else windows[:1],
+            pci_interrupt=PCI_SPI,
+            random=self.dtb_randomness,
         )
+
+    def tree(self) -> Tree:
+        """The user's device tree, or the board's own."""
+        return arm64.read_tree(self.config.dtb) if self.config.dtb is not None else virt_tree.build(self.platform())
 
     def boot(self) -> None:
         """Load the kernel, or let firmware begin; either finds the device tree in memory."""

@@ -297,7 +297,7 @@ def test_a_tree_of_the_users(config: MachineConfig, tmp_path: Path) -> None:
         (dict(smp=9, machine_options=(("gic-version", "2"),)), "-smp: a virt with a GICv2 takes 1 to 8 processors, not 9"),
         (dict(smp=200), "-smp: a virt with a GICv3 takes 1 to 123 processors"),
         (dict(machine_options=(("gic-version", "4"),)), "gic-version is 2, 3 or max, not '4'"),
-        (dict(machine_options=(("acpi", "on"),)), "there are no ACPI tables yet"),
+        (dict(machine_options=(("acpi", "perhaps"),)), "acpi is on, off or auto, not .perhaps."),
         (dict(kernel=None), "nothing to run"),
         (dict(kernel=None, append="x", firmware="/dev/null"), "-append belongs to -kernel"),
         (dict(serial=("null", None)), "-serial: a virt has one serial port"),

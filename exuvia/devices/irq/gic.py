@@ -158,8 +158,8 @@ def _gather(fields: int) -> int:
     return sum(1 << number for number in range(16) if fields >> 2 * number & 2)
 
 
-class Interface(Device):
-    """A processor's end: its own interrupts, what is active at which priority, and the wires to the processor."""
+class Priorities(Device):
+    """What is active at a processor at which priority, what may interrupt it, and the wires."""
 
     irq, fiq = Irq(), Irq()
 
@@ -167,24 +167,6 @@ class Interface(Device):
     binary_points = State([7 - PRIORITY_BITS, 8 - PRIORITY_BITS])  # by group
     active_priorities = State([0, 0])  # by group; bit n is priority n * 8
     common_binary_point = State(False)
-
-    def __init__(self, clock: Any = None, *, always: int = 0, edge_fixed: int = 0xFFFF) -> None:
-        self.bank = Bank(0, PRIVATE, edge=0xFFFF, edge_fixed=edge_fixed, always=always)
-        super().__init__(clock)
-
-    def reset(self) -> None:
-        """As after power-on."""
-        super().reset()
-        self.bank.reset()
-
-    def save(self) -> dict[str, Any]:
-        """With its bank."""
-        return super().save() | {"bank": self.bank.save()}
-
-    def load(self, saved: dict[str, Any]) -> None:
-        """Take what `save` gave."""
-        self.bank.load(saved["bank"])
-        super().load(saved)
 
     def running(self) -> int:
         """The priority of what is active, IDLE where nothing is."""
@@ -221,6 +203,28 @@ class Interface(Device):
             return False
         self.active_priorities[group] &= ~low
         return True
+
+
+class Interface(Priorities):
+    """A processor's end, with the interrupts of its own."""
+
+    def __init__(self, clock: Any = None, *, always: int = 0, edge_fixed: int = 0xFFFF) -> None:
+        self.bank = Bank(0, PRIVATE, edge=0xFFFF, edge_fixed=edge_fixed, always=always)
+        super().__init__(clock)
+
+    def reset(self) -> None:
+        """As after power-on."""
+        super().reset()
+        self.bank.reset()
+
+    def save(self) -> dict[str, Any]:
+        """With its bank."""
+        return super().save() | {"bank": self.bank.save()}
+
+    def load(self, saved: dict[str, Any]) -> None:
+        """Take what `save` gave."""
+        self.bank.load(saved["bank"])
+        super().load(saved)
 
 
 def follower(bank: Bank, intid: int, changed: Callable[[], object]) -> Sink:

@@ -8,6 +8,7 @@ from exuvia.devices.device import State
 from exuvia.devices.irq.gic import GROUP0, GROUP1, NONE, PRIORITY_BITS, PRIORITY_MASK, PRIVATE, Bank, Candidate, Interface
 from exuvia.devices.irq.gic_lpi import FIRST as FIRST_LPI
 from exuvia.devices.irq.gic_lpi import ID_BITS, Lpis
+from exuvia.devices.irq.gic_virtual import VirtualInterface
 from exuvia.support import log
 
 if TYPE_CHECKING:
@@ -43,15 +44,17 @@ class Redistributor(Interface):
         self.gic, self.index, self.affinity = gic, index, affinity
         self.lpis = Lpis()
         super().__init__(clock)
+        self.virtual = VirtualInterface(self._deactivate, clock)
 
     def reset(self) -> None:
         """As after power-on."""
         super().reset()
         self.lpis.clear_all()
+        self.virtual.reset()
 
     def save(self) -> dict[str, Any]:
-        """With the pending LPIs."""
-        return super().save() | {"lpis": sorted(self.lpis.pending)}
+        """With the pending LPIs and the virtual interface."""
+        return super().save() | {"lpis": sorted(self.lpis.pending), "virtual": self.virtual.save()}
 
     def load(self, saved: dict[str, Any]) -> None:
         """Take what `save` gave; the LPIs' configuration is in memory."""
@@ -60,6 +63,7 @@ class Redistributor(Interface):
         self._configure()
         for intid in saved["lpis"]:
             self.lpis.set(intid)
+        self.virtual.load(saved["virtual"])
 
     # What is pending here
 
@@ -97,7 +101,9 @@ class Redistributor(Interface):
     # System registers
 
     def read_register(self, name: str) -> int:
-        """ICC_*. What does not exist reads as zero."""
+        """ICC_*, and of the virtual interface ICV_* and ICH_*. What does not exist reads as zero."""
+        if name[:3] != "ICC":
+            return self.virtual.read_register(name)
         group = 1 if name.endswith("1_EL1") else 0
         match name:
             case "ICC_IAR0_EL1" | "ICC_IAR1_EL1":
@@ -128,7 +134,11 @@ class Redistributor(Interface):
         return 0
 
     def write_register(self, name: str, value: int) -> None:
-        """ICC_*. What cannot be written, or does not exist, is ignored."""
+        """Likewise. What cannot be written, or does not exist, is ignored."""
+        if name[:3] != "ICC":
+            self.virtual.write_register(name, value)
+            self.update()  # it may have ended one of ours
+            return
         group = 1 if name.endswith("1_EL1") else 0
         match name:
             case "ICC_PMR_EL1":

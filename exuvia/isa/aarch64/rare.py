@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from exuvia.isa.aarch64 import psci
+from exuvia.isa.aarch64 import gic, psci
 from exuvia.isa.aarch64.cpu import EC_HVC, EC_SMC
 from exuvia.isa.aarch64.faults import Fault, fields, rare, trap, undefined
 from exuvia.isa.aarch64.maintenance import PAGE
@@ -21,23 +21,8 @@ TIMERS = {
     (3, 3, 14, 3, 0): ("virtual", "tval"), (3, 3, 14, 3, 1): ("virtual", "ctl"), (3, 3, 14, 3, 2): ("virtual", "cval"),
     (3, 4, 14, 2, 0): ("hypervisor", "tval"), (3, 4, 14, 2, 1): ("hypervisor", "ctl"), (3, 4, 14, 2, 2): ("hypervisor", "cval"),
 }  # fmt: skip
-ICC = {
-    (4, 6, 0): "ICC_PMR_EL1", (12, 8, 0): "ICC_IAR0_EL1", (12, 8, 1): "ICC_EOIR0_EL1", (12, 8, 2): "ICC_HPPIR0_EL1",
-    (12, 8, 3): "ICC_BPR0_EL1", (12, 11, 1): "ICC_DIR_EL1", (12, 11, 3): "ICC_RPR_EL1", (12, 11, 5): "ICC_SGI1R_EL1",
-    (12, 11, 6): "ICC_ASGI1R_EL1", (12, 11, 7): "ICC_SGI0R_EL1", (12, 12, 0): "ICC_IAR1_EL1", (12, 12, 1): "ICC_EOIR1_EL1",
-    (12, 12, 2): "ICC_HPPIR1_EL1", (12, 12, 3): "ICC_BPR1_EL1", (12, 12, 4): "ICC_CTLR_EL1", (12, 12, 5): "ICC_SRE_EL1",
-    (12, 12, 6): "ICC_IGRPEN0_EL1", (12, 12, 7): "ICC_IGRPEN1_EL1",
-} | {(12, 8, 4 + n): f"ICC_AP0R{n}_EL1" for n in range(4)} | {(12, 9, n): f"ICC_AP1R{n}_EL1" for n in range(4)}  # fmt: skip
-ICC_SRE_EL2 = 3, 4, 12, 9, 5
-SRE_ALL = 0xF  # system registers, no bypass, EL1 may
 OSLSR, OSLAR = (2, 0, 1, 1, 4), (2, 0, 1, 0, 4)
 CNTKCTL_PTEN, CNTKCTL_VTEN = 1 << 9, 1 << 8
-
-
-def gic(p: Processor, where: Encoding) -> str | None:
-    """The name of a register of the GIC's CPU interface, if there is such an interface."""
-    name = ICC.get(where[2:]) if where[:2] == (3, 0) else None
-    return name if hasattr(p.controller, "read_register") else None
 
 
 def timer_trapped(p: Processor, where: Encoding, instruction: int) -> None:
@@ -66,7 +51,7 @@ def read(p: Processor, where: Encoding, instruction: int) -> int:
         return int(getattr(p.timers, name).read(register))
     if p.el == 0:
         raise undefined()
-    if (name_ := gic(p, where)) is not None:
+    if (name_ := gic.register(p, where, instruction)) is not None:
         return int(p.controller.read_register(name_))
     if (op0, op1, n) == (3, 0, 0):
         if (end := IDENTIFICATION.get((m, op2))) is not None:
@@ -76,8 +61,6 @@ def read(p: Processor, where: Encoding, instruction: int) -> int:
     if (op0, op1, n, m) == (3, 1, 0, 0):
         kind = p.model.kind
         return int({0: kind.caches[{0: 0, 1: 1}.get(p.csselr_el1 & 15, 2)], 1: kind.clidr}.get(op2, 0))
-    if where == ICC_SRE_EL2 and p.el == 2:
-        return SRE_ALL
     if where == OSLSR:
         return 8 | p.debug.get(encoded(OSLAR), 0) << 1
     if op0 == 2 and op1 == 0:
@@ -104,7 +87,7 @@ def write_system_register(p: Processor, instruction: int, value: int) -> None:
         return
     if p.el == 0:
         raise undefined()
-    if (name_ := gic(p, where)) is not None:
+    if (name_ := gic.register(p, where, instruction)) is not None:
         p.controller.write_register(name_, value)
     elif where == (3, 3, 14, 0, 0):
         p.cntfrq_el0 = value
