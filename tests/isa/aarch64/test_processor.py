@@ -155,6 +155,18 @@ def test_wait_with_an_interrupt_that_is_masked(board: Any) -> None:
     assert not p.halted
 
 
+def test_software_step(board: Any) -> None:
+    p = board.vcpus[0]
+    steps: list[int] = []
+    p.__dict__["single_step"] = lambda: steps.append(p.pc)
+    p.step_armed, p.pstate_ss, p.pc = 1, 1, 0x400
+    assert not p.between()
+    assert (steps, p.pstate_ss) == ([0x400], 0)
+    assert not p.between()
+    assert (steps, p.step_armed, p.syndrome) == ([0x400], 0, 0x32 << 26 | 1 << 25 | 1 << 24 | 0x22)
+    assert p.asked[-1] == ("resume", "exception")
+
+
 def test_virtual_timer(board: Any) -> None:
     p = board.vcpus[0]
     levels: list[bool] = []
