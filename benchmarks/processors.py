@@ -25,7 +25,7 @@ from benchmarks.chart import bars
 from benchmarks.measure import Cost, Failure, emulators, to_end
 
 ROOT = Path(__file__).parents[1]
-SOURCE, PROGRAMS = ROOT / "benchmarks" / "loops" / "processors.S", ROOT / "tests" / "guests" / "programs"
+SOURCE, PROGRAMS = ROOT / "benchmarks" / "loops" / "x86" / "processors.S", ROOT / "tests" / "guests" / "programs"
 LOOPS = dict(alu=8, memory=7, locked=3)  # instructions of a round
 PASS = 0x10 << 1 | 1
 TIMEOUT = 300.0

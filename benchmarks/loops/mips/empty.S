@@ -1,0 +1,3 @@
+# Nothing: what starting and stopping costs.
+        .include "prelude.inc"
+loops:  finish 0
