@@ -14,16 +14,19 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.measure import ALIKE
+from exuvia.boot import arm64
 from exuvia.guests import cache
 from exuvia.guests.catalog import guest
 from exuvia.support.errors import UserError
 
-PROGRAM = "from exuvia.cli.system import x86_64; import sys; sys.argv[0] = 'exuvia-system-x86_64'; x86_64()"
+PROGRAM = "from exuvia.cli.system import run; import sys; sys.exit(run('test', '{}', sys.argv[1:]))"
 # its disk has no login on the serial line, and no password that we know
 FIRST = (
-    "modprobe -a virtio_blk ext4; mkdir /new; mount -t ext4 /dev/vda /new; sed -i 's/^root:[^:]*:/root::/' /new/etc/shadow; "
-    "grep -q ^ttyS0 /new/etc/inittab || echo ttyS0::respawn:/sbin/getty -L 0 ttyS0 vt100 >> /new/etc/inittab; "
-    "echo ttyS0 >> /new/etc/securetty; umount /proc /sys; exec switch_root /new /sbin/init"
+    "modprobe -a virtio_pci virtio_mmio virtio_blk ext4; mkdir /new; mount -t ext4 /dev/vda /new; "
+    "sed -i 's/^root:[^:]*:/root::/' /new/etc/shadow; "
+    "grep -q ^TTY /new/etc/inittab || echo TTY::respawn:/sbin/getty -L 0 TTY vt100 >> /new/etc/inittab; "
+    "echo TTY >> /new/etc/securetty; umount /proc /sys; exec switch_root /new /sbin/init"
 )
 LONGEST = 300.0  # seconds of one step, on a busy host
 
@@ -31,12 +34,16 @@ LONGEST = 300.0  # seconds of one step, on a busy host
 class Guest:
     """An emulator with Alpine's kernel and a disk; its console in pipes."""
 
-    def __init__(self, program: list[str], disk: Path) -> None:
-        files = cache.find(guest("alpine"))
+    def __init__(self, program: list[str], name: str, device: str, disk: Path) -> None:
+        files, chosen = cache.find(guest(name)), guest(name)
         assert files is not None
-        words = ["-m", "512", "-display", "none", "-no-reboot", "-serial", "stdio", "-monitor", "none", "-kernel", str(files["kernel"])]
-        words += ["-initrd", str(files["initrd"]), "-append", guest("alpine").command_line(FIRST)]
-        words += ["-drive", f"file={disk},format=qcow2,if=virtio"]
+        kernel, tty = files["kernel"], "ttyAMA0" if chosen.target == "aarch64" else "ttyS0"
+        if chosen.target == "aarch64":  # not every QEMU unpacks a kernel for EFI
+            kernel = disk.with_suffix(".kernel")
+            kernel.write_bytes(arm64.unpack("", files["kernel"].read_bytes(), 1 << 28))
+        words = ["-m", "512", "-display", "none", "-no-reboot", "-serial", "stdio", "-monitor", "none", "-kernel", str(kernel)]
+        words += ["-initrd", str(files["initrd"]), "-append", chosen.command_line(FIRST.replace("TTY", tty))]
+        words += ["-drive", f"file={disk},format=qcow2,if=none,id=disk", "-device", f"{device},drive=disk"]
         self.process = subprocess.Popen([*program, *words], stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0)
         self.seen = b""
 
@@ -82,23 +89,29 @@ class Guest:
 
 @pytest.mark.soak
 @pytest.mark.timeout(1800)
-@pytest.mark.skipif(shutil.which("qemu-system-x86_64") is None or shutil.which("qemu-img") is None, reason="QEMU is not installed")
-def test_alpine_from_its_disk(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "device"), [("alpine", "virtio-blk-pci"), ("alpine-arm64", "virtio-blk-pci"), ("alpine-arm64", "virtio-blk-device")]
+)
+def test_alpine_from_its_disk(name: str, device: str, tmp_path: Path) -> None:
+    target = guest(name).target
+    if shutil.which(f"qemu-system-{target}") is None or shutil.which("qemu-img") is None:
+        pytest.skip("QEMU is not installed")
+    own, peer = [sys.executable, "-c", PROGRAM.format(target)], [f"qemu-system-{target}", *ALIKE.get(target, []), "-accel", "tcg"]
     try:
-        cache.fetch(guest("alpine"), lambda *_: None)
+        cache.fetch(guest(name), lambda *_: None)
     except UserError as error:
         pytest.skip(str(error))
-    files = cache.find(guest("alpine"))
+    files = cache.find(guest(name))
     assert files is not None
     disk = tmp_path / "disk.qcow2"
     shutil.copyfile(files["disk"], disk)
     expected = hashlib.sha256()
-    for block in range(400):  # 50 MiB that no two sectors share
+    for block in range(1600):  # 200 MiB that no two sectors share
         expected.update(b"".join(f"{block * 4096 + line:031d}\n".encode() for line in range(4096)))
-    with Guest([sys.executable, "-c", PROGRAM], disk) as ours:
+    with Guest(own, name, device, disk) as ours:
         ours.log_in()
         ours.type(
-            "mount | grep -c ^/dev/vda.on./.; awk 'BEGIN { for (i = 0; i < 1638400; i++) printf \"%031d\\n\", i }' > big; sync; echo end$?"
+            "mount | grep -c ^/dev/vda.on./.; awk 'BEGIN { for (i = 0; i < 6553600; i++) printf \"%031d\\n\", i }' > big; sync; echo end$?"
         )
         ours.expect(r"(?m)^1\r?$")
         ours.expect(r"(?m)^end0")
@@ -107,7 +120,7 @@ def test_alpine_from_its_disk(tmp_path: Path) -> None:
         ours.end()
     checked = subprocess.run(["qemu-img", "check", str(disk)], capture_output=True, text=True, check=False)
     assert checked.returncode == 0 and "No errors were found" in checked.stdout, checked.stdout + checked.stderr
-    with Guest([sys.executable, "-c", PROGRAM], disk) as killed:
+    with Guest(own, name, device, disk) as killed:
         killed.log_in()
         killed.type("echo flushed > kept; sync; echo end$?; while echo more; do :; done >> lost")
         killed.expect(r"(?m)^end0")
@@ -115,7 +128,7 @@ def test_alpine_from_its_disk(tmp_path: Path) -> None:
         killed.process.kill()
     checked = subprocess.run(["qemu-img", "check", str(disk)], capture_output=True, text=True, check=False)
     assert checked.returncode in (0, 3), checked.stdout + checked.stderr  # 3: room was lost, no data
-    with Guest(["qemu-system-x86_64", "-accel", "tcg"], disk) as theirs:
+    with Guest(peer, name, device, disk) as theirs:
         theirs.log_in()
         theirs.type("cat kept; sha256sum big; dmesg | grep -ci ext4.*error")
         theirs.expect(r"(?m)^flushed\r?$")

@@ -15,6 +15,7 @@ from exuvia.isa.aarch64.paging import FETCH, STAGE2, WRITE, pick, yes
 from exuvia.isa.aarch64.state import (
     BTYPE_SHIFT,
     DAIF,
+    DAIF_D,
     DAIF_F,
     DAIF_I,
     PRIVILEGED,
@@ -30,6 +31,7 @@ from exuvia.isa.aarch64.state import (
 EC_SHIFT, IL = 26, 1 << 25
 SYNCHRONOUS, IRQ, FIQ, SERROR = 0, 0x80, 0x100, 0x180
 SCTLR_SPAN = 1 << 23
+MDSCR_SS, MDSCR_KDE = 1 << 0, 1 << 13
 HCR_TGE, HCR_TSC, HCR_HCD, HCR_TWI, HCR_TWE = 1 << 27, 1 << 19, 1 << 29, 1 << 13, 1 << 14
 MISALIGNED = (1 << 64) - 3  # in the word `walk_error`
 ALIGNMENT = 0x21
@@ -71,7 +73,7 @@ def access_fault(cpu: Cpu) -> None:
 def spsr_word(cpu: Cpu) -> Value:
     """PSTATE as SPSR_ELx keeps it."""
     v: Value = nzcv_word(cpu) | cpu.daif | cpu.el << 2 | cpu.spsel | cpu.btype << BTYPE_SHIFT
-    for name, bit in (("pan", SPSR_PAN), ("uao", SPSR_UAO), ("dit", SPSR_DIT), ("single_step", SPSR_SS), ("illegal", SPSR_IL)):
+    for name, bit in (("pan", SPSR_PAN), ("uao", SPSR_UAO), ("dit", SPSR_DIT), ("pstate_ss", SPSR_SS), ("illegal", SPSR_IL)):
         v = v | yes(cpu.get((name, 0, 64)) != 0, bit)
     return v
 
@@ -127,7 +129,7 @@ def exception(cpu: Cpu) -> None:
     sets_pan = ~to2 & (cpu.has_pan != 0) & ((cpu.sctlr_el1 & SCTLR_SPAN) == 0)
     cpu.pan = pick(sets_pan, 1, cpu.pan)
     cpu.el, cpu.spsel, cpu.daif = new, 1, DAIF
-    cpu.uao = cpu.single_step = cpu.illegal = cpu.btype = 0
+    cpu.uao = cpu.pstate_ss = cpu.illegal = cpu.btype = cpu.step_armed = 0
     cpu.exclusive = -1
     regime_changes(cpu, old, new)
     choose_tlb(cpu)
@@ -148,7 +150,10 @@ def eret(cpu: Cpu) -> None:
     cpu.el, cpu.spsel, cpu.daif = new, spsel, spsr & DAIF
     cpu.pan = pick(illegal, cpu.pan, yes((cpu.has_pan != 0) & ((spsr & SPSR_PAN) != 0), 1))
     cpu.illegal = yes(illegal | ((spsr & SPSR_IL) != 0), 1)
-    cpu.single_step = yes((spsr & SPSR_SS) != 0, 1)
+    steps = (cpu.mdscr_el1 & MDSCR_SS) != 0
+    own = ((cpu.mdscr_el1 & MDSCR_KDE) != 0) & ((spsr & DAIF_D) == 0)
+    armed = steps & ((new == 0) | (new == 1) & own)
+    cpu.step_armed, cpu.pstate_ss = yes(armed, 1), yes(armed & ((spsr & SPSR_SS) != 0), 1)
     cpu.btype = (spsr.u >> BTYPE_SHIFT) & 3
     cpu.exclusive = -1
     regime_changes(cpu, old, new)
@@ -177,6 +182,7 @@ def eret_(cpu: Cpu) -> None:
 
 @op("11010100 000 imm16 000 01", ends=True, asm="{imm}")
 def svc(cpu: Cpu) -> None:
+    cpu.pstate_ss = 0  # it is done, where it was the one to be stepped
     synchronous(cpu, lift(EC_SVC, 64), cpu.imm, 0, cpu.next_pc)
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from exuvia.dsl import processor
 from exuvia.dsl.processor import Registers
-from exuvia.isa.aarch64.cpu import EC_DATA, EC_FETCH
+from exuvia.isa.aarch64.cpu import EC_DATA, EC_FETCH, EC_STEP
 from exuvia.isa.aarch64.exceptions import EC_SHIFT, FIQ, HCR_TGE, IL, IRQ, SYNCHRONOUS
 from exuvia.isa.aarch64.faults import Fault, rare
 from exuvia.isa.aarch64.paging import STAGE2
@@ -23,6 +23,7 @@ SCTLR_RESET = 0x30C50838  # the bits that are one whatever is implemented, and S
 LINES = dict(irq=DAIF_I, fiq=DAIF_F)
 VIRTUAL_LINES = dict(virq=DAIF_I, vfiq=DAIF_F)
 EXTERNAL_ABORT = 0x10
+STEP_SYNDROME = 1 << 24 | 0x22  # ISV, and the status code of debug exceptions
 
 
 class Processor(processor.Processor):
@@ -40,6 +41,8 @@ class Processor(processor.Processor):
     daif: int
     lines: int
     hcr_el2: int
+    pstate_ss: int
+    step_armed: int
     mpidr_el1: int
     index: int
     machine: Any
@@ -151,7 +154,20 @@ class Processor(processor.Processor):
             d["halted"] = False
             self.take(*found)
         self.attention(bool(d["flush_wanted"]))
+        if words[at["step_armed"]] and not words[at["resume"]] and not d["halted"]:
+            self.software_step()
+            return False
         return True
+
+    def software_step(self) -> None:
+        """One instruction; or it was done, and its exception is due (D2.12.4)."""
+        if not self.pstate_ss:
+            self.fault(Fault(EC_STEP, STEP_SYNDROME), self.pc)
+            self.step_armed = 0
+            return
+        self.single_step()
+        if self.step_armed:
+            self.pstate_ss = 0
 
     def by_hcr(self) -> int:
         """Virtual interrupts that HCR_EL2 pends."""

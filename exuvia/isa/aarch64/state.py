@@ -24,7 +24,9 @@ layout.routines += ["exception", "eret"]
 layout.file("x", 34, 64)
 layout.file("v", 32, 128)
 layout.words("nz cv")  # the flags, see flags.py
-layout.words("el spsel daif pan uao dit btype single_step illegal", el=1, spsel=1, daif=DAIF)
+layout.words("el spsel daif pan uao dit btype pstate_ss illegal", el=1, spsel=1, daif=DAIF)
+layout.words("step_armed")  # software step is on at this exception level: Python does one instruction at a time (D2.12)
+layout.attention["step_armed"] = 1
 layout.words("fpcr fpsr fp_host", fp_host=0x1F80)
 layout.vector_control = "fp_host"  # see fpcr.py
 layout.words("exclusive exclusive_size exclusive_low exclusive_high", exclusive=-1)  # the local monitor: address or -1, what was read

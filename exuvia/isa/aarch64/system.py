@@ -15,6 +15,7 @@ from exuvia.isa.aarch64.flags import nzcv_word
 from exuvia.isa.aarch64.forms import op
 from exuvia.isa.aarch64.paging import yes
 from exuvia.isa.aarch64.state import DAIF, SPSR_DIT, SPSR_PAN
+from exuvia.isa.aarch64.timers import ENABLE, IMASK, ISTATUS
 
 Text = Callable[[Cpu], None]
 SCTLR_UMA, SCTLR_DZE, SCTLR_UCT, SCTLR_NTWI, SCTLR_NTWE, SCTLR_UCI = (1 << i for i in (9, 14, 15, 16, 18, 26))
@@ -188,6 +189,38 @@ def read_virtual_counter(cpu: Cpu) -> None:
 def read_frequency(cpu: Cpu) -> None:
     trapped(cpu, cpu.el0 and (cpu.cntkctl_el1 & 3) == 0)
     cpu.set_X("Rt", cpu.cntfrq_el0)
+
+
+# timers: what changes neither an output nor an alarm needs no Python (timers.py)
+def timer(number: int, words: str, trap: int, count: Callable[[Cpu], Value]) -> None:
+    """CTL as it is read, and CVAL; EL0 has them where CNTKCTL_EL1 says so."""
+    ctl_word, cval_word = f"{words}_ctl_el0", f"{words}_cval_el0"
+
+    def may(cpu: Cpu) -> None:
+        trapped(cpu, cpu.el0 and (cpu.cntkctl_el1 & trap) == 0)
+
+    @read(f"3_3_C14_C{number}_1", ctl_word)
+    def read_ctl(cpu: Cpu) -> None:
+        may(cpu)
+        ctl = cpu.get((ctl_word, 0, 64))
+        met = ((ctl & ENABLE) != 0) & (count(cpu).u >= cpu.get((cval_word, 0, 64)))
+        cpu.set_X("Rt", ctl | yes(met, ISTATUS))
+
+    @read(f"3_3_C14_C{number}_2", cval_word)
+    def read_cval(cpu: Cpu) -> None:
+        may(cpu)
+        cpu.set_X("Rt", cpu.get((cval_word, 0, 64)))
+
+    @write(f"3_3_C14_C{number}_2", cval_word, ends=True)
+    def write_cval(cpu: Cpu) -> None:
+        may(cpu)
+        with when((cpu.get((ctl_word, 0, 64)) & (ENABLE | IMASK)) == ENABLE):
+            leave("write_system_register", cpu.instruction, cpu.X("Rt"))
+        cpu.put((cval_word, 0, 64), cpu.X("Rt"))
+
+
+timer(2, "cntp", 1 << 9, counter)
+timer(3, "cntv", 1 << 8, lambda cpu: counter(cpu) - cpu.cntvoff_el2)
 
 
 # the stack pointer and PSTATE

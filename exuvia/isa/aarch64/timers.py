@@ -74,7 +74,7 @@ class Timer:
         if level != self.level:
             self.level = level
             self.output(level)
-        at = (getattr(p, self.cval_word) + self.offset & WORD) << NS_SHIFT
+        at = (p.clock.now() >> NS_SHIFT) + max(0, getattr(p, self.cval_word) - self.count) << NS_SHIFT
         if ctl & ENABLE and not ctl & IMASK and not met and at < FAR:
             self._alarm.set(at)
         else:

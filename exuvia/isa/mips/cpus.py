@@ -68,24 +68,21 @@ MODELS = {
 }
 
 
-FEATURES: dict[str, str] = {"big": "the byte order: big-endian"}
+FEATURES: dict[str, str] = {}
 """What can be added to a model, or taken away."""
 
 
 def canonical_name(name: str) -> str:
-    """A feature's own name; UnknownName otherwise."""
-    if name.lower() not in FEATURES:
-        raise UnknownName(f"unknown processor feature '{name}'; there is {', '.join(FEATURES)}")
-    return name.lower()
+    """A feature's own name."""
+    raise UnknownName(f"unknown processor feature '{name}': MIPS processors have none that can be chosen")
 
 
 def model(name: str, changes: Iterable[str] = ()) -> CpuModel:
-    """A model by name, changed: `+big`."""
+    """A model by name, little-endian."""
     found = next((m for key, m in MODELS.items() if key.lower() == name.lower()), None)
     if found is None:
         near = difflib.get_close_matches(name, MODELS, 3, 0.3) or list(MODELS)
         raise UnknownName(f"unknown processor '{name}'; did you mean {', '.join(near)}?")
     for change in changes:
         canonical_name(change[1:])
-        found = found.ordered(change[0] == "+")
     return found

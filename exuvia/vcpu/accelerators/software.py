@@ -26,7 +26,8 @@ class Maker:
             raise UserError("-cpu host: it is the host's own processor, which only -accel kvm gives")
         of = architecture(machine.architecture)
         try:
-            self.model: Model = of.model(config.cpu, [("+" if on else "-") + name for name, on in config.cpu_features])
+            model = of.model(config.cpu, [("+" if on else "-") + name for name, on in config.cpu_features])
+            self.model: Model = model.ordered(big=True) if config.order == "big" else model
         except UnknownName as error:
             raise UserError(f"-cpu {config.cpu}: {error}") from None
         self.regions = dict(config.accel_options).get("regions", "on")

@@ -142,8 +142,10 @@ class Native:
         while (why := self.engine.step(self.at)) == 1:
             self.on_mode()
         assert why == 0
-        while (reason := self.engine.run(self.at)) != REASON["budget"]:
+        while (reason := self.engine.run(self.at)) not in (REASON["budget"], STOPPED):
             getattr(self, "on_" + REASONS[reason])()
+            if not self["resume"]:
+                return
 
     def on_lazy(self) -> None:
         wanted = {self["slot"], *self.state.wanted[: self["wanted_count"]]}

@@ -99,6 +99,21 @@ def test_eret(machine: Native) -> None:
     assert (n["nz"], n["cv"], n["sp_el1"]) == (0, 1 << 31, 0x7000)
 
 
+def test_eret_arms_software_step(machine: Native) -> None:
+    """MDSCR_EL1.SS, to EL0 whatever is masked, to EL1 with KDE and D clear."""
+    for spsr, mdscr, armed in (
+        (1 << 21, 1, 1),
+        (1 << 21, 0, 0),
+        (1 << 21 | 5, 1, 0),
+        (1 << 21 | 5, 1 | 1 << 13, 1),
+        (1 << 21 | 0x205, 1 | 1 << 13, 0),
+    ):
+        n = step(machine, ERET, spsr_el1=spsr, elr_el1=CODE + 0x100, mdscr_el1=mdscr)
+        assert (n["step_armed"], n["pstate_ss"]) == (armed, armed)
+    n = step(machine, SVC, el=0, step_armed=1, pstate_ss=1)
+    assert (n["step_armed"], n["spsr_el1"] & 1 << 21) == (0, 0)
+
+
 @pytest.mark.parametrize("spsr", [0x8, 0x1, 0x10, 0x2])
 def test_illegal_return(machine: Native, spsr: int) -> None:
     """To a higher level, to EL0 with SP_EL0's neighbour, to AArch32, to what is reserved: PSTATE.IL, and everything stays."""

@@ -44,7 +44,7 @@ class Machine:
     def __init__(self, name: str = "24Kf", big: bool = False, devices: AddressSpace | None = None) -> None:
         self.ram = Ram(RAM_SIZE)
         self.architecture = architecture()
-        self.model = model(name, ["+big"] if big else [])
+        self.model = model(name).ordered(big)
         self.order = "big" if big else "little"
         self.engine = Engine(self.architecture, self.model.features, self.ram.address, self.ram.size)
         self.engine.region_store.seal("regions of tests")

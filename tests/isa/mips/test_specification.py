@@ -64,9 +64,9 @@ def test_overlapping_encodings_are_found() -> None:
 
 def test_models() -> None:
     assert model("24kf").features > model("4Kc").features
-    assert model("34Kf", ["+big"]).big and not model("34Kf").big
+    assert model("34Kf").ordered(big=True).big and not model("34Kf").big
     assert all(m.words()["config1"] >> 25 & 63 == m.tlb - 1 for m in MODELS.values())
     with pytest.raises(UnknownName, match="24Kf"):
         model("24Kx")
-    with pytest.raises(UnknownName, match="big"):
+    with pytest.raises(UnknownName, match="dsp"):
         model("24Kf", ["+dsp"])

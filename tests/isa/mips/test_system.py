@@ -145,6 +145,20 @@ def test_users(m: Machine) -> None:
     assert exception(m)[:2] == (s.BP, USER + 4)
 
 
+def test_a_processor_without_floating_point() -> None:
+    """Coprocessor 1 cannot be switched on; release 1 does not know more."""
+    for name in ("4Kc", "24Kc"):
+        m = Machine(name)
+        m.stops(False)
+        m.cpu.status, m.cpu.ebase = 0, KSEG0
+        begin(m, mtc0("t0", "status"), mfc0("t1", "status"), mfc0("t2", "config1"), word("mtc1", rt=1))
+        m.cpu.r[8] = s.CU1 | s.FR
+        m.until(GENERAL)
+        assert exception(m)[:2] == (s.CPU, AT + 12) and m.cpu.cause & s.CE == 1 << s.CE_SHIFT
+        assert m.cpu.r[9] & (s.CU1 | s.FR) == 0 and m.cpu.r[10] & 1 == 0
+        m.close()
+
+
 def test_supervisor_mode(m: Machine) -> None:
     """Its own segment, not the kernel's."""
     entry(m, 0, USER, lo(CODE, s.LO_V | s.LO_G), lo(CODE, s.LO_V | s.LO_G))

@@ -240,12 +240,12 @@ def bitmap_room(granularities: list[int], names: list[str], size: int, cluster: 
 
 def needed(source: Node, size: int, cluster: int, backed: bool) -> int:
     """Bytes of the clusters that hold what `source` has; with a backing file, all clusters that its own layer has."""
-    from exuvia.disk.chain import stretches
+    from exuvia.disk.chain import places
 
     total = end = 0
     if backed:
         return size + -size % cluster
-    for start, stop, kind in stretches(source, 0, min(size, source.size)):
+    for start, stop, kind, _, _ in places(source, 0, min(size, source.size)):
         if kind is Kind.DATA:
             start = max(start - start % cluster, end)
             end = max(stop + -stop % cluster, end)
