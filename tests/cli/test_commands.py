@@ -32,7 +32,7 @@ def exuvia(*words: str) -> "subprocess.CompletedProcess[str]":
         (["runn"], "exuvia: unknown command 'runn' (did you mean run?)\n"),
         (["run"], "exuvia: run needs either the name of a guest or --kernel FILE\n"),
         (["run", "alpine", "--smp", "two"], "exuvia: argument --smp: invalid int value: 'two'\n"),
-        (["guests", "fetch", "alpin"], "exuvia: unknown guest 'alpin' (did you mean alpine?)\n"),
+        (["guests", "fetch", "alpin"], "exuvia: unknown guest 'alpin' (did you mean alpine or alpine-arm64?)\n"),
         (["version", "--loud"], "exuvia: unrecognized arguments: --loud\n"),
     ],
 )
