@@ -107,11 +107,10 @@ class SideBySide(SoftwareVcpu):
         now = self.engine.counter()
         self.tsc_offset = self.tsc_offset + (now - self.last if self.last else 0) & WORD_MASK
         self.__dict__["last"] = now
-        self.set_time()
+        self.time_offset = -self.clock.now()
 
     def set_time(self) -> None:
-        """Native code sees the time at which the stretch began."""
-        self.time_offset = -self.clock.now()
+        """Native code sees the time at which the stretch began, whatever is compiled meanwhile."""
 
     # -- a stretch
     def stretch(self, address: int) -> int:
