@@ -25,7 +25,7 @@ def form(mode: int, t: Tables, slot: int) -> Form:
 
 
 def everyday(mode: int, t: Tables) -> list[int]:
-    """Integer code, which any guest has: some 550 forms. What compilers do not write is left out."""
+    """Integer code, which any guest has: some 630 forms. What compilers do not write is left out."""
     chapters = {f"{__package__}.{name}" for name in EVERYDAY}
     found = []
     for slot in range(2, t.slots):
