@@ -21,6 +21,7 @@ from exuvia.isa.aarch64.cpu import Cpu
 from exuvia.isa.aarch64.vectors import simd
 
 NO_KEY = lift(0, 128)
+TWO_WORDS, WORDS = "{Vd.4s}, {Vn.4s}", "{Vd.4s}, {Vn.4s}, {Vm.4s}"
 
 
 def words(v: Value, w: int = 32) -> list[Value]:
@@ -28,21 +29,21 @@ def words(v: Value, w: int = 32) -> list[Value]:
     return [v.lane(i, w) for i in range(v.w // w)]
 
 
-def three(row: str, name: str, f: Callable[..., Value], feature: str) -> None:
+def three(row: str, name: str, f: Callable[..., Value], feature: str, asm: str) -> None:
     """Of the destination and two sources."""
-    simd(row, name, lambda cpu: cpu.set_V("Vd", f(cpu.V("Vd"), cpu.V("Vn"), cpu.V("Vm"))), feature=feature)
+    simd(row, name, lambda cpu: cpu.set_V("Vd", f(cpu.V("Vd"), cpu.V("Vn"), cpu.V("Vm"))), feature=feature, asm=asm)
 
 
-def two(row: str, name: str, f: Callable[..., Value], feature: str) -> None:
+def two(row: str, name: str, f: Callable[..., Value], feature: str, asm: str) -> None:
     """Of the destination and a source."""
-    simd(row, name, lambda cpu: cpu.set_V("Vd", f(cpu.V("Vd"), cpu.V("Vn"))), feature=feature)
+    simd(row, name, lambda cpu: cpu.set_V("Vd", f(cpu.V("Vd"), cpu.V("Vn"))), feature=feature, asm=asm)
 
 
 AES = "01001110 00 10100"
-two(f"{AES} 00100 10 Vn Vd", "aese", lambda d, n: aes_encrypt_last(d ^ n, NO_KEY), "aes")
-two(f"{AES} 00101 10 Vn Vd", "aesd", lambda d, n: aes_decrypt_last(d ^ n, NO_KEY), "aes")
-two(f"{AES} 00110 10 Vn Vd", "aesmc", lambda d, n: mixed(n), "aes")
-two(f"{AES} 00111 10 Vn Vd", "aesimc", lambda d, n: unmixed(n), "aes")
+two(f"{AES} 00100 10 Vn Vd", "aese", lambda d, n: aes_encrypt_last(d ^ n, NO_KEY), "aes", "{Vd.16b}, {Vn.16b}")
+two(f"{AES} 00101 10 Vn Vd", "aesd", lambda d, n: aes_decrypt_last(d ^ n, NO_KEY), "aes", "{Vd.16b}, {Vn.16b}")
+two(f"{AES} 00110 10 Vn Vd", "aesmc", lambda d, n: mixed(n), "aes", "{Vd.16b}, {Vn.16b}")
+two(f"{AES} 00111 10 Vn Vd", "aesimc", lambda d, n: unmixed(n), "aes", "{Vd.16b}, {Vn.16b}")
 
 
 # -- SHA-1
@@ -60,9 +61,9 @@ def arm_sha1_rounds(abcd: Value, e: Value, w: Value, which: Value) -> Value:
 
 for _opcode, _name, _which in (("000", "sha1c", 0), ("001", "sha1p", 1), ("010", "sha1m", 2)):
     three(f"01011110 00 0 Vm 0 {_opcode} 00 Vn Vd", _name,
-          lambda d, n, m, k=_which: arm_sha1_rounds(d, n.low(32), m, lift(k, 8)), "sha1")  # fmt: skip
-three("01011110 00 0 Vm 0 011 00 Vn Vd", "sha1su0", lambda d, n, m: d.shuffle(n, 64, 1, 2) ^ d ^ m, "sha1")
-two("01011110 00 10100 00000 10 Vn Vd", "sha1h", lambda d, n: left(n.low(32), 30), "sha1")
+          lambda d, n, m, k=_which: arm_sha1_rounds(d, n.low(32), m, lift(k, 8)), "sha1", "{Vd.q}, {Vn.s}, {Vm.4s}")  # fmt: skip
+three("01011110 00 0 Vm 0 011 00 Vn Vd", "sha1su0", lambda d, n, m: d.shuffle(n, 64, 1, 2) ^ d ^ m, "sha1", WORDS)
+two("01011110 00 10100 00000 10 Vn Vd", "sha1h", lambda d, n: left(n.low(32), 30), "sha1", "{Vd.s}, {Vn.s}")
 
 
 def sha1su1(d: Value, n: Value) -> Value:
@@ -70,7 +71,7 @@ def sha1su1(d: Value, n: Value) -> Value:
     return concat(left(t[0], 1), left(t[1], 1), left(t[2], 1), left(t[3], 1) ^ left(t[0], 2))
 
 
-two("01011110 00 10100 00001 10 Vn Vd", "sha1su1", sha1su1, "sha1")
+two("01011110 00 10100 00001 10 Vn Vd", "sha1su1", sha1su1, "sha1", TWO_WORDS)
 
 
 # -- SHA-256: two pairs of rounds of the function that is named after x86's registers, {f e b a} and {h g d c}
@@ -104,10 +105,10 @@ def sha256su1(d: Value, n: Value, m: Value) -> Value:
     return concat(*w[2:])
 
 
-three("01011110 00 0 Vm 0 100 00 Vn Vd", "sha256h", sha256h, "sha2")
-three("01011110 00 0 Vm 0 101 00 Vn Vd", "sha256h2", sha256h2, "sha2")
-three("01011110 00 0 Vm 0 110 00 Vn Vd", "sha256su1", sha256su1, "sha2")
-two("01011110 00 10100 00010 10 Vn Vd", "sha256su0", sha256su0, "sha2")
+three("01011110 00 0 Vm 0 100 00 Vn Vd", "sha256h", sha256h, "sha2", "{Vd.q}, {Vn.q}, {Vm.4s}")
+three("01011110 00 0 Vm 0 101 00 Vn Vd", "sha256h2", sha256h2, "sha2", "{Vd.q}, {Vn.q}, {Vm.4s}")
+three("01011110 00 0 Vm 0 110 00 Vn Vd", "sha256su1", sha256su1, "sha2", WORDS)
+two("01011110 00 10100 00010 10 Vn Vd", "sha256su0", sha256su0, "sha2", TWO_WORDS)
 
 
 # -- SHA-512
@@ -146,10 +147,10 @@ def sha512su1(d: Value, n: Value, m: Value) -> Value:
     return concat(*(a + small_sigma(b, 19, 61, 6) + c for a, b, c in zip(words(d, 64), words(n, 64), words(m, 64))))
 
 
-three("11001110 011 Vm 1 0 00 00 Vn Vd", "sha512h", sha512h, "sha512")
-three("11001110 011 Vm 1 0 00 01 Vn Vd", "sha512h2", sha512h2, "sha512")
-three("11001110 011 Vm 1 0 00 10 Vn Vd", "sha512su1", sha512su1, "sha512")
-two("11001110 11 000000 1000 00 Vn Vd", "sha512su0", sha512su0, "sha512")
+three("11001110 011 Vm 1 0 00 00 Vn Vd", "sha512h", sha512h, "sha512", "{Vd.q}, {Vn.q}, {Vm.2d}")
+three("11001110 011 Vm 1 0 00 01 Vn Vd", "sha512h2", sha512h2, "sha512", "{Vd.q}, {Vn.q}, {Vm.2d}")
+three("11001110 011 Vm 1 0 00 10 Vn Vd", "sha512su1", sha512su1, "sha512", "{Vd.2d}, {Vn.2d}, {Vm.2d}")
+two("11001110 11 000000 1000 00 Vn Vd", "sha512su0", sha512su0, "sha512", "{Vd.2d}, {Vn.2d}")
 
 
 # -- SHA-3
@@ -164,7 +165,9 @@ def xar(cpu: Cpu) -> None:
     cpu.set_V("Vd", concat(*((x.u >> count) | (x << ((64 - count) & 63)) for x in parts)))
 
 
-three("11001110 011 Vm 1 0 00 11 Vn Vd", "rax1", lambda d, n, m: n ^ rotated_lanes(m, 1), "sha3")
-simd("11001110 000 Vm 0 Va Vn Vd", "eor3", lambda cpu: cpu.set_V("Vd", cpu.V("Vn") ^ cpu.V("Vm") ^ cpu.V("Va")), feature="sha3")
-simd("11001110 001 Vm 0 Va Vn Vd", "bcax", lambda cpu: cpu.set_V("Vd", cpu.V("Vn") ^ cpu.V("Vm") & ~cpu.V("Va")), feature="sha3")
-simd("11001110 100 Vm imm6 Vn Vd", "xar", xar, feature="sha3")
+three("11001110 011 Vm 1 0 00 11 Vn Vd", "rax1", lambda d, n, m: n ^ rotated_lanes(m, 1), "sha3", "{Vd.2d}, {Vn.2d}, {Vm.2d}")
+simd("11001110 000 Vm 0 Va Vn Vd", "eor3", lambda cpu: cpu.set_V("Vd", cpu.V("Vn") ^ cpu.V("Vm") ^ cpu.V("Va")),
+     feature="sha3", asm="{Vd.16b}, {Vn.16b}, {Vm.16b}, {Va.16b}")  # fmt: skip
+simd("11001110 001 Vm 0 Va Vn Vd", "bcax", lambda cpu: cpu.set_V("Vd", cpu.V("Vn") ^ cpu.V("Vm") & ~cpu.V("Va")),
+     feature="sha3", asm="{Vd.16b}, {Vn.16b}, {Vm.16b}, {Va.16b}")  # fmt: skip
+simd("11001110 100 Vm imm6 Vn Vd", "xar", xar, feature="sha3", asm="{Vd.2d}, {Vn.2d}, {Vm.2d}, {imm6}")

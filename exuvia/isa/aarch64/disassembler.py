@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from exuvia.dsl.values import signed
 from exuvia.isa.aarch64.decode_tables import immediate_value
+from exuvia.isa.aarch64.disassemble_vectors import PARTS, vector, vector_alias
 from exuvia.isa.aarch64.flags import CONDITIONS
 from exuvia.isa.aarch64.forms import Row
 
@@ -48,6 +49,10 @@ class Shown:
 
     def part(self, name: str) -> str:
         """What stands in the place of {name}."""
+        if "." in name:
+            return vector(self, name)
+        if self.row.facts.get("guard") and name in PARTS:
+            return PARTS[name](self)
         if name in self.row.registers:
             return self.register(name)
         if (method := getattr(self, "of_" + name.replace("+1", "_more").replace("|", "_"), None)) is not None:
@@ -129,7 +134,7 @@ class Shown:
 
     def of_offset(self) -> str:
         option, scaled = self.variant["option"], self.variant["S"]
-        size = self.code >> 30
+        size = 4 if self.code >> 26 & 1 and self.code >> 23 & 1 else self.code >> 30
         text = self.register("Rm", 64 if option & 1 else 32)
         if option == 3:
             return text + (f", lsl #{size}" if scaled else "")
@@ -173,7 +178,8 @@ class Shown:
             return "pssbb" if self.bits("CRm") else "ssbb"
         if name == "b.":
             name += self.of_cond()
-        for alias in ALIASES.get(name, ()):
+        name += "2" if self.row.facts.get("second") and self.code >> 30 & 1 else ""
+        for alias in ALIASES.get(name, ()) if not self.row.facts.get("guard") else (vector_alias,):
             if (found := alias(self)) is not None:
                 return found
         if not asm and self.row.registers:

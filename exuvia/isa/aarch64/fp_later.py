@@ -12,8 +12,9 @@ from exuvia.dsl.values import Value, lift
 from exuvia.isa.aarch64.cpu import Cpu
 from exuvia.isa.aarch64.fp_functions import FORMATS, FUNCTIONS, controlled, finish, first
 from exuvia.isa.aarch64.fp_lanes import CURRENT, arithmetic, by_function, fused, mode_of, set_scalar
-from exuvia.isa.aarch64.fp_scalar import each
+from exuvia.isa.aarch64.fp_scalar import TWO, each
 from exuvia.isa.aarch64.fp_vector import HALF, arrangements, write
+from exuvia.isa.aarch64.simd_same import ALIKE
 from exuvia.isa.aarch64.vectors import bits_of, simd
 
 
@@ -46,7 +47,7 @@ def fjcvtzs(cpu: Cpu) -> None:
     cpu.set_X("Rd", r.low(32))
 
 
-simd("0 0011110 01 1 11 110 000000 Vn Rd", "fjcvtzs", fjcvtzs, feature="jscvt")
+simd("0 0011110 01 1 11 110 000000 Vn Rd", "fjcvtzs", fjcvtzs, feature="jscvt", asm="{Rd}, {Vn.d}")
 
 
 # -- FRINT32Z and so on (FPRoundIntN): what has no place in so many bits is the least number that has
@@ -76,9 +77,9 @@ def rounded_to(cpu: Cpu, a: Value, w: int, to: int, mode: int) -> Value:
 
 for _opcode, _to, _letter, _mode in ((0, 32, "z", TRUNCATE), (1, 32, "x", CURRENT), (2, 64, "z", TRUNCATE), (3, 64, "x", CURRENT)):
     _name = f"frint{_to}{_letter}"
-    each(f"00011110 type 1 0100{_opcode:02b} 10000 Vn Vd", _name, halves=False, feature="frint",
+    each(f"00011110 type 1 0100{_opcode:02b} 10000 Vn Vd", _name, halves=False, feature="frint", asm=TWO,
          f=lambda cpu, w, to=_to, m=_mode: set_scalar(cpu, rounded_to(cpu, cpu.V("Vn").low(w), w, to, m)))  # fmt: skip
-    arrangements(_opcode & 1, f"0sz 10000 1111{_opcode >> 1} 10 Vn Vd", "", _name, halves=False, feature="frint",
+    arrangements(_opcode & 1, f"0sz 10000 1111{_opcode >> 1} 10 Vn Vd", "", _name, halves=False, feature="frint", asm="{Vd.T}, {Vn.T}",
                  run=lambda cpu, w, n, to=_to, m=_mode: write(cpu, rounded_to(cpu, cpu.V("Vn").low(n), w, to, m)))  # fmt: skip
 
 
@@ -105,7 +106,8 @@ def complex_rows(row: str, name: str, run: Callable[..., None]) -> None:
     for size, w in ((1, 16), (2, 32), (3, 64)):
         text = row.replace("size", f"{size:02b}")
         feature = f"fcma {HALF}" if w == 16 else "fcma"
-        simd(text if w < 64 else text.replace("Q", "1", 1), name, lambda cpu, w=w: run(cpu, w), feature=feature)
+        simd(text if w < 64 else text.replace("Q", "1", 1), name, lambda cpu, w=w: run(cpu, w),
+             feature=feature, lane=w, asm=ALIKE + ", {turn}")  # fmt: skip
 
 
 def whole(cpu: Cpu) -> int:
@@ -135,5 +137,6 @@ def multiplied_by(cpu: Cpu, w: int) -> None:
 
 
 simd("0 Q 1 01111 01 L:1 Vm 0 turn:2 1 H:1 0 Vn Vd", "fcmla", lambda cpu: multiplied_by(cpu, 16), feature=f"fcma {HALF}",
-     where=lambda v: v["Q"] or not v["H"])  # fmt: skip
-simd("0 1 1 01111 10 0 Vm 0 turn:2 1 H:1 0 Vn Vd", "fcmla", lambda cpu: multiplied_by(cpu, 32), feature="fcma")
+     where=lambda v: v["Q"] or not v["H"], lane=16, asm="{Vd.T}, {Vn.T}, {Vm.e}, {turn}")  # fmt: skip
+simd("0 1 1 01111 10 0 Vm 0 turn:2 1 H:1 0 Vn Vd", "fcmla", lambda cpu: multiplied_by(cpu, 32), feature="fcma",
+     lane=32, asm="{Vd.T}, {Vn.T}, {Vm.e}, {turn}")  # fmt: skip

@@ -29,6 +29,7 @@ from exuvia.isa.aarch64.fp_lanes import (
 )
 from exuvia.isa.aarch64.fp_scalar import ROUNDINGS
 from exuvia.isa.aarch64.simd_different import repeated
+from exuvia.isa.aarch64.simd_same import ALIKE, ONE
 from exuvia.isa.aarch64.simd_shift import lane
 from exuvia.isa.aarch64.vectors import half, set_half, simd
 
@@ -38,21 +39,21 @@ HALF = "asimdhp"
 
 
 def arrangements(
-    u: int, row: str, half_row: str, name: str, run: Callable[..., None], halves: bool = True, **facts: Any
+    u: int, row: str, half_row: str, name: str, run: Callable[..., None], halves: bool = True, *, asm: str, **facts: Any
 ) -> None:
     """Encodings on vectors of singles, doubles and halves: `run` is told the bits of a lane and how many bits there are."""
     rest = f"0 Q {u} 01110 {row}"
-    simd(rest.replace("sz", "0"), name, lambda cpu: run(cpu, 32, 128 if cpu.Q else 64), **facts)
-    simd(rest.replace("sz", "1").replace("Q", "1", 1), name, lambda cpu: run(cpu, 64, 128), **facts)
+    simd(rest.replace("sz", "0"), name, lambda cpu: run(cpu, 32, 128 if cpu.Q else 64), lane=32, asm=asm, **facts)
+    simd(rest.replace("sz", "1").replace("Q", "1", 1), name, lambda cpu: run(cpu, 64, 128), lane=64, asm=asm, **facts)
     if halves:
-        simd(f"0 Q {u} 01110 {half_row}", name, lambda cpu: run(cpu, 16, 128 if cpu.Q else 64), feature=HALF)
+        simd(f"0 Q {u} 01110 {half_row}", name, lambda cpu: run(cpu, 16, 128 if cpu.Q else 64), feature=HALF, lane=16, asm=asm)
 
 
-def one_lane(u: int, row: str, half_row: str, name: str, run: Callable[..., None]) -> None:
+def one_lane(u: int, row: str, half_row: str, name: str, run: Callable[..., None], asm: str) -> None:
     """Encodings on one number."""
     for w in (32, 64):
-        simd(f"01 {u} 11110 {row}".replace("sz", str(w >> 6)), name, lambda cpu, w=w: run(cpu, w, w))
-    simd(f"01 {u} 11110 {half_row}", name, lambda cpu: run(cpu, 16, 16), feature=HALF)
+        simd(f"01 {u} 11110 {row}".replace("sz", str(w >> 6)), name, lambda cpu, w=w: run(cpu, w, w), lane=w, asm=asm)
+    simd(f"01 {u} 11110 {half_row}", name, lambda cpu: run(cpu, 16, 16), feature=HALF, lane=16, asm=asm)
 
 
 def write(cpu: Cpu, r: Value) -> None:
@@ -70,9 +71,9 @@ def same(u: int, a: int, opcode: str, name: str, f: Two, scalar: bool = False) -
         write(cpu, f(cpu, cpu.V("Vn").low(total), cpu.V("Vm").low(total), w))
 
     rows = f"{a}sz 1 Vm 11{opcode} 1 Vn Vd", f"{a}10 Vm 00{opcode} 1 Vn Vd"
-    arrangements(u, *rows, name, run)
+    arrangements(u, *rows, name, run, asm=ALIKE)
     if scalar:
-        one_lane(u, *rows, name, run)
+        one_lane(u, *rows, name, run, ONE)
 
 
 def function(name: str) -> Two:
@@ -134,11 +135,12 @@ def misc(u: int, a: int, opcode: str, name: str, f: One, vector: bool = True, sc
     def run(cpu: Cpu, w: int, total: int) -> None:
         write(cpu, f(cpu, cpu.V("Vn").low(total), w))
 
+    zero = ", #0.0" if name.startswith("fcm") else ""
     rows = f"{a}sz 10000 {opcode} 10 Vn Vd", f"{a}1 11100 {opcode} 10 Vn Vd"
     if vector:
-        arrangements(u, *rows, name, run)
+        arrangements(u, *rows, name, run, asm="{Vd.T}, {Vn.T}" + zero)
     if scalar:
-        one_lane(u, *rows, name, run)
+        one_lane(u, *rows, name, run, "{Vd.E}, {Vn.E}" + zero)
 
 
 def against_zero(relation: str, turned: bool = False) -> One:
@@ -174,18 +176,24 @@ for _u, _s in enumerate("su"):
              f=lambda cpu, a, w, u=bool(_u), m=ROUNDINGS[_letter][0]: to_integers(cpu, a, w, u, m))
     misc(_u, 0, "11101", f"{_s}cvtf", lambda cpu, a, w, u=bool(_u): from_integers(cpu, a, w, u), scalar=True)
 # fmt: on
-simd("0 Q 0 01110 00 10000 10111 10 Vn Vd", "fcvtl", lambda cpu: cpu.set_V("Vd", widened(cpu, half(cpu, "Vn"), 32)))
-simd("0 Q 0 01110 01 10000 10111 10 Vn Vd", "fcvtl", lambda cpu: cpu.set_V("Vd", widened(cpu, half(cpu, "Vn"), 64)))
-simd("0 Q 0 01110 00 10000 10110 10 Vn Vd", "fcvtn", lambda cpu: set_half(cpu, narrowed(cpu, cpu.V("Vn"), 32)))
-simd("0 Q 0 01110 01 10000 10110 10 Vn Vd", "fcvtn", lambda cpu: set_half(cpu, narrowed(cpu, cpu.V("Vn"), 64)))
+def lanes(w: int, asm: str) -> dict[str, Any]:
+    return {"lane": w, "asm": asm, "second": True}
+
+
+L, N = "{Vd.L}, {Vn.T}", "{Vd.T}, {Vn.L}"
+simd("0 Q 0 01110 00 10000 10111 10 Vn Vd", "fcvtl", lambda cpu: cpu.set_V("Vd", widened(cpu, half(cpu, "Vn"), 32)), **lanes(16, L))
+simd("0 Q 0 01110 01 10000 10111 10 Vn Vd", "fcvtl", lambda cpu: cpu.set_V("Vd", widened(cpu, half(cpu, "Vn"), 64)), **lanes(32, L))
+simd("0 Q 0 01110 00 10000 10110 10 Vn Vd", "fcvtn", lambda cpu: set_half(cpu, narrowed(cpu, cpu.V("Vn"), 32)), **lanes(16, N))
+simd("0 Q 0 01110 01 10000 10110 10 Vn Vd", "fcvtn", lambda cpu: set_half(cpu, narrowed(cpu, cpu.V("Vn"), 64)), **lanes(32, N))
 
 
 def to_odd(cpu: Cpu, x: Value) -> Value:
     return by_function(cpu, "arm64_to_arm32_odd", 64, [x], to=32)
 
 
-simd("0 Q 1 01110 01 10000 10110 10 Vn Vd", "fcvtxn", lambda cpu: set_half(cpu, to_odd(cpu, cpu.V("Vn"))))
-simd("01 1 11110 01 10000 10110 10 Vn Vd", "fcvtxn", lambda cpu: set_scalar(cpu, to_odd(cpu, cpu.V("Vn").low(64))))
+simd("0 Q 1 01110 01 10000 10110 10 Vn Vd", "fcvtxn", lambda cpu: set_half(cpu, to_odd(cpu, cpu.V("Vn"))), **lanes(32, N))
+simd("01 1 11110 01 10000 10110 10 Vn Vd", "fcvtxn", lambda cpu: set_scalar(cpu, to_odd(cpu, cpu.V("Vn").low(64))),
+     lane=32, asm="{Vd.E}, {Vn.W}")  # fmt: skip
 
 
 # -- fixed point
@@ -208,9 +216,9 @@ def fixed(u: int) -> None:
 
             more: dict[str, Any] = {"where": among, **facts}
             simd(f"0 Q {u} 011110 immh:4 immb=3 {opcode} 1 Vn Vd", name,
-                 lambda cpu, run=run: run(cpu, lane(cpu.immh), 128 if cpu.Q else 64), **more)  # fmt: skip
+                 lambda cpu, run=run: run(cpu, lane(cpu.immh), 128 if cpu.Q else 64), asm="{Vd.T}, {Vn.T}, {right}", **more)  # fmt: skip
             simd(f"01 {u} 111110 immh:4 immb=3 {opcode} 1 Vn Vd", name,
-                 lambda cpu, run=run: run(cpu, lane(cpu.immh), lane(cpu.immh)), **more)  # fmt: skip
+                 lambda cpu, run=run: run(cpu, lane(cpu.immh), lane(cpu.immh)), asm="{Vd.E}, {Vn.E}, {right}", **more)  # fmt: skip
 
 
 fixed(0)
@@ -222,8 +230,9 @@ def across(a: int, opcode: str, name: str, f: Two) -> None:
     def run(cpu: Cpu, w: int, total: int) -> None:
         set_scalar(cpu, tree(cpu.V("Vn").low(total), w, lambda x, y: f(cpu, x, y, w)))
 
-    simd(f"0 1 1 01110 {a}0 11000 {opcode} 10 Vn Vd", name, lambda cpu: run(cpu, 32, 128))
-    simd(f"0 Q 0 01110 {a}0 11000 {opcode} 10 Vn Vd", name, lambda cpu: run(cpu, 16, 128 if cpu.Q else 64), feature=HALF)
+    simd(f"0 1 1 01110 {a}0 11000 {opcode} 10 Vn Vd", name, lambda cpu: run(cpu, 32, 128), lane=32, asm="{Vd.E}, {Vn.T}")
+    simd(f"0 Q 0 01110 {a}0 11000 {opcode} 10 Vn Vd", name, lambda cpu: run(cpu, 16, 128 if cpu.Q else 64),
+         feature=HALF, lane=16, asm="{Vd.E}, {Vn.T}")  # fmt: skip
 
 
 def two_lanes(a: int, opcode: str, name: str, f: Two) -> None:
@@ -231,9 +240,9 @@ def two_lanes(a: int, opcode: str, name: str, f: Two) -> None:
         x = cpu.V("Vn")
         set_scalar(cpu, f(cpu, x.lane(0, w), x.lane(1, w), w))
 
-    simd(f"01 1 11110 {a}0 11000 {opcode} 10 Vn Vd", name, lambda cpu: run(cpu, 32))
-    simd(f"01 1 11110 {a}1 11000 {opcode} 10 Vn Vd", name, lambda cpu: run(cpu, 64))
-    simd(f"01 0 11110 {a}0 11000 {opcode} 10 Vn Vd", name, lambda cpu: run(cpu, 16), feature=HALF)
+    simd(f"01 1 11110 {a}0 11000 {opcode} 10 Vn Vd", name, lambda cpu: run(cpu, 32), lane=32, asm="{Vd.E}, {Vn.v}.2s")
+    simd(f"01 1 11110 {a}1 11000 {opcode} 10 Vn Vd", name, lambda cpu: run(cpu, 64), lane=64, asm="{Vd.E}, {Vn.v}.2d")
+    simd(f"01 0 11110 {a}0 11000 {opcode} 10 Vn Vd", name, lambda cpu: run(cpu, 16), feature=HALF, lane=16, asm="{Vd.E}, {Vn.v}.2h")
 
 
 for _a, _name in enumerate(("max", "min")):
@@ -254,9 +263,10 @@ def by_element(u: int, opcode: str, name: str, f: Two) -> None:
         def text(w: int, one: bool = one) -> Callable[..., None]:
             return lambda cpu: run(cpu, w, w if one else 128 if cpu.__dict__.get("Q", 1) else 64)
 
-        simd(f"{head} 10 L:1 Vm {opcode} H:1 0 Vn Vd", name, text(32))
-        simd(f"{head.replace('Q', '1')} 11 0 Vm {opcode} H:1 0 Vn Vd", name, text(64))
-        simd(f"{head} 00 L:1 M:1 xxxx {opcode} H:1 0 Vn Vd", name, text(16), lower=True, feature=HALF)
+        asm = "{Vd.E}, {Vn.E}, {Vm.e}" if one else "{Vd.T}, {Vn.T}, {Vm.e}"
+        simd(f"{head} 10 L:1 Vm {opcode} H:1 0 Vn Vd", name, text(32), lane=32, asm=asm)
+        simd(f"{head.replace('Q', '1')} 11 0 Vm {opcode} H:1 0 Vn Vd", name, text(64), lane=64, asm=asm)
+        simd(f"{head} 00 L:1 M:1 xxxx {opcode} H:1 0 Vn Vd", name, text(16), lower=True, feature=HALF, lane=16, asm=asm)
 
 
 by_element(0, "0001", "fmla", accumulated(False))

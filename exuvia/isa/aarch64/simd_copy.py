@@ -3,24 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from exuvia.dsl.lanes import every, pick_bytes_128, spread
 from exuvia.dsl.values import Value, concat, lift
 from exuvia.isa.aarch64.cpu import FOLLOWING, Cpu
+from exuvia.isa.aarch64.disassemble_vectors import LETTERS
 from exuvia.isa.aarch64.fp_lanes import set_scalar
 from exuvia.isa.aarch64.fp_scalar import expanded
 from exuvia.isa.aarch64.fp_vector import HALF
-from exuvia.isa.aarch64.simd_same import ALL, sized
+from exuvia.isa.aarch64.simd_same import ALIKE, ALL, sized
 from exuvia.isa.aarch64.vectors import bits_of, even, odd, simd, source
 
 
 # -- elements: the lowest one in imm5 says how wide they are, what is above it which it is; each is a variant, so that it is one shuffle
-def by_width(row: str, name: str, f: Callable[..., None], widths: tuple[int, ...], vector: bool = False) -> None:
+def by_width(
+    row: str, name: str, f: Callable[..., None], widths: tuple[int, ...], asm: str, vector: bool = False, wide: bool = False
+) -> None:
     """Encodings for elements of each width. `vector`: where 64 bits want Q. A second index stands in the high bits of imm4."""
     for w in widths:
         n = w.bit_length() - 4
         text = row.replace("imm5", f"index:{4 - n} 1{'0' * n}").replace("imm4", f"from_:{4 - n} {'x' * n}")
-        simd(text.replace("Q", "1", 1) if vector and w == 64 else text, name, lambda cpu, w=w: f(cpu, w))
+        simd(text.replace("Q", "1", 1) if vector and w == 64 else text, name, lambda cpu, w=w: f(cpu, w),
+             lane=w, w=64 if wide or w == 64 else 32, asm=asm.replace("LETTER", LETTERS[w]))  # fmt: skip
 
 
 def whole(cpu: Cpu) -> int:
@@ -58,15 +63,16 @@ def smov(to: int) -> Callable[..., None]:
 
 
 EVERY = (8, 16, 32, 64)
-by_width("0 Q 0 01110 000 imm5 0 0000 1 Vn Vd", "dup", dup_element, EVERY, vector=True)
-by_width("01 0 11110 000 imm5 0 0000 1 Vn Vd", "dup", dup_lane, EVERY)
-by_width("0 Q 0 01110 000 imm5 0 0001 1 Rn Vd", "dup", dup_general, EVERY, vector=True)
-by_width("0 1 0 01110 000 imm5 0 0011 1 Rn Vd", "ins", ins_general, EVERY)
-by_width("0 1 1 01110 000 imm5 0 imm4 1 Vn Vd", "ins", ins_element, EVERY)
-by_width("0 0 0 01110 000 imm5 0 0101 1 Vn Rd", "smov", smov(32), (8, 16))
-by_width("0 1 0 01110 000 imm5 0 0101 1 Vn Rd", "smov", smov(64), (8, 16, 32))
-by_width("0 0 0 01110 000 imm5 0 0111 1 Vn Rd", "umov", umov, (8, 16, 32))
-by_width("0 1 0 01110 000 imm5 0 0111 1 Vn Rd", "umov", umov, (64,))
+by_width("0 Q 0 01110 000 imm5 0 0000 1 Vn Vd", "dup", dup_element, EVERY, "{Vd.T}, {Vn.e}", vector=True)
+by_width("01 0 11110 000 imm5 0 0000 1 Vn Vd", "mov", dup_lane, EVERY, "{Vd.E}, {Vn.e}")
+by_width("0 Q 0 01110 000 imm5 0 0001 1 Rn Vd", "dup", dup_general, EVERY, "{Vd.T}, {Rn}", vector=True)
+by_width("0 1 0 01110 000 imm5 0 0011 1 Rn Vd", "mov", ins_general, EVERY, "{Vd.e}, {Rn}")
+by_width("0 1 1 01110 000 imm5 0 imm4 1 Vn Vd", "mov", ins_element, EVERY, "{Vd.e}, {Vn.v}.LETTER{from_}")
+by_width("0 0 0 01110 000 imm5 0 0101 1 Vn Rd", "smov", smov(32), (8, 16), "{Rd}, {Vn.e}")
+by_width("0 1 0 01110 000 imm5 0 0101 1 Vn Rd", "smov", smov(64), (8, 16, 32), "{Rd}, {Vn.e}", wide=True)
+by_width("0 0 0 01110 000 imm5 0 0111 1 Vn Rd", "umov", umov, (8, 16), "{Rd}, {Vn.e}")
+by_width("0 0 0 01110 000 imm5 0 0111 1 Vn Rd", "mov", umov, (32,), "{Rd}, {Vn.e}")
+by_width("0 1 0 01110 000 imm5 0 0111 1 Vn Rd", "mov", umov, (64,), "{Rd}, {Vn.e}")
 
 
 # -- permutations
@@ -74,7 +80,7 @@ def permute(opcode: str, name: str, f: Callable[..., Value]) -> None:
     def run(cpu: Cpu) -> None:
         cpu.set_V("Vd", f(source(cpu, "Vn"), source(cpu, "Vm"), 8 << cpu.size))
 
-    simd(f"0 Q 001110 size 0 Vm 0 {opcode} 10 Vn Vd", name, run, where=sized(ALL))
+    simd(f"0 Q 001110 size 0 Vm 0 {opcode} 10 Vn Vd", name, run, where=sized(ALL), asm=ALIKE)
 
 
 def in_turn(a: Value, b: Value, w: int, lanes: list[int]) -> Value:
@@ -97,7 +103,8 @@ def ext(cpu: Cpu) -> None:
     cpu.set_V("Vd", source(cpu, "Vn").shuffle(source(cpu, "Vm"), 8, *range(cpu.position, cpu.position + n)))
 
 
-simd("0 Q 101110 00 0 Vm 0 position:4 0 Vn Vd", "ext", ext, where=lambda v: v["Q"] == 1 or v["position"] < 8)
+simd("0 Q 101110 00 0 Vm 0 position:4 0 Vn Vd", "ext", ext, where=lambda v: v["Q"] == 1 or v["position"] < 8,
+     lane=8, asm=ALIKE + ", {position}")  # fmt: skip
 
 
 # -- table lookups
@@ -117,8 +124,9 @@ def table(extends: bool) -> Callable[..., None]:
     return run
 
 
-simd("0 Q 001110 00 0 Vm 0 len:2 0 00 Vn Vd", "tbl", table(False), several="Vn")
-simd("0 Q 001110 00 0 Vm 0 len:2 1 00 Vn Vd", "tbx", table(True), several="Vn")
+LOOKED_UP: dict[str, Any] = {"lane": 8, "asm": "{Vd.T}, {table}, {Vm.T}"}
+simd("0 Q 001110 00 0 Vm 0 len:2 0 00 Vn Vd", "tbl", table(False), several="Vn", **LOOKED_UP)
+simd("0 Q 001110 00 0 Vm 0 len:2 1 00 Vn Vd", "tbx", table(True), several="Vn", **LOOKED_UP)
 
 
 # -- immediates (AdvSIMDExpandImm): eight bits in two fields, which cmode and op make one lane of
@@ -160,11 +168,12 @@ def named(v: dict[str, int]) -> str:
 
 
 for _name in ("movi", "mvni", "orr", "bic", "fmov"):
-    simd("0 Q op:1 0111100000 abc=3 cmode:4 0 1 defgh=5 Vd", _name, modified, where=lambda v, name=_name: named(v) == name)
+    simd("0 Q op:1 0111100000 abc=3 cmode:4 0 1 defgh=5 Vd", _name, modified,
+         where=lambda v, name=_name: named(v) == name, asm="{modified}")  # fmt: skip
 
 
 def fmov_halves(cpu: Cpu) -> None:
     cpu.set_V("Vd", spread(expanded(immediate(cpu), 16), 128).low(bits_of(cpu)))
 
 
-simd("0 Q 0 0111100000 abc=3 1111 1 1 defgh=5 Vd", "fmov", fmov_halves, feature=HALF)
+simd("0 Q 0 0111100000 abc=3 1111 1 1 defgh=5 Vd", "fmov", fmov_halves, feature=HALF, asm="{modified}")

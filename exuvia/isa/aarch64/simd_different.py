@@ -42,7 +42,8 @@ def different(u: int, opcode: str, name: str, f: Long, wide: bool = False, sizes
         b = widened(half(cpu, "Vm"), w, s)
         cpu.set_V("Vd", f(cpu, cpu.V("Vn") if wide else widened(half(cpu, "Vn"), w, s), b, 2 * w))
 
-    simd(f"0 Q {u} 01110 size 1 Vm {opcode} 00 Vn Vd", name, run, where=sized(sizes))
+    simd(f"0 Q {u} 01110 size 1 Vm {opcode} 00 Vn Vd", name, run, where=sized(sizes), second=True,
+         asm="{Vd.L}, {Vn.L}, {Vm.T}" if wide else "{Vd.L}, {Vn.T}, {Vm.T}")  # fmt: skip
 
 
 def narrow(u: int, opcode: str, name: str, op: str) -> None:
@@ -53,7 +54,7 @@ def narrow(u: int, opcode: str, name: str, op: str) -> None:
         r = cpu.V("Vn").lanes(op, cpu.V("Vm"), w)
         set_half(cpu, upper(r.lanes("add", every(1 << w // 2 - 1, w, 128), w) if u else r, w))
 
-    simd(f"0 Q {u} 01110 size 1 Vm {opcode} 00 Vn Vd", name, run, where=sized(NO_64))
+    simd(f"0 Q {u} 01110 size 1 Vm {opcode} 00 Vn Vd", name, run, where=sized(NO_64), second=True, asm="{Vd.T}, {Vn.L}, {Vm.L}")
 
 
 def lanes(op: str) -> Long:
@@ -126,12 +127,11 @@ def repeated(cpu: Cpu, w: int, total: int) -> Value:
     return x.shuffle(x, w, *[index] * (total // w)) if total > w else x.lane(index, w)
 
 
-def by_element(row: str, name: str, run: Callable[..., None], half_word: bool = True, feature: str = "") -> None:
+def by_element(row: str, name: str, run: Callable[..., None], asm: str, feature: str = "") -> None:
     """Encodings of `row` for elements of 16 and of 32 bits."""
-    facts: dict[str, Any] = {"feature": feature} if feature else {}
-    if half_word:
-        simd(row.replace("size M Vm", "01 L:1 M:1 xxxx"), name, at_size(1, run), lower=True, **facts)
-    simd(row.replace("size M Vm", "10 L:1 Vm"), name, at_size(2, run), **facts)
+    facts: dict[str, Any] = {"asm": asm, "second": "{Vd.L}" in asm, **({"feature": feature} if feature else {})}
+    simd(row.replace("size M Vm", "01 L:1 M:1 xxxx"), name, at_size(1, run), lower=True, lane=16, **facts)
+    simd(row.replace("size M Vm", "10 L:1 Vm"), name, at_size(2, run), lane=32, **facts)
 
 
 def at_size(size: int, run: Callable[..., None]) -> Callable[..., None]:
@@ -149,9 +149,11 @@ def each_by(u: int, opcode: str, name: str, f: Callable[..., Value], scalar: boo
         w = 8 << cpu.size
         cpu.set_V("Vd", f(cpu, cpu.V("Vn"), repeated(cpu, w, 128), w, bits).low(bits))
 
-    by_element(f"0 Q {u} 01111 size M Vm {opcode} H:1 0 Vn Vd", name, lambda cpu: run(cpu, bits_of(cpu)), feature=feature)
+    by_element(f"0 Q {u} 01111 size M Vm {opcode} H:1 0 Vn Vd", name, lambda cpu: run(cpu, bits_of(cpu)),
+               "{Vd.T}, {Vn.T}, {Vm.e}", feature)  # fmt: skip
     if scalar:
-        by_element(f"01 {u} 11111 size M Vm {opcode} H:1 0 Vn Vd", name, lambda cpu: run(cpu, 8 << cpu.size), feature=feature)
+        by_element(f"01 {u} 11111 size M Vm {opcode} H:1 0 Vn Vd", name, lambda cpu: run(cpu, 8 << cpu.size),
+                   "{Vd.E}, {Vn.E}, {Vm.e}", feature)  # fmt: skip
 
 
 # fmt: off
@@ -166,14 +168,15 @@ LONG = (("0010", "mlal", accumulated("add")), ("0110", "mlsl", accumulated("sub"
 for _u, _s in ((0, "s"), (1, "u")):
     for _opcode, _name, _long in LONG:
         by_element(f"0 Q {_u} 01111 size M Vm {_opcode} H:1 0 Vn Vd", _s + _name,
-                   lambda cpu, f=_long, s=_u == 0: long_by(cpu, f, s))
+                   lambda cpu, f=_long, s=_u == 0: long_by(cpu, f, s), "{Vd.L}, {Vn.T}, {Vm.e}")
 for _three, _opcode, _name, _op in DOUBLED:
     different(0, _three, _name, doubled(_op), sizes=HALF_WORD)
-    by_element(f"0 Q 0 01111 size M Vm {_opcode} H:1 0 Vn Vd", _name, lambda cpu, op=_op: long_by(cpu, doubled(op), True))
+    by_element(f"0 Q 0 01111 size M Vm {_opcode} H:1 0 Vn Vd", _name, lambda cpu, op=_op: long_by(cpu, doubled(op), True),
+               "{Vd.L}, {Vn.T}, {Vm.e}")
     simd(f"01 0 11110 size 1 Vm {_three} 00 Vn Vd", _name, lambda cpu, op=_op: one_lane(cpu, cpu.V("Vm").low(8 << cpu.size), op),
-         where=sized(HALF_WORD))
+         where=sized(HALF_WORD), asm="{Vd.W}, {Vn.E}, {Vm.E}")
     by_element(f"01 0 11111 size M Vm {_opcode} H:1 0 Vn Vd", _name,
-               lambda cpu, op=_op: one_lane(cpu, repeated(cpu, 8 << cpu.size, 8 << cpu.size), op))
+               lambda cpu, op=_op: one_lane(cpu, repeated(cpu, 8 << cpu.size, 8 << cpu.size), op), "{Vd.W}, {Vn.E}, {Vm.e}")
 # fmt: on
 
 
@@ -183,8 +186,13 @@ def dot_by(cpu: Cpu, signed: bool) -> None:
     cpu.set_V("Vd", r.low(bits_of(cpu)))
 
 
-simd("0 Q 0 01111 10 L:1 Vm 1110 H:1 0 Vn Vd", "sdot", lambda cpu: dot_by(cpu, True), feature="asimddp")
-simd("0 Q 1 01111 10 L:1 Vm 1110 H:1 0 Vn Vd", "udot", lambda cpu: dot_by(cpu, False), feature="asimddp")
+simd("0 Q 0 01111 10 L:1 Vm 1110 H:1 0 Vn Vd", "sdot", lambda cpu: dot_by(cpu, True), feature="asimddp", lane=32,
+     asm="{Vd.T}, {Vn.Q}, {Vm.g}")  # fmt: skip
+simd("0 Q 1 01111 10 L:1 Vm 1110 H:1 0 Vn Vd", "udot", lambda cpu: dot_by(cpu, False), feature="asimddp", lane=32,
+     asm="{Vd.T}, {Vn.Q}, {Vm.g}")  # fmt: skip
+
+
+LONG_OF = "{Vd.L}, {Vn.T}, {Vm.T}"
 
 
 def pmull_bytes(cpu: Cpu) -> None:
@@ -196,6 +204,7 @@ def pmull_bytes(cpu: Cpu) -> None:
     cpu.set_V("Vd", r)
 
 
-simd("0 Q 0 01110 00 1 Vm 1110 00 Vn Vd", "pmull", pmull_bytes)
+simd("0 Q 0 01110 00 1 Vm 1110 00 Vn Vd", "pmull", pmull_bytes, second=True, lane=8, asm=LONG_OF)
 simd("0 Q 0 01110 11 1 Vm 1110 00 Vn Vd", "pmull", lambda cpu: cpu.set_V(
-    "Vd", multiply_without_carry(*(half(cpu, x).zext(128) for x in ("Vn", "Vm")))), feature="pmull")  # fmt: skip
+    "Vd", multiply_without_carry(*(half(cpu, x).zext(128) for x in ("Vn", "Vm")))),
+    feature="pmull", second=True, lane=64, asm=LONG_OF)  # fmt: skip

@@ -39,7 +39,7 @@ def pair(w: int, loads: bool) -> Access:
     return run
 
 
-def modes(rows: dict[str, str], names: tuple[str, str], access: Access, scale: int) -> None:
+def modes(rows: dict[str, str], names: tuple[str, str], access: Access, scale: int, operands: str) -> None:
     """An access at the base register and an offset, which is added before or after; `rows` by how."""
     name, plain = names
 
@@ -56,7 +56,8 @@ def modes(rows: dict[str, str], names: tuple[str, str], access: Access, scale: i
 
     for how, row in rows.items():
         run = {"post": post, "pre": pre}.get(how, at_offset)
-        simd(row, plain if how == "plain" else name, run, scale=0 if "simm9" in row else scale)
+        asm = operands + {"post": ", [{Xn}], {imm}", "pre": ", [{Xn}{imm}]!"}.get(how, ", [{Xn}{imm}]")
+        simd(row, plain if how == "plain" else name, run, scale=0 if "simm9" in row else scale, lane=8 << scale, asm=asm)
 
 
 def singles(w: int, opc: str, size: str, loads: bool) -> None:
@@ -67,12 +68,13 @@ def singles(w: int, opc: str, size: str, loads: bool) -> None:
         "offset": f"{head} 01 {opc} imm12 Rn|SP Vt", "plain": f"{head} 00 {opc} 0 simm9 00 Rn|SP Vt",
         "post": f"{head} 00 {opc} 0 simm9 01 Rn|SP Vt", "pre": f"{head} 00 {opc} 0 simm9 11 Rn|SP Vt",
     }  # fmt: skip
-    modes(rows, (name, unscaled), access, scale)
+    modes(rows, (name, unscaled), access, scale, "{Vt.E}")
 
     def register(cpu: Cpu) -> None:
         access(cpu, cpu.X("Rn") + extended_offset(cpu, scale))
 
-    simd(f"{head} 00 {opc} 1 Rm option S 10 Rn|SP Vt", name, register, where=lambda v: v["option"] & 2)
+    simd(f"{head} 00 {opc} 1 Rm option S 10 Rn|SP Vt", name, register, where=lambda v: v["option"] & 2,
+         lane=w, asm="{Vt.E}, [{Xn}, {offset}]")  # fmt: skip
 
 
 for _w, _size in ((8, "00"), (16, "01"), (32, "10"), (64, "11")):
@@ -82,13 +84,14 @@ singles(128, "10", "00", False)
 singles(128, "11", "00", True)
 
 for _w, _opc in ((32, "00"), (64, "01"), (128, "10")):
-    simd(f"{_opc} 011 1 00 simm19 Vt", "ldr", lambda cpu, w=_w: single(w, True)(cpu, cpu.this_pc + cpu.imm), scale=2)
+    simd(f"{_opc} 011 1 00 simm19 Vt", "ldr", lambda cpu, w=_w: single(w, True)(cpu, cpu.this_pc + cpu.imm),
+         scale=2, lane=_w, asm="{Vt.E}, {literal}")  # fmt: skip
     for _loads, _name in enumerate(("st", "ld")):
         _rows = {
             how: f"{_opc} 101 1 0{bits} {_loads} simm7 Vt2 Rn|SP Vt"
             for how, bits in (("offset", "10"), ("plain", "00"), ("post", "01"), ("pre", "11"))
         }
-        modes(_rows, (_name + "p", _name + "np"), pair(_w, bool(_loads)), _w.bit_length() - 4)
+        modes(_rows, (_name + "p", _name + "np"), pair(_w, bool(_loads)), _w.bit_length() - 4, "{Vt.E}, {Vt2.E}")
 
 
 # -- structures: registers one behind the other, lanes of which lie side by side
@@ -137,9 +140,9 @@ def structure(row: str, post: str, name: str, access: Access, size: Callable[...
         return run
 
     more = {"several": "Vt", **facts}
-    simd(row, name, lambda cpu: access(cpu, cpu.X("Rn")), **more)
-    simd(post.replace("Rm", "11111"), name, after(lambda cpu: lift(size(cpu), 64)), **more)
-    simd(post, name, after(lambda cpu: cpu.X("Rm")), **more)
+    simd(row, name, lambda cpu: access(cpu, cpu.X("Rn")), asm="{several}, [{Xn}]", **more)
+    simd(post.replace("Rm", "11111"), name, after(lambda cpu: lift(size(cpu), 64)), asm="{several}, [{Xn}], {moved}", **more)
+    simd(post, name, after(lambda cpu: cpu.X("Rm")), asm="{several}, [{Xn}], {Xm}", **more)
 
 
 MULTIPLE = (("0000", 4, 4), ("0010", 4, 1), ("0100", 3, 3), ("0110", 3, 1), ("0111", 1, 1), ("1000", 2, 2), ("1010", 2, 1))
@@ -149,7 +152,7 @@ for _loads, _name in enumerate(("st", "ld")):
         structure(
             f"0 Q 0011000 {_loads} 0 00000 {_opcode} size Rn|SP Vt", f"0 Q 0011001 {_loads} 0 Rm {_opcode} size Rn|SP Vt",
             f"{_name}{_each}", multiple(_n, _each > 1, bool(_loads)), lambda cpu, n=_n: n * (16 if cpu.Q else 8),
-            where=lambda v, each=_each: each == 1 or v["size"] < 3 or v["Q"] == 1,
+            where=lambda v, each=_each: each == 1 or v["size"] < 3 or v["Q"] == 1, count=_n,
         )  # fmt: skip
 
 
@@ -200,9 +203,10 @@ for _n in (1, 2, 3, 4):
             structure(
                 f"0 Q 0011010 {_loads} {_r} 00000 {_high}{_low} S size Rn|SP Vt",
                 f"0 Q 0011011 {_loads} {_r} Rm {_high}{_low} S size Rn|SP Vt",
-                f"{_name}{_n}", one_lane(_n, _w, bool(_loads)), lambda cpu, n=_n, w=_w: n * w // 8, where=named(_w),
+                f"{_name}{_n}", one_lane(_n, _w, bool(_loads)), lambda cpu, n=_n, w=_w: n * w // 8,
+                where=named(_w), count=_n, lane=_w, one_lane=True,
             )  # fmt: skip
     structure(
         f"0 Q 0011010 1 {_r} 00000 11{_low} 0 size Rn|SP Vt", f"0 Q 0011011 1 {_r} Rm 11{_low} 0 size Rn|SP Vt",
-        f"ld{_n}r", repeated(_n), lambda cpu, n=_n: n << cpu.size,
+        f"ld{_n}r", repeated(_n), lambda cpu, n=_n: n << cpu.size, count=_n, repeats=True,
     )  # fmt: skip

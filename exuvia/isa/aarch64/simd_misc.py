@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from exuvia.dsl.lanes import absolute, every, negated, shift
 from exuvia.dsl.values import Value, lift
@@ -27,13 +28,17 @@ Text = Callable[..., Value]
 """Processor, operand of 128 bits, bits of a lane, bits that count."""
 
 
-def misc(u: int, opcode: str, name: str, f: Text, sizes: str = ALL, scalar: str = "") -> None:
+def misc(u: int, opcode: str, name: str, f: Text, sizes: str = ALL, scalar: str = "", **facts: Any) -> None:
+    zero = ", #0" if name.startswith("cm") else ""
+
     def run(cpu: Cpu, bits: int) -> None:
         cpu.set_V("Vd", f(cpu, cpu.V("Vn"), 8 << cpu.size, bits).low(bits))
 
-    simd(f"0 Q {u} 01110 size 10000 {opcode} 10 Vn Vd", name, lambda cpu: run(cpu, bits_of(cpu)), where=sized(sizes))
+    simd(f"0 Q {u} 01110 size 10000 {opcode} 10 Vn Vd", name, lambda cpu: run(cpu, bits_of(cpu)), where=sized(sizes),
+         asm=("{Vd.P}, {Vn.T}" if name.endswith("lp") else "{Vd.T}, {Vn.T}") + zero, **facts)  # fmt: skip
     if scalar:
-        simd(f"01 {u} 11110 size 10000 {opcode} 10 Vn Vd", name, lambda cpu: run(cpu, 8 << cpu.size), where=sized(scalar))
+        simd(f"01 {u} 11110 size 10000 {opcode} 10 Vn Vd", name, lambda cpu: run(cpu, 8 << cpu.size), where=sized(scalar),
+             asm="{Vd.E}, {Vn.E}" + zero)  # fmt: skip
 
 
 def lanewise(f: Callable[..., Value]) -> Text:
@@ -126,8 +131,8 @@ misc(1, "00011", "usqadd", mixed_addition(False), ALL, ALL)
 misc(0, "00100", "cls",    lanewise(leading_signs), NO_64)
 misc(1, "00100", "clz",    lanewise(leading_zeros), NO_64)
 misc(0, "00101", "cnt",    lanewise(lambda a, w: ones(a)), "b")
-misc(1, "00101", "not",    lanewise(lambda a, w: ~a), "b")
-misc(1, "00101", "rbit",   lanewise(lambda a, w: bits_reversed(a)), "h")
+misc(1, "00101", "mvn",    lanewise(lambda a, w: ~a), "b")
+misc(1, "00101", "rbit",   lanewise(lambda a, w: bits_reversed(a)), "h", lane=8)
 misc(0, "00111", "sqabs",  saturating(absolute), ALL, ALL)
 misc(1, "00111", "sqneg",  saturating(negated), ALL, ALL)
 misc(0, "01000", "cmgt",   lanewise(lambda a, w: a.lanes("sgt", 0, w)), ALL, "d")
@@ -150,11 +155,14 @@ def estimates(u: int, name: str, function: str) -> None:
             r = r.insert(i, function_of(function)(x.lane(i, 32)))
         cpu.set_V("Vd", r)
 
-    simd(f"0 Q {u} 01110 10 10000 11100 10 Vn Vd", name, run)
+    simd(f"0 Q {u} 01110 10 10000 11100 10 Vn Vd", name, run, lane=32, asm="{Vd.T}, {Vn.T}")
 
 
 estimates(0, "urecpe", "recip_estimate")
 estimates(1, "ursqrte", "rsqrt_estimate")
+
+
+NARROW = "{Vd.T}, {Vn.L}"
 
 
 def narrow(cpu: Cpu, saturates: tuple[bool, bool] | None) -> None:
@@ -173,14 +181,16 @@ def narrow_lane(cpu: Cpu, saturates: tuple[bool, bool]) -> None:
     cpu.set_V("Vd", x.low(w // 2))
 
 
-simd("0 Q 0 01110 size 10000 10010 10 Vn Vd", "xtn", lambda cpu: narrow(cpu, None), where=sized(NO_64))
+simd("0 Q 0 01110 size 10000 10010 10 Vn Vd", "xtn", lambda cpu: narrow(cpu, None), where=sized(NO_64), second=True, asm=NARROW)
 for _u, _opcode, _name, _how in (
     (0, "10100", "sqxtn", (True, True)),
     (1, "10100", "uqxtn", (False, False)),
     (1, "10010", "sqxtun", (True, False)),
 ):
-    simd(f"0 Q {_u} 01110 size 10000 {_opcode} 10 Vn Vd", _name, lambda cpu, how=_how: narrow(cpu, how), where=sized(NO_64))
-    simd(f"01 {_u} 11110 size 10000 {_opcode} 10 Vn Vd", _name, lambda cpu, how=_how: narrow_lane(cpu, how), where=sized(NO_64))
+    simd(f"0 Q {_u} 01110 size 10000 {_opcode} 10 Vn Vd", _name, lambda cpu, how=_how: narrow(cpu, how),
+         where=sized(NO_64), second=True, asm=NARROW)  # fmt: skip
+    simd(f"01 {_u} 11110 size 10000 {_opcode} 10 Vn Vd", _name, lambda cpu, how=_how: narrow_lane(cpu, how),
+         where=sized(NO_64), asm="{Vd.E}, {Vn.W}")  # fmt: skip
 
 
 def shll(cpu: Cpu) -> None:
@@ -188,7 +198,7 @@ def shll(cpu: Cpu) -> None:
     cpu.set_V("Vd", shift(widened(half(cpu, "Vn"), w, False), "shl", w, 2 * w))
 
 
-simd("0 Q 1 01110 size 10000 10011 10 Vn Vd", "shll", shll, where=sized(NO_64))
+simd("0 Q 1 01110 size 10000 10011 10 Vn Vd", "shll", shll, where=sized(NO_64), second=True, asm="{Vd.L}, {Vn.T}, {lane}")
 
 
 # -- across lanes
@@ -199,7 +209,8 @@ def across(u: int, opcode: str, name: str, op: str, long: bool = False) -> None:
             x, w = pairs_added(x, w, u == 0), 2 * w
         cpu.set_V("Vd", reduced(x, w, lambda a, b, w: a.lanes(op, b, w)))
 
-    simd(f"0 Q {u} 01110 size 11000 {opcode} 10 Vn Vd", name, run, where=lambda v: v["size"] < 2 or v["size"] == 2 and v["Q"] == 1)
+    simd(f"0 Q {u} 01110 size 11000 {opcode} 10 Vn Vd", name, run, where=lambda v: v["size"] < 2 or v["size"] == 2 and v["Q"] == 1,
+         asm="{Vd.W}, {Vn.T}" if long else "{Vd.E}, {Vn.T}")  # fmt: skip
 
 
 across(0, "00011", "saddlv", "add", long=True)
@@ -209,4 +220,5 @@ across(1, "01010", "umaxv", "umax")
 across(0, "11010", "sminv", "smin")
 across(1, "11010", "uminv", "umin")
 across(0, "11011", "addv", "add")
-simd("01 0 11110 11 11000 11011 10 Vn Vd", "addp", lambda cpu: cpu.set_V("Vd", cpu.V("Vn").lane(0, 64) + cpu.V("Vn").lane(1, 64)))
+simd("01 0 11110 11 11000 11011 10 Vn Vd", "addp", lambda cpu: cpu.set_V("Vd", cpu.V("Vn").lane(0, 64) + cpu.V("Vn").lane(1, 64)),
+     lane=64, asm="{Vd.E}, {Vn.T}")  # fmt: skip

@@ -12,6 +12,8 @@ from exuvia.isa.aarch64.vectors import Lanewise, bits_of, even, note, odd, satur
 Text = Callable[..., Value]
 """Processor, operands of 128 bits, bits of a lane, bits that count."""
 ALL, NO_64, HALF_WORD = "bhsd", "bhs", "hs"
+ALIKE, ONE = "{Vd.T}, {Vn.T}, {Vm.T}", "{Vd.E}, {Vn.E}, {Vm.E}"
+"""What the disassembler prints of three operands (disassemble_vectors.py)."""
 
 
 def sized(sizes: str) -> Callable[..., bool]:
@@ -25,9 +27,9 @@ def same(u: int, opcode: str, name: str, f: Text, sizes: str = ALL, scalar: str 
     def run(cpu: Cpu, bits: int) -> None:
         cpu.set_V("Vd", f(cpu, cpu.V("Vn"), cpu.V("Vm"), 8 << cpu.size, bits).low(bits))
 
-    simd(f"0 Q {u} 01110 size 1 Vm {opcode} 1 Vn Vd", name, lambda cpu: run(cpu, bits_of(cpu)), where=sized(sizes))
+    simd(f"0 Q {u} 01110 size 1 Vm {opcode} 1 Vn Vd", name, lambda cpu: run(cpu, bits_of(cpu)), where=sized(sizes), asm=ALIKE)
     if scalar:
-        simd(f"01 {u} 11110 size 1 Vm {opcode} 1 Vn Vd", name, lambda cpu: run(cpu, 8 << cpu.size), where=sized(scalar))
+        simd(f"01 {u} 11110 size 1 Vm {opcode} 1 Vn Vd", name, lambda cpu: run(cpu, 8 << cpu.size), where=sized(scalar), asm=ONE)
 
 
 def lanewise(f: Lanewise) -> Text:
@@ -200,7 +202,7 @@ def pairwise(u: int, opcode: str, name: str, op: str, sizes: str) -> None:
         a, b, w = source(cpu, "Vn"), source(cpu, "Vm"), 8 << cpu.size
         cpu.set_V("Vd", even(a, b, w).lanes(op, odd(a, b, w), w))
 
-    simd(f"0 Q {u} 01110 size 1 Vm {opcode} 1 Vn Vd", name, run, where=sized(sizes))
+    simd(f"0 Q {u} 01110 size 1 Vm {opcode} 1 Vn Vd", name, run, where=sized(sizes), asm=ALIKE)
 
 
 pairwise(0, "10100", "smaxp", "smax", NO_64)
@@ -215,7 +217,7 @@ def bitwise(u: int, size: str, name: str, f: Callable[..., Value]) -> None:
     def run(cpu: Cpu) -> None:
         cpu.set_V("Vd", f(cpu.V("Vd"), cpu.V("Vn"), cpu.V("Vm")).low(bits_of(cpu)))
 
-    simd(f"0 Q {u} 01110 {size} 1 Vm 00011 1 Vn Vd", name, run)
+    simd(f"0 Q {u} 01110 {size} 1 Vm 00011 1 Vn Vd", name, run, lane=8, asm=ALIKE)
 
 
 bitwise(0, "00", "and", lambda d, n, m: n & m)
@@ -258,9 +260,9 @@ for _opcode, _name, _minus in (("0000", "sqrdmlah", False), ("0001", "sqrdmlsh",
         cpu.set_V("Vd", with_accumulator(cpu, cpu.V("Vn"), cpu.V("Vm"), 8 << cpu.size, bits, minus))
 
     simd(f"0 Q 1 01110 size 0 Vm 1 {_opcode} 1 Vn Vd", _name, lambda cpu, m=_minus: _run(cpu, bits_of(cpu), m),
-         where=sized(HALF_WORD), feature="asimdrdm")  # fmt: skip
+         where=sized(HALF_WORD), feature="asimdrdm", asm=ALIKE)  # fmt: skip
     simd(f"01 1 11110 size 0 Vm 1 {_opcode} 1 Vn Vd", _name, lambda cpu, m=_minus: _run(cpu, 8 << cpu.size, m),
-         where=sized(HALF_WORD), feature="asimdrdm")  # fmt: skip
+         where=sized(HALF_WORD), feature="asimdrdm", asm=ONE)  # fmt: skip
 
 
 def dot(cpu: Cpu, signed: bool) -> None:
@@ -268,5 +270,5 @@ def dot(cpu: Cpu, signed: bool) -> None:
     cpu.set_V("Vd", r.low(bits_of(cpu)))
 
 
-simd("0 Q 0 01110 10 0 Vm 1 0010 1 Vn Vd", "sdot", lambda cpu: dot(cpu, True), feature="asimddp")
-simd("0 Q 1 01110 10 0 Vm 1 0010 1 Vn Vd", "udot", lambda cpu: dot(cpu, False), feature="asimddp")
+simd("0 Q 0 01110 10 0 Vm 1 0010 1 Vn Vd", "sdot", lambda cpu: dot(cpu, True), feature="asimddp", lane=32, asm="{Vd.T}, {Vn.Q}, {Vm.Q}")
+simd("0 Q 1 01110 10 0 Vm 1 0010 1 Vn Vd", "udot", lambda cpu: dot(cpu, False), feature="asimddp", lane=32, asm="{Vd.T}, {Vn.Q}, {Vm.Q}")

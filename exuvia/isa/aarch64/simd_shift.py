@@ -15,6 +15,11 @@ Text = Callable[..., Value]
 ALL = "bhsd"
 
 
+def short(v: dict[str, int]) -> bool:
+    """Lanes of less than 64 bits."""
+    return 0 < v["immh"] < 8
+
+
 def lane(immh: int) -> int:
     """Its highest bit says how wide lanes are."""
     return 8 << immh.bit_length() - 1
@@ -35,14 +40,18 @@ def left(cpu: Cpu, w: int) -> Value:
 
 
 def shifts(u: int, opcode: str, name: str, f: Text, to_left: bool, sizes: str = ALL, scalar: str = "d") -> None:
+    by = "{left}" if to_left else "{right}"
+
     def run(cpu: Cpu, bits: int) -> None:
         w = lane(cpu.immh)
         count = spread((left if to_left else right)(cpu, w).low(w), 128)
         cpu.set_V("Vd", f(cpu, cpu.V("Vn"), count, w, bits).low(bits))
 
-    simd(f"0 Q {u} 011110 immh:4 immb=3 {opcode} 1 Vn Vd", name, lambda cpu: run(cpu, bits_of(cpu)), where=sized(sizes))
+    simd(f"0 Q {u} 011110 immh:4 immb=3 {opcode} 1 Vn Vd", name, lambda cpu: run(cpu, bits_of(cpu)),
+         where=sized(sizes), asm="{Vd.T}, {Vn.T}, " + by)  # fmt: skip
     if scalar:
-        simd(f"01 {u} 111110 immh:4 immb=3 {opcode} 1 Vn Vd", name, lambda cpu: run(cpu, lane(cpu.immh)), where=sized(scalar))
+        simd(f"01 {u} 111110 immh:4 immb=3 {opcode} 1 Vn Vd", name, lambda cpu: run(cpu, lane(cpu.immh)),
+             where=sized(scalar), asm="{Vd.E}, {Vn.E}, " + by)  # fmt: skip
 
 
 def down(signed: bool, rounds: bool, accumulates: bool) -> Text:
@@ -91,14 +100,17 @@ shifts(1, "01100", "sqshlu", saturating_left(True, True), True, ALL, ALL)
 # fmt: on
 
 
+LONG = "{Vd.L}, {Vn.T}, {left}"
+
+
 def long(cpu: Cpu, signed: bool) -> None:
     """SSHLL, USHLL."""
     w = lane(cpu.immh)
     cpu.set_V("Vd", shifted_left(widened(half(cpu, "Vn"), w, signed), spread(left(cpu, w).low(2 * w), 128), 2 * w))
 
 
-simd("0 Q 0 011110 immh:4 immb=3 10100 1 Vn Vd", "sshll", lambda cpu: long(cpu, True), where=lambda v: 0 < v["immh"] < 8)
-simd("0 Q 1 011110 immh:4 immb=3 10100 1 Vn Vd", "ushll", lambda cpu: long(cpu, False), where=lambda v: 0 < v["immh"] < 8)
+simd("0 Q 0 011110 immh:4 immb=3 10100 1 Vn Vd", "sshll", lambda cpu: long(cpu, True), where=short, second=True, asm=LONG)
+simd("0 Q 1 011110 immh:4 immb=3 10100 1 Vn Vd", "ushll", lambda cpu: long(cpu, False), where=short, second=True, asm=LONG)
 
 
 def saturated_narrow(x: Value, w: int, from_signed: bool, to_signed: bool) -> tuple[Value, Value]:
@@ -133,9 +145,9 @@ def narrows(u: int, opcode: str, name: str, rounds: bool, saturates: tuple[bool,
             note(cpu, over.low(2 * w) != 0)
         cpu.set_V("Vd", r.low(w))
 
-    simd(f"0 Q {u} 011110 immh:4 immb=3 {opcode} 1 Vn Vd", name, run, where=lambda v: 0 < v["immh"] < 8)
+    simd(f"0 Q {u} 011110 immh:4 immb=3 {opcode} 1 Vn Vd", name, run, where=short, second=True, asm="{Vd.T}, {Vn.L}, {right}")
     if scalar:
-        simd(f"01 {u} 111110 immh:4 immb=3 {opcode} 1 Vn Vd", name, run_scalar, where=lambda v: 0 < v["immh"] < 8)
+        simd(f"01 {u} 111110 immh:4 immb=3 {opcode} 1 Vn Vd", name, run_scalar, where=short, asm="{Vd.E}, {Vn.W}, {right}")
 
 
 narrows(0, "10000", "shrn", False, None, False)
