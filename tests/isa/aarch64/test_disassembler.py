@@ -24,8 +24,7 @@ def plain(text: str) -> str:
     text = re.sub("^([su])xtl2 (.*)", r"\1shll2 \2, #0", text)  # an alias that capstone has for the lower halves only
     words = text.replace("\t", " ").replace(",", " ,").split()
     return " ".join(
-        f"#{int(w[1:], 0) & (1 << 64) - 1:#x}" if re.fullmatch("#-?(0x[0-9a-f]+|[0-9]+)", w) else w
-        for w in (x.rstrip("]!") for x in words)
+        f"#{int(w[1:], 0) & (1 << 64) - 1:#x}" if re.fullmatch("#-?(0x[0-9a-f]+|[0-9]+)", w) else w for w in (x.rstrip("]!") for x in words)
     )
 
 
