@@ -142,3 +142,8 @@ def test_closed(el: int, open_: int) -> None:
         assert (n["syndrome"] >> 26 == EC_FP) == (fpen & open_ != open_), fpen
         if n["syndrome"] >> 26 == EC_FP:
             assert n["syndrome"] & 0x1FF_FFFF == 0x1E0_0000 and n["exception_return"] == CODE
+    n.put(Case([code], el=el))
+    n["cptr_el2"] = 1 << 10  # TFP
+    n.go()
+    n["cptr_el2"] = 0
+    assert (n["syndrome"] >> 26, n["exception_el2"]) == (EC_FP, 1)
