@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from exuvia.dsl import processor
 from exuvia.dsl.processor import Registers
-from exuvia.isa.aarch64.cpu import EC_DATA, EC_FETCH, EC_STEP
-from exuvia.isa.aarch64.exceptions import EC_SHIFT, FIQ, HCR_TGE, IL, IRQ, SYNCHRONOUS
+from exuvia.isa.aarch64.cpu import ALIGNMENT, EC_DATA, EC_FETCH, EC_STEP
+from exuvia.isa.aarch64.exceptions import EC_SHIFT, EVERY_ACCESS, FIQ, HCR_TGE, IL, IRQ, MISALIGNED, SCTLR_A, SYNCHRONOUS
 from exuvia.isa.aarch64.faults import Fault, rare
 from exuvia.isa.aarch64.paging import STAGE2
 from exuvia.isa.aarch64.state import BTYPE_SHIFT, DAIF, DAIF_F, DAIF_I, PRIVILEGED, SP, SPSR_PAN, USER, layout
@@ -123,7 +123,8 @@ class Processor(processor.Processor):
     def update_mode(self) -> None:
         """After a change of EL or PAN."""
         self.mode = PRIVILEGED if self.el else USER
-        self.switch_tlb(0 if self.el == 0 else 2 if self.pan else 1)
+        user = EVERY_ACCESS if self.sctlr_el1 & SCTLR_A else 0
+        self.switch_tlb(user if self.el == 0 else 2 if self.pan else 1)
 
     # -- wires
     def signal(self, line: str, level: bool) -> None:
@@ -212,6 +213,8 @@ class Processor(processor.Processor):
 
     def page_fault(self, linear: int) -> Fault:
         """A data abort by the walk's word."""
+        if self.walk_error == MISALIGNED:
+            return Fault(EC_DATA, ALIGNMENT, linear)
         return Fault(EC_DATA, self.walk_error & 0xBF, linear, bool(self.walk_error & STAGE2))
 
     def fetch_fault(self, linear: int) -> Fault:
