@@ -11,7 +11,7 @@ from exuvia.isa.aarch64.decode_tables import tables
 from exuvia.isa.aarch64.forms import Row
 from tests.isa.aarch64.machine import CODE, DATA, DATA_SIZE, Case, compare, encodings, values
 
-CHAPTERS = "simd_same simd_different simd_shift simd_misc simd_copy simd_memory crypto".split()
+CHAPTERS = "simd_same simd_different simd_shift simd_misc simd_copy simd_memory crypto crypto_sm".split()
 EACH, MOST = 5, 2  # instructions of a variant, variants of an encoding
 architecture()
 
