@@ -33,7 +33,7 @@ SYNCHRONOUS, IRQ, FIQ, SERROR = 0, 0x80, 0x100, 0x180
 SCTLR_A, SCTLR_SPAN = 1 << 1, 1 << 23
 EVERY_ACCESS = 3  # of the TLBs, the one in which nothing is ever found: alignment is checked
 MDSCR_SS, MDSCR_KDE = 1 << 0, 1 << 13
-HCR_TGE, HCR_TSC, HCR_HCD, HCR_TWI, HCR_TWE = 1 << 27, 1 << 19, 1 << 29, 1 << 13, 1 << 14
+HCR_TGE, HCR_TWI, HCR_TWE = 1 << 27, 1 << 13, 1 << 14
 MISALIGNED = (1 << 64) - 3  # in the word `walk_error`
 SEGMENT_SHIFT, MAINTENANCE = 24, 1  # in the engine's access word: the instruction maintains caches (ISS.CM)
 

@@ -23,6 +23,7 @@ SCTLR_RESET = 0x30C50838  # the bits that are one whatever is implemented, and S
 LINES = dict(irq=DAIF_I, fiq=DAIF_F)
 VIRTUAL_LINES = dict(virq=DAIF_I, vfiq=DAIF_F)
 EXTERNAL_ABORT = 0x10
+MOST_WANTED = 32  # invalidations that a processor is told of one by one
 STEP_SYNDROME = 1 << 24 | 0x22  # ISV, and the status code of debug exceptions
 
 
@@ -225,8 +226,12 @@ class Processor(processor.Processor):
     def everybody_forgets(self, forget: Callable[[Any], None]) -> None:
         """A TLBI of all processors: the others do it before their next instruction, and are out of what they are doing when this ends."""
         for other in self.peers:
-            if other is not self:
-                other.__dict__["flush_wanted"].append(forget)
+            if other is not self and not other.powered_off:  # which has nothing to forget when it is started
+                wanted = other.__dict__["flush_wanted"]
+                if len(wanted) < MOST_WANTED:
+                    wanted.append(forget)
+                else:  # it sleeps
+                    wanted[:] = [lambda processor: processor.flush_tlb(True)]
                 other.attention(True)
         forget(self)
         self.engine.settle(self.native.address)

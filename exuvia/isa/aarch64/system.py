@@ -19,7 +19,6 @@ from exuvia.isa.aarch64.timers import ENABLE, IMASK, ISTATUS
 
 Text = Callable[[Cpu], None]
 SCTLR_UMA, SCTLR_DZE, SCTLR_UCT, SCTLR_NTWI, SCTLR_NTWE, SCTLR_UCI = (1 << i for i in (9, 14, 15, 16, 18, 26))
-ASID = 0xFFFF << 48
 
 
 def bits(encoding: str) -> str:
