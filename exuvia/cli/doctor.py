@@ -92,7 +92,8 @@ def _code() -> str:
     from exuvia.codegen.engine import build_identity
     from exuvia.isa import architecture
 
-    folder, parts, ours = store.folder(), [], set()
+    folder, parts = store.folder(), list[str]()
+    ours: set[str] = set()
     for name in sorted({target.architecture for target in TARGETS.values()}):
         build = build_identity(architecture(name))
         kinds = {"functions": build, "regions": store.beside(build, "regions")}
