@@ -48,6 +48,8 @@ def load_kernel(
         if entry is None:
             raise UserError(f"-kernel {path}: an ELF image with neither a multiboot header nor a PVH note")
         return pvh.load(memory, ranges, path, image, entry, initrd=initrd, append=append, rsdp=rsdp)
+    if data[56:60] == b"ARM\x64":
+        raise UserError(f"-kernel {path}: a Linux kernel for AArch64, not for x86")
     if not data:
         raise UserError(f"-kernel {path}: empty file")
     raise UserError(f"-kernel {path}: not a Linux, multiboot or ELF image")

@@ -86,19 +86,24 @@ def _cache() -> str:
 
 
 def _code() -> str:
-    """What the store has for this build: handlers of instruction forms, and regions of guests' hot code."""
+    """What the store has for this build, by architecture: handlers of instruction forms, and regions of guests' hot code."""
+    from exuvia.cli.targets import TARGETS
     from exuvia.codegen import store
     from exuvia.codegen.engine import build_identity
-    from exuvia.isa.x86.architecture import architecture
+    from exuvia.isa import architecture
 
-    folder, build = store.folder(), build_identity(architecture())
-    kinds = {"functions": build, "regions": store.beside(build, "regions")}
-    held = {kind: store.contents(folder / name) for kind, name in kinds.items()}
-    parts = [f"{count:,} {kind} {size / 1e6:.1f} MB" for kind, (count, size) in held.items()]
-    others = [path for path in folder.iterdir() if path.is_dir() and path.name not in kinds.values()] if folder.is_dir() else []
+    folder, parts = store.folder(), list[str]()
+    ours: set[str] = set()
+    for name in sorted({target.architecture for target in TARGETS.values()}):
+        build = build_identity(architecture(name))
+        kinds = {"functions": build, "regions": store.beside(build, "regions")}
+        held = {kind: store.contents(folder / place) for kind, place in kinds.items()}
+        parts.append(f"{name}: " + ", ".join(f"{count:,} {kind} {size / 1e6:.1f} MB" for kind, (count, size) in held.items()))
+        ours.update(kinds.values())
+    others = [path for path in folder.iterdir() if path.is_dir() and path.name not in ours] if folder.is_dir() else []
     if others:
         parts.append(f"other builds {sum(map(_size, others)) / 1e6:.1f} MB")
-    return f"{', '.join(parts)}, at most {store.LIMIT / 1e6:.0f} MB"
+    return f"{'; '.join(parts)}; at most {store.LIMIT / 1e6:.0f} MB"
 
 
 def _size(folder: Path) -> int:

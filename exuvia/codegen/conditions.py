@@ -63,5 +63,26 @@ class Conditions:
             return None if n.attr in self.region.moving else ("field", self.region.fields[n.attr])
         if not depth or n.op not in PURE:
             return None
+        if n.op == "and" and (mask := self.number(n.args[1])) is not None and not mask & (mask + 1):
+            inner, offset = self.bottom(n.args[0], mask)
+            base = self.alike(inner, depth - 1)
+            return None if base is None else ("low", mask, base, offset)
         args = tuple(self.alike(a, depth - 1) for a in n.args)
         return None if None in args else (n.op, n.w, *args)
+
+    def number(self, n: Node) -> int | None:
+        """A constant of the text or of the record."""
+        if n.op == "const":
+            return int(n.attr)
+        return self.region.fields[n.attr] if n.op == "field" and n.attr not in self.region.moving else None
+
+    def bottom(self, n: Node, mask: int) -> tuple[Node, int]:
+        """Under a mask of low bits, what a number is but for constants that are added: one check of alignment goes for several accesses."""
+        offset = 0
+        while True:
+            if n.op in ("zext", "sext", "trunc") and 1 << min(n.w, n.args[0].w) > mask:
+                n = n.args[0]
+            elif n.op == "add" and (c := self.number(n.args[1])) is not None:
+                n, offset = n.args[0], offset + c
+            else:
+                return n, offset & mask

@@ -87,6 +87,7 @@ def test_initrd_address_limit(tmp_path: Path) -> None:
         (bzimage(init_size=0x40000000), "needs at least 1040 MiB of memory, the machine has 64 MiB"),
         (b"\x7fELF" + bytes(10), "truncated ELF header"),
         (elf(64, [(0, MIB, b"x", 1)], MIB, machine=183), "for another processor"),
+        (bytes(56) + b"ARM\x64" + bytes(9), "a Linux kernel for AArch64, not for x86"),
         (elf(64, [(0, MIB, b"x", 1)], MIB, machine=62), "neither a multiboot header nor a PVH note"),
         (elf(64, [(0, MIB, b"x" * 99, 99)], MIB, machine=62)[:-9], "truncated ELF segment"),
         (elf(64, [(0, MIB, b"x", 1)], MIB, machine=62)[:80], "truncated ELF program headers"),

@@ -32,7 +32,7 @@ def exuvia(*words: str) -> "subprocess.CompletedProcess[str]":
         (["runn"], "exuvia: unknown command 'runn' (did you mean run?)\n"),
         (["run"], "exuvia: run needs either the name of a guest or --kernel FILE\n"),
         (["run", "alpine", "--smp", "two"], "exuvia: argument --smp: invalid int value: 'two'\n"),
-        (["guests", "fetch", "alpin"], "exuvia: unknown guest 'alpin' (did you mean alpine?)\n"),
+        (["guests", "fetch", "alpin"], "exuvia: unknown guest 'alpin' (did you mean alpine or alpine-arm64?)\n"),
         (["version", "--loud"], "exuvia: unrecognized arguments: --loud\n"),
     ],
 )
@@ -99,7 +99,7 @@ def test_doctor_counts_generated_code(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     result = exuvia("doctor")
     assert result.returncode == 0, result.stderr
-    assert "\nCode       0 functions 0.0 MB, 0 regions 0.0 MB, at most " in result.stdout
+    assert "; x86: 0 functions 0.0 MB, 0 regions 0.0 MB; at most " in result.stdout
     assert not list(tmp_path.iterdir())
 
     store = Store(build_identity(architecture()), tmp_path / "exuvia" / "code")
@@ -112,7 +112,7 @@ def test_doctor_counts_generated_code(tmp_path: Path, monkeypatch: pytest.Monkey
     Store("x86-older", store.path.parent).add((bytes(1_000_000), {"h": 0}))
     files = sorted(tmp_path.rglob("*"))
     result = exuvia("doctor")
-    assert "\nCode       2 functions 0.3 MB, 2 regions 0.3 MB, other builds 1.0 MB, at most " in result.stdout
+    assert "; x86: 2 functions 0.3 MB, 2 regions 0.3 MB; other builds 1.0 MB; at most " in result.stdout
     assert sorted(tmp_path.rglob("*")) == files
 
 

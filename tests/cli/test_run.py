@@ -72,7 +72,7 @@ def test_a_guest_that_dies(execute: Run) -> None:
     [
         ([], "run needs either the name of a guest or --kernel FILE"),
         (["alpine", "--kernel", "x"], "run needs either the name of a guest or --kernel FILE"),
-        (["alpin"], r"unknown guest 'alpin' \(did you mean alpine\?\)"),
+        (["alpin"], r"unknown guest 'alpin' \(did you mean alpine or alpine-arm64\?\)"),
         (["memtest", "--exec", "true"], "--exec needs a guest with a shell, memtest has none"),
         (["--kernel", "x", "--exec", "true"], "--exec needs a guest with a shell"),
         (["alpine", "--initrd", "x"], "--initrd belongs to --kernel"),

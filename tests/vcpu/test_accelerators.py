@@ -6,13 +6,14 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from exuvia.machines.config import MachineConfig
 from exuvia.machines.pc import Pc
 from exuvia.support.errors import UserError
-from exuvia.vcpu.accelerators import Unavailable
+from exuvia.vcpu.accelerators import Unavailable, kvm
 from exuvia.vcpu.kvm import vm
 from tests.vcpu.kvm import host
 
@@ -100,3 +101,8 @@ def test_the_wrapper(tmp_path: Path) -> None:
     result = subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)
     assert (result.returncode, result.stdout, result.stderr.count("\n")) == (1, "", 1)
     assert result.stderr.startswith("exuvia-kvm: ") and "kernel" in result.stderr
+
+
+def test_kvm_has_no_other_architecture() -> None:
+    with pytest.raises(Unavailable, match="it lends x86 processors, which machine 'virt' has none of"):
+        kvm.create(SimpleNamespace(architecture="aarch64", name="virt"), 0, None)

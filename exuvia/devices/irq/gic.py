@@ -78,13 +78,18 @@ class Bank:
 
     def best(self, groups: int, among: int = -1) -> Candidate | None:
         """The pending interrupt of these groups with the highest priority, None where there is none."""
-        ready = self.pending & self.enabled & ~self.active & among
+        ready = (self.latched | self.lines & ~self.edge) & self.enabled & ~self.active & among
+        if not ready:
+            return None
         if not groups & GROUP0:
             ready &= self.group
         if not groups & GROUP1:
             ready &= ~self.group
-        if not ready:
-            return None
+        if not ready & ready - 1:  # one, as a rule
+            if not ready:
+                return None
+            intid = ready.bit_length() - 1
+            return Candidate(self.priority[intid], intid, self.group >> intid & 1)
         priority, intid = min((self.priority[intid], intid) for intid in ones(ready))
         return Candidate(priority, intid, self.group >> intid & 1)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from exuvia.devices.device import State
-from exuvia.devices.irq.gic import GROUP0, GROUP1, NONE, PRIORITY_BITS, PRIORITY_MASK, PRIVATE, Bank, Candidate, Interface
+from exuvia.devices.irq.gic import GROUP1, NONE, PRIORITY_BITS, PRIORITY_MASK, PRIVATE, Bank, Candidate, Interface
 from exuvia.devices.irq.gic_lpi import FIRST as FIRST_LPI
 from exuvia.devices.irq.gic_lpi import ID_BITS, Lpis
 from exuvia.devices.irq.gic_virtual import VirtualInterface
@@ -69,18 +69,24 @@ class Redistributor(Interface):
 
     def best(self, groups: int) -> Candidate | None:
         """The interrupt of these groups to take, whatever the priorities say."""
-        groups &= int(self.gic.control) & (GROUP0 | GROUP1)
-        found = [self.bank.best(groups), self.gic.spis.best(groups, self.gic.targets[self.index])]
-        if groups & GROUP1 and self.control & ENABLE_LPIS:
-            found.append(self.lpis.best())
-        return min((one for one in found if one is not None), default=None)
+        groups &= self.gic.control
+        if not groups:
+            return None
+        own, shared = self.bank.best(groups), self.gic.spis.best(groups, self.gic.targets[self.index])
+        found = own if shared is None or own is not None and own < shared else shared
+        if groups & GROUP1 and self.lpis.pending and (message := self.lpis.best()) is not None and (found is None or message < found):
+            return message
+        return found
 
     def update(self) -> None:
         """Drive the wires: group 0 is an FIQ, group 1 an IRQ, where there is one security state."""
-        found = self.best(int(self.enables))
-        wanted = self.preempts(found)
-        self.irq.set(wanted and found is not None and found.group == 1)
-        self.fiq.set(wanted and found is not None and found.group == 0)
+        found = self.best(self.enables)
+        if found is None or not self.preempts(found):
+            self.irq.set(False)
+            self.fiq.set(False)
+        else:
+            self.irq.set(found.group == 1)
+            self.fiq.set(found.group == 0)
 
     def send(self, number: int, group: int) -> None:
         """An SGI arrives; one of the other group is not for this processor."""
@@ -109,7 +115,7 @@ class Redistributor(Interface):
             case "ICC_IAR0_EL1" | "ICC_IAR1_EL1":
                 return self._acknowledge(group)
             case "ICC_HPPIR0_EL1" | "ICC_HPPIR1_EL1":
-                found = self.best(int(self.enables))
+                found = self.best(self.enables)
                 return NONE if found is None or found.group != group else found.intid
             case "ICC_BPR0_EL1":
                 return int(self.binary_points[0])
@@ -173,7 +179,7 @@ class Redistributor(Interface):
         self.gic.update_for(self.index)
 
     def _acknowledge(self, group: int) -> int:
-        found = self.best(int(self.enables))
+        found = self.best(self.enables)
         if found is None or found.group != group or not self.preempts(found):
             return NONE
         if found.intid >= FIRST_LPI:

@@ -92,10 +92,9 @@ class GicV2(Device):
 
     def best(self, index: int, groups: int) -> Candidate | None:
         """The interrupt of these groups that processor `index` would take, whatever its priorities say."""
-        groups &= int(self.control)
-        among = self.targets[index] if self.processors > 1 else -1
-        found = [one for one in (self.cpus[index].bank.best(groups), self.spis.best(groups, among)) if one is not None]
-        return min(found) if found else None
+        groups &= self.control
+        own, shared = self.cpus[index].bank.best(groups), self.spis.best(groups, self.targets[index] if self.processors > 1 else -1)
+        return own if shared is None or own is not None and own < shared else shared
 
     def update(self) -> None:
         """Drive the wires to the processors."""

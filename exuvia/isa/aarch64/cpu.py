@@ -17,9 +17,9 @@ VECTORS = dict(Vd="reg", Vt="reg", Vn="base", Vt2="extra", Va="extra", Vm="rm") 
 """FOLLOWING are the registers behind the one that the row's fact `several` names."""
 
 # exception classes (ESR_ELx.EC)
-EC_UNKNOWN, EC_WFX, EC_FP, EC_PAC, EC_BTI, EC_ILLEGAL = 0x00, 0x01, 0x07, 0x09, 0x0D, 0x0E
-EC_SVC, EC_HVC, EC_SMC, EC_SYSTEM, EC_FPAC = 0x15, 0x16, 0x17, 0x18, 0x1C
-EC_FETCH, EC_PC, EC_DATA, EC_SP, EC_FLOAT, EC_STEP, EC_BRK = 0x20, 0x22, 0x24, 0x26, 0x2C, 0x32, 0x3C
+EC_UNKNOWN, EC_WFX, EC_FP, EC_PAC, EC_ILLEGAL = 0x00, 0x01, 0x07, 0x09, 0x0E
+EC_SVC, EC_HVC, EC_SMC, EC_SYSTEM = 0x15, 0x16, 0x17, 0x18
+EC_FETCH, EC_PC, EC_DATA, EC_STEP, EC_BRK = 0x20, 0x22, 0x24, 0x32, 0x3C
 TO_EL2 = 0x40  # beside an exception class: for EL2, whatever else
 ALIGNMENT = 0x21  # fault status code
 

@@ -18,7 +18,8 @@ FEATURES: dict[str, tuple[str, int, int]] = {
     "atomics": ("isar0", 20, 2), "asimdrdm": ("isar0", 28, 1), "asimddp": ("isar0", 44, 1), "lor": ("mmfr1", 16, 1),
     "pan": ("mmfr1", 20, 1), "hpd": ("mmfr1", 12, 1), "lrcpc": ("isar1", 20, 1), "dcpop": ("isar1", 0, 1), "sb": ("isar1", 36, 1),
     "dit": ("pfr0", 48, 1), "fphp": ("pfr0", 16, 1), "asimdhp": ("pfr0", 20, 1), "sha512": ("isar0", 12, 2), "sha3": ("isar0", 32, 1),
-    "jscvt": ("isar1", 12, 1), "fcma": ("isar1", 16, 1), "frint": ("isar1", 32, 1),
+    "csv2": ("pfr0", 56, 1), "csv3": ("pfr0", 60, 1), "paca": ("isar1", 8, 1), "pacg": ("isar1", 28, 1),
+    "sm3": ("isar0", 36, 1), "sm4": ("isar0", 40, 1), "jscvt": ("isar1", 12, 1), "fcma": ("isar1", 16, 1), "frint": ("isar1", 32, 1),
 }  # fmt: skip
 NEEDS = {"pmull": "aes", "fphp": "asimdhp", "asimdhp": "fphp", "sha512": "sha2", "sha3": "sha512"}
 ALIASES = {"lse": "atomics", "rdm": "asimdrdm", "dotprod": "asimddp", "rcpc": "lrcpc", "sha256": "sha2", "crc": "crc32"}
@@ -40,7 +41,7 @@ class Kind:
 
 
 _CRYPTO = "aes pmull sha1 sha2"
-_V8_2 = f"{_CRYPTO} crc32 atomics fphp asimdhp asimdrdm asimddp lor pan hpd lrcpc dcpop"
+_V8_2 = f"{_CRYPTO} crc32 atomics fphp asimdhp asimdrdm asimddp lor pan hpd lrcpc dcpop csv2 csv3"
 MODELS = {
     "cortex-a53": Kind("Cortex-A53", 0x410FD034, 40, False, 0x84448004, (0x700FE01A, 0x201FE01A, 0x707FE07A), f"{_CRYPTO} crc32"),
     "cortex-a57": Kind("Cortex-A57", 0x411FD070, 44, False, 0x8444C004, (0x701FE00A, 0x201FE012, 0x70FFE07A), f"{_CRYPTO} crc32"),

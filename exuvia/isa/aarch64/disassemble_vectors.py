@@ -2,6 +2,9 @@
 
 Behind the point: `T` the arrangement, `L` lanes twice as wide in 128 bits, `P` such lanes in as many bits as T, `Q` lanes of a quarter's
 width, `E` one lane as a register, `W` one of twice the width, `e` an element; or a lane's letter for one lane as a register.
+
+Rows say more in facts: `lane` (bits of a lane, where no `size` or `immh` does), `second` (with Q the name has a 2), and of structures
+`count` (of registers), `one_lane`, `repeats` (in all lanes).
 """
 
 from __future__ import annotations

@@ -140,6 +140,13 @@ class Shown:
             return text + (f", lsl #{size}" if scaled else "")
         return f"{text}, {EXTENDS[option]}" + (f" #{size}" if scaled else "")
 
+    def of_signed_offset(self) -> str:
+        offset = self.value - 4096 * self.variant["S"]
+        return f", {number(offset)}" if offset or self.variant["W"] else ""
+
+    def of_writes_back(self) -> str:
+        return "!" if self.variant["W"] else ""
+
     # names
     def of_prfop(self) -> str:
         op = self.bits("prfop")

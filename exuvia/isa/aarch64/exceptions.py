@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from exuvia.dsl.trace import when
 from exuvia.dsl.values import Value, lift
-from exuvia.isa.aarch64.cpu import EC_BRK, EC_DATA, EC_FETCH, EC_ILLEGAL, EC_PC, EC_SVC, TO_EL2, Cpu, enter, raise_, undefined
+from exuvia.isa.aarch64.cpu import ALIGNMENT, EC_BRK, EC_DATA, EC_FETCH, EC_ILLEGAL, EC_PC, EC_SVC, TO_EL2, Cpu, enter, raise_, undefined
 from exuvia.isa.aarch64.flags import nzcv_word
 from exuvia.isa.aarch64.forms import op
 from exuvia.isa.aarch64.paging import FETCH, STAGE2, WRITE, pick, yes
@@ -30,11 +30,11 @@ from exuvia.isa.aarch64.state import (
 
 EC_SHIFT, IL = 26, 1 << 25
 SYNCHRONOUS, IRQ, FIQ, SERROR = 0, 0x80, 0x100, 0x180
-SCTLR_SPAN = 1 << 23
+SCTLR_A, SCTLR_SPAN = 1 << 1, 1 << 23
+EVERY_ACCESS = 3  # of the TLBs, the one in which nothing is ever found: alignment is checked
 MDSCR_SS, MDSCR_KDE = 1 << 0, 1 << 13
-HCR_TGE, HCR_TSC, HCR_HCD, HCR_TWI, HCR_TWE = 1 << 27, 1 << 19, 1 << 29, 1 << 13, 1 << 14
+HCR_TGE, HCR_TWI, HCR_TWE = 1 << 27, 1 << 13, 1 << 14
 MISALIGNED = (1 << 64) - 3  # in the word `walk_error`
-ALIGNMENT = 0x21
 SEGMENT_SHIFT, MAINTENANCE = 24, 1  # in the engine's access word: the instruction maintains caches (ISS.CM)
 
 
@@ -95,7 +95,8 @@ def take_stack_pointer(cpu: Cpu, el: Value, spsel: Value) -> None:
 def choose_tlb(cpu: Cpu) -> None:
     """The mode and the TLB of the exception level and of PAN."""
     cpu.mode = pick(cpu.el == 0, USER, PRIVILEGED)
-    cpu.effect("switch_tlb", 0, pick(cpu.el == 0, 0, pick(cpu.pan != 0, 2, 1)))
+    user = pick((cpu.sctlr_el1 & SCTLR_A) != 0, EVERY_ACCESS, 0)
+    cpu.effect("switch_tlb", 0, pick(cpu.el == 0, user, pick(cpu.pan != 0, 2, 1)))
 
 
 def regime_changes(cpu: Cpu, old: Value, new: Value) -> None:
@@ -159,6 +160,8 @@ def eret(cpu: Cpu) -> None:
     regime_changes(cpu, old, new)
     choose_tlb(cpu)
     cpu.pc = back
+    with when(cpu.illegal != 0):  # the instruction there is not executed (D1.3.8)
+        synchronous(cpu, lift(EC_ILLEGAL, 64), lift(0, 64), 0, back)
     welcome(cpu)
 
 
@@ -194,6 +197,3 @@ def brk(cpu: Cpu) -> None:
 @op("11010100 010 imm16 000 00", ends=True, asm="{imm}")
 def hlt(cpu: Cpu) -> None:
     undefined()
-
-
-__all__ = ["EC_ILLEGAL", "ROUTINES"]

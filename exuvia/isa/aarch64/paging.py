@@ -27,7 +27,7 @@ FOUND = 1 << 16  # in a fault status code while the walk is under way: one of it
 ADDRESS_SIZE, TRANSLATION, ACCESS_FLAG, PERMISSION, EXTERNAL_WALK = 0x00, 0x04, 0x08, 0x0C, 0x14  # with the level in bits 1:0
 ADDRESS = (1 << 48) - (1 << 12)
 SCTLR_M, SCTLR_WXN = 1 << 0, 1 << 19
-HCR_VM, HCR_PTW, HCR_DC = 1 << 0, 1 << 2, 1 << 12
+HCR_VM = 1 << 0
 LARGEST_PIECE = 21  # log2 of the largest page that is dropped piece by piece
 
 

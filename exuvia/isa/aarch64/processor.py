@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from exuvia.dsl import processor
 from exuvia.dsl.processor import Registers
-from exuvia.isa.aarch64.cpu import EC_DATA, EC_FETCH, EC_STEP
-from exuvia.isa.aarch64.exceptions import EC_SHIFT, FIQ, HCR_TGE, IL, IRQ, SYNCHRONOUS
+from exuvia.isa.aarch64.cpu import ALIGNMENT, EC_DATA, EC_FETCH, EC_STEP
+from exuvia.isa.aarch64.exceptions import EC_SHIFT, EVERY_ACCESS, FIQ, HCR_TGE, IL, IRQ, MISALIGNED, SCTLR_A, SYNCHRONOUS
 from exuvia.isa.aarch64.faults import Fault, rare
 from exuvia.isa.aarch64.paging import STAGE2
 from exuvia.isa.aarch64.state import BTYPE_SHIFT, DAIF, DAIF_F, DAIF_I, PRIVILEGED, SP, SPSR_PAN, USER, layout
@@ -23,6 +23,7 @@ SCTLR_RESET = 0x30C50838  # the bits that are one whatever is implemented, and S
 LINES = dict(irq=DAIF_I, fiq=DAIF_F)
 VIRTUAL_LINES = dict(virq=DAIF_I, vfiq=DAIF_F)
 EXTERNAL_ABORT = 0x10
+MOST_WANTED = 32  # invalidations that a processor is told of one by one
 STEP_SYNDROME = 1 << 24 | 0x22  # ISV, and the status code of debug exceptions
 
 
@@ -123,7 +124,8 @@ class Processor(processor.Processor):
     def update_mode(self) -> None:
         """After a change of EL or PAN."""
         self.mode = PRIVILEGED if self.el else USER
-        self.switch_tlb(0 if self.el == 0 else 2 if self.pan else 1)
+        user = EVERY_ACCESS if self.sctlr_el1 & SCTLR_A else 0
+        self.switch_tlb(user if self.el == 0 else 2 if self.pan else 1)
 
     # -- wires
     def signal(self, line: str, level: bool) -> None:
@@ -212,6 +214,8 @@ class Processor(processor.Processor):
 
     def page_fault(self, linear: int) -> Fault:
         """A data abort by the walk's word."""
+        if self.walk_error == MISALIGNED:
+            return Fault(EC_DATA, ALIGNMENT, linear)
         return Fault(EC_DATA, self.walk_error & 0xBF, linear, bool(self.walk_error & STAGE2))
 
     def fetch_fault(self, linear: int) -> Fault:
@@ -222,8 +226,12 @@ class Processor(processor.Processor):
     def everybody_forgets(self, forget: Callable[[Any], None]) -> None:
         """A TLBI of all processors: the others do it before their next instruction, and are out of what they are doing when this ends."""
         for other in self.peers:
-            if other is not self:
-                other.__dict__["flush_wanted"].append(forget)
+            if other is not self and not other.powered_off:  # which has nothing to forget when it is started
+                wanted = other.__dict__["flush_wanted"]
+                if len(wanted) < MOST_WANTED:
+                    wanted.append(forget)
+                else:  # it sleeps
+                    wanted[:] = [lambda processor: processor.flush_tlb(True)]
                 other.attention(True)
         forget(self)
         self.engine.settle(self.native.address)

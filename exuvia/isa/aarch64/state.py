@@ -13,10 +13,9 @@ PRIVILEGED, USER = range(2)
 MODES = 2
 
 # PSTATE and SPSR_ELx bits (C5.2.19)
-SPSR_N, SPSR_Z, SPSR_C, SPSR_V = (1 << i for i in (31, 30, 29, 28))
 DAIF_D, DAIF_A, DAIF_I, DAIF_F = (1 << i for i in (9, 8, 7, 6))
 DAIF = DAIF_D | DAIF_A | DAIF_I | DAIF_F
-SPSR_TCO, SPSR_DIT, SPSR_UAO, SPSR_PAN, SPSR_SS, SPSR_IL, SPSR_SSBS = (1 << i for i in (25, 24, 23, 22, 21, 20, 12))
+SPSR_DIT, SPSR_UAO, SPSR_PAN, SPSR_SS, SPSR_IL = (1 << i for i in (24, 23, 22, 21, 20))
 BTYPE_SHIFT = 10
 
 layout = Layout()

@@ -19,7 +19,6 @@ from exuvia.isa.aarch64.timers import ENABLE, IMASK, ISTATUS
 
 Text = Callable[[Cpu], None]
 SCTLR_UMA, SCTLR_DZE, SCTLR_UCT, SCTLR_NTWI, SCTLR_NTWE, SCTLR_UCI = (1 << i for i in (9, 14, 15, 16, 18, 26))
-ASID = 0xFFFF << 48
 
 
 def bits(encoding: str) -> str:
@@ -60,15 +59,15 @@ def allowed(cpu: Cpu, encoding: str) -> bool:
     return True
 
 
-def register(encoding: str, word: str, changed: Text | None = None, mask: int = (1 << 64) - 1) -> None:
+def register(encoding: str, word: str, changed: Text | None = None, mask: int = (1 << 64) - 1, feature: str = "") -> None:
     """A register that is a word; `changed` is the text of a write, which comes before the word changes."""
 
-    @read(encoding, word)
+    @read(encoding, word, feature=feature)
     def mrs(cpu: Cpu) -> None:
         if allowed(cpu, encoding):
             cpu.set_X("Rt", cpu.get((word, 0, 64)))
 
-    @write(encoding, word, ends=changed is not None)
+    @write(encoding, word, ends=changed is not None, feature=feature)
     def msr(cpu: Cpu) -> None:
         if allowed(cpu, encoding):
             if changed is not None:
@@ -114,8 +113,7 @@ WORDS = """
 3_0_C2_C2_1 apdakeyhi_el1 3_0_C2_C2_2 apdbkeylo_el1 3_0_C2_C2_3 apdbkeyhi_el1 3_0_C2_C3_0 apgakeylo_el1 3_0_C2_C3_1 apgakeyhi_el1
 """.split()
 for _encoding, _word in zip(WORDS[::2], WORDS[1::2]):
-    if not _word.startswith("ap"):  # keys exist with the feature
-        register(_encoding, _word)
+    register(_encoding, _word, feature=("pacg" if "ga" in _word else "paca") if _word.startswith("ap") else "")
 register("3_0_C12_C0_0", "vbar_el1", mask=-1 << 11)
 register("3_4_C12_C0_0", "vbar_el2", mask=-1 << 11)
 register("3_0_C1_C0_0", "sctlr_el1", everything_changes)

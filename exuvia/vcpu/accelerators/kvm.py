@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
+from exuvia.vcpu.accelerators import Unavailable
 from exuvia.vcpu.kvm.vcpu import KvmVcpu
 from exuvia.vcpu.kvm.vm import Vm
 
 
 def create(machine: Any, index: int, apic: Any) -> KvmVcpu:
     """Processor `index` of a machine. Raises Unavailable where KVM cannot be used, UserError for an unknown model or feature."""
+    if machine.architecture != "x86":
+        raise Unavailable(f"it lends x86 processors, which machine '{machine.name}' has none of")
     vm = machine.accelerated.get("kvm")
     if vm is None:
         vm = machine.accelerated["kvm"] = Vm(machine)

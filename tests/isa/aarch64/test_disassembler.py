@@ -12,8 +12,8 @@ from exuvia.isa.aarch64.decode_tables import tables
 from exuvia.isa.aarch64.disassembler import disassemble
 from tests.isa.aarch64.machine import encodings
 
-CHAPTERS = "arithmetic logical conditional branches loads atomics".split()
-VECTORS = "fp_scalar fp_vector fp_later simd_same simd_different simd_shift simd_misc simd_copy simd_memory crypto".split()
+CHAPTERS = "arithmetic logical conditional branches loads atomics pointer_auth".split()
+VECTORS = "fp_scalar fp_vector fp_later simd_same simd_different simd_shift simd_misc simd_copy simd_memory crypto crypto_sm".split()
 EACH, ADDRESS = 12, 0x40_0000
 architecture()
 

@@ -116,9 +116,20 @@ def test_eret_arms_software_step(machine: Native) -> None:
 
 @pytest.mark.parametrize("spsr", [0x8, 0x1, 0x10, 0x2])
 def test_illegal_return(machine: Native, spsr: int) -> None:
-    """To a higher level, to EL0 with SP_EL0's neighbour, to AArch32, to what is reserved: PSTATE.IL, and everything stays."""
+    """To a higher level, to EL0 with SP_EL0's neighbour, to AArch32, to what is reserved: an exception of the instruction there."""
     n = step(machine, ERET, spsr_el1=spsr, elr_el1=0x1234)
-    assert (n["pc"], n["el"], n["spsel"], n["illegal"]) == (0x1234, 1, 1, 1)
+    assert (n["pc"], n["el"], n["spsel"], n["illegal"]) == (VECTORS + 0x200, 1, 1, 0)
+    assert (n["esr_el1"], n["elr_el1"], n["spsr_el1"] & (1 << 20 | 0xF)) == (0x0E << 26 | 1 << 25, 0x1234, 1 << 20 | 5)
+
+
+def test_alignment_of_el0(machine: Native) -> None:
+    """SCTLR_EL1.A."""
+    n = step(machine, ERET, elr_el1=CODE + 0x100, sctlr_el1=2)
+    assert n["tlb"] == n["tlb_base"] + 3 * 4096 * 32
+    n = step(machine, LDR, el=0, x0=DATA + 4, tlb=n["tlb"])
+    taken(n, VECTORS + 0x400, 0, CODE, 0x24 << 26 | 1 << 25 | 0x21)
+    assert n["far_el1"] == DATA + 4
+    assert step(machine, LDR, el=0, x0=DATA + 8, tlb=machine["tlb_base"] + 3 * 4096 * 32)["pc"] == CODE + 4
 
 
 @pytest.mark.parametrize("code", [0xD5381000, 0xD5181000, ERET, HVC, 0xD5384000, 0xD508871F])

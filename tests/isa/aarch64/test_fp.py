@@ -15,7 +15,7 @@ from exuvia.isa.aarch64.forms import Row
 from exuvia.isa.aarch64.fpcr import AHP, DN, FLAGS, FZ, FZ16, RMODE
 from tests.isa.aarch64 import machine
 from tests.isa.aarch64.machine import CODE, Case, Native, Result, compare, encodings, native, values
-from tests.isa.aarch64.test_simd import some
+from tests.isa.aarch64.test_simd import MOST, some
 
 CHAPTERS = "fp_scalar fp_vector fp_later".split()
 EACH = 9  # instructions of a variant
@@ -76,15 +76,29 @@ def kept(case: Case, result: Result) -> bool:
     return all(code & 0xFFF0_FC00 != 0x5F10_FC00 and code & 0xFFC0_9400 != 0x2F40_1000 for code in case.code)
 
 
-@pytest.mark.parametrize("chapter", CHAPTERS)
-def test_as_unicorn(chapter: str) -> None:
-    rng = random.Random(chapter)
-    cases = [
+def cases_of(rng: random.Random, chapter: str, most: int = MOST) -> list[Case]:
+    """Of each variant some, with numbers of all formats."""
+    return [
         case(rng, row, code, variant, (16, 32, 64)[k % 3])
-        for row, variant in some(rng, chapter)
+        for row, variant in some(rng, chapter, most)
         for k, code in enumerate(encodings(rng, *row.pattern(variant), EACH))
     ]
+
+
+@pytest.mark.parametrize("chapter", CHAPTERS)
+def test_as_unicorn(chapter: str) -> None:
+    cases = cases_of(random.Random(chapter), chapter)
     assert compare(cases, kept) > len(cases) // 2
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("chapter", CHAPTERS)
+def test_every_variant(chapter: str) -> None:
+    """With other numbers each time."""
+    for _ in range(10):
+        cases = cases_of(random.Random(), chapter, 1 << 16)
+        assert compare(cases, kept) > len(cases) // 2
 
 
 MRS, MSR = (0xD53B_4400, 0xD53B_4420), (0xD51B_4400, 0xD51B_4420)
@@ -142,3 +156,8 @@ def test_closed(el: int, open_: int) -> None:
         assert (n["syndrome"] >> 26 == EC_FP) == (fpen & open_ != open_), fpen
         if n["syndrome"] >> 26 == EC_FP:
             assert n["syndrome"] & 0x1FF_FFFF == 0x1E0_0000 and n["exception_return"] == CODE
+    n.put(Case([code], el=el))
+    n["cptr_el2"] = 1 << 10  # TFP
+    n.go()
+    n["cptr_el2"] = 0
+    assert (n["syndrome"] >> 26, n["exception_el2"]) == (EC_FP, 1)

@@ -290,6 +290,8 @@ def test_calls_without_firmware(board: Any) -> None:
 
 def test_invalidation_of_all_processors(board: Any) -> None:
     first, second = board.vcpus
+    first.rare["invalidate"](first, 0, 0x5000)
+    second.power_on(0x8000, 0, 1)
     first.asked.clear()
     second.asked.clear()
     first.rare["invalidate"](first, 0, 0x5000)
@@ -297,6 +299,12 @@ def test_invalidation_of_all_processors(board: Any) -> None:
     assert (first.asked, second.asked, second.wanted) == ([("page", 0x5000), ("flush", True)], [], True)
     second.between()
     assert second.asked == [("page", 0x5000), ("flush", True)]
+    second.asked.clear()
+    for page in range(0, 1000 << 12, 4096):
+        first.rare["invalidate"](first, 0, page)
+    second.between()
+    assert second.asked[0] == ("flush", True)
+    assert len(second.asked) < 40
 
 
 # models

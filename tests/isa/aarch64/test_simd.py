@@ -11,18 +11,18 @@ from exuvia.isa.aarch64.decode_tables import tables
 from exuvia.isa.aarch64.forms import Row
 from tests.isa.aarch64.machine import CODE, DATA, DATA_SIZE, Case, compare, encodings, values
 
-CHAPTERS = "simd_same simd_different simd_shift simd_misc simd_copy simd_memory crypto".split()
+CHAPTERS = "simd_same simd_different simd_shift simd_misc simd_copy simd_memory crypto crypto_sm".split()
 EACH, MOST = 5, 2  # instructions of a variant, variants of an encoding
 architecture()
 
 
-def some(rng: random.Random, chapter: str) -> list[tuple[Row, dict[str, int]]]:
+def some(rng: random.Random, chapter: str, most: int = MOST) -> list[tuple[Row, dict[str, int]]]:
     """Every encoding of a chapter; of those with many variants some."""
     variants: dict[int, list[tuple[Row, dict[str, int]]]] = {}
     for row, variant in tables(None).rows[2:]:
         if row.run.__module__.endswith("." + chapter):
             variants.setdefault(row.id, []).append((row, variant))
-    return [one for of_row in variants.values() for one in rng.sample(of_row, min(len(of_row), MOST))]
+    return [one for of_row in variants.values() for one in rng.sample(of_row, min(len(of_row), most))]
 
 
 def vector(rng: random.Random) -> int:
@@ -51,8 +51,22 @@ def case(rng: random.Random, row: Row, code: int, variant: dict[str, int]) -> Ca
     return Case([code], x, rng.getrandbits(4), v=v, memory=memory, fpsr=rng.choice((0, 1 << 27)))
 
 
+def cases_of(rng: random.Random, chapter: str, most: int = MOST) -> list[Case]:
+    """Of each variant a few."""
+    rows = some(rng, chapter, most)
+    return [case(rng, row, code, variant) for row, variant in rows for code in encodings(rng, *row.pattern(variant), EACH)]
+
+
 @pytest.mark.parametrize("chapter", CHAPTERS)
 def test_as_unicorn(chapter: str) -> None:
-    rng = random.Random(chapter)
-    cases = [case(rng, row, code, variant) for row, variant in some(rng, chapter) for code in encodings(rng, *row.pattern(variant), EACH)]
+    cases = cases_of(random.Random(chapter), chapter)
+    assert compare(cases) > len(cases) // 2
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("chapter", CHAPTERS)
+def test_every_variant(chapter: str) -> None:
+    """With other lanes each time."""
+    cases = cases_of(random.Random(), chapter, 1 << 16)
     assert compare(cases) > len(cases) // 2

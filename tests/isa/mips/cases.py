@@ -46,11 +46,12 @@ class Case:
     fcsr: int
     wide: bool
     memory: bytes = field(repr=False)
+    rest: list[int] = field(default_factory=list)  # instead of the slot
 
     @property
     def words(self) -> list[int]:
         """The code."""
-        return [self.word, self.slot]
+        return [self.word, *(self.rest or [self.slot])]
 
 
 @dataclass

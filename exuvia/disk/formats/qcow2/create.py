@@ -109,10 +109,26 @@ def fields_of(options: dict[str, Any]) -> Fields:
         fields.compatible_features |= LAZY_REFCOUNTS
     for wanted, bit in ((packing != "zlib", COMPRESSION), (options.get("extended_l2"), EXTENDED_L2), (options.get("data_file"), DATA_FILE)):
         fields.incompatible_features |= bit if wanted else 0
-    fields.crypt_method = encryption.method(options)
+    fields.crypt_method = encryption_method(options)
     if options.get("data_file_raw"):
         fields.autoclear_features |= RAW_DATA_FILE
     return fields
+
+
+def encryption_method(options: dict[str, Any]) -> int:
+    """The header's crypt_method that options of creation ask for. Raises UserError."""
+    wanted = options.get("encrypt.format")
+    if options.get("encryption") and wanted is not None:
+        raise UserError("'encrypt.format' and its alias 'encryption' can't be used at the same time")
+    if options.get("encryption"):
+        wanted = "aes"
+    if wanted is None:
+        return 0
+    if wanted not in ("aes", "luks"):
+        raise UserError(f"Parameter 'format' does not accept value '{wanted}'")
+    if options.get("encrypt.key-secret") is None:
+        raise UserError("Parameter 'encrypt.key-secret' is required for cipher")
+    return LUKS if wanted == "luks" else AES
 
 
 def create(kind: type[Qcow2], file: Node, size: int, options: dict[str, Any], opener: Opener | None) -> None:

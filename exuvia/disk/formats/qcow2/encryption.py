@@ -9,7 +9,7 @@ import struct
 from _thread import allocate_lock
 
 from exuvia.disk.formats.luks import slots
-from exuvia.disk.formats.qcow2.header import AES, ENCRYPTION, LUKS, Header
+from exuvia.disk.formats.qcow2.header import ENCRYPTION, LUKS, Header
 from exuvia.disk.node import CHUNK, Extent, ImageError, Kind, Node
 from exuvia.disk.options import Option
 from exuvia.disk.vector import Vector
@@ -160,22 +160,6 @@ class Encrypted(Node):
     def extents(self, offset: int, length: int) -> Iterator[Extent]:
         """Holes of the file are no zeros here."""
         yield Extent(Kind.DATA, length, offset, self)
-
-
-def method(options: dict[str, Any]) -> int:
-    """The header's crypt_method that options of creation ask for. Raises UserError."""
-    wanted = options.get("encrypt.format")
-    if options.get("encryption") and wanted is not None:
-        raise UserError("'encrypt.format' and its alias 'encryption' can't be used at the same time")
-    if options.get("encryption"):
-        wanted = "aes"
-    if wanted is None:
-        return 0
-    if wanted not in ("aes", "luks"):
-        raise UserError(f"Parameter 'format' does not accept value '{wanted}'")
-    if options.get("encrypt.key-secret") is None:
-        raise UserError("Parameter 'encrypt.key-secret' is required for cipher")
-    return LUKS if wanted == "luks" else AES
 
 
 def luks_header(options: dict[str, Any]) -> tuple[bytes, int]:
