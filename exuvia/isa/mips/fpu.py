@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from exuvia.dsl.trace import when
+from exuvia.dsl.trace import Var, seldom, when
 from exuvia.dsl.values import Value, lift
 from exuvia.isa.mips.cpu import Cpu, raise_
 from exuvia.isa.mips.floats import FUSED, OPERATIONS
 from exuvia.isa.mips.forms import FIELDS, op
+from exuvia.isa.mips.fpu_host import HOST, own
+from exuvia.isa.mips.fpu_host import compute as by_host
 from exuvia.isa.mips.state import F_CAUSE, F_E, F_ENABLES, F_FLAGS, FPE
 
 CODES = {"s": "10000", "d": "10001", "w": "10100", "l": "10101"}
@@ -34,14 +36,23 @@ def write(cpu: Cpu, field: str, v: Value) -> None:
         cpu.put(("f" if v.w == 32 else "fd", slot, v.w), v)
 
 
-def noted(cpu: Cpu, flags: Value) -> None:
-    """Exceptions of this instruction: FCSR.Cause, and where they are enabled a trap, else FCSR.Flags too (vol. I, 5.8)."""
-    flags = flags.zext(64)
-    fcsr = cpu.fcsr & ~CAUSES | flags << F_CAUSE
-    with when((flags & (fcsr.u >> F_ENABLES)) != 0):
+def caused(cpu: Cpu, flags: Value) -> Value:
+    """FCSR with exceptions of this instruction as the cause (vol. I, 5.8)."""
+    r: Value = cpu.fcsr & ~CAUSES | flags.zext(64) << F_CAUSE
+    return r
+
+
+def trapped(cpu: Cpu, flags: Value) -> None:
+    """A trap where one of the exceptions is enabled."""
+    fcsr = caused(cpu, flags)
+    with when((flags.zext(64) & (fcsr.u >> F_ENABLES)) != 0):
         cpu.put_at("fcsr", lift(0, 64), fcsr)
         raise_(FPE)
-    cpu.fcsr = fcsr | flags << F_FLAGS
+
+
+def noted(cpu: Cpu, flags: Value) -> None:
+    """No trap: FCSR.Flags has the exceptions too."""
+    cpu.fcsr = caused(cpu, flags) | flags.zext(64) << F_FLAGS
 
 
 def compute(text: str, name: str, source: str, sources: str, w: int, **facts: Any) -> None:
@@ -52,9 +63,24 @@ def compute(text: str, name: str, source: str, sources: str, w: int, **facts: An
     @op(text, f"{name}.{source}", fpu=True, keeps=True, wide=wide, **facts)
     def run(cpu: Cpu) -> None:
         operands = [read(cpu, field, WIDTHS[source]) for field in sources.split()]
-        packed = OPERATIONS[name, source](*operands, cpu.fcsr.low(32))
-        noted(cpu, packed.bits(w + 4, w))
-        write(cpu, "fd", packed.low(w))
+        value, flags = Var(lift(0, w), w), Var(lift(0, 8), 8)
+
+        def by_function() -> None:
+            packed = OPERATIONS[name, source](*operands, cpu.fcsr.low(32))
+            value.set(packed.low(w))
+            flags.set(packed.bits(w + 4, w).zext(8))
+
+        if (name, source) in HOST:
+            with seldom(~own(cpu)):
+                by_function()
+                trapped(cpu, flags.read())
+            with when(own(cpu)):
+                by_host(cpu, name, source, operands, value, flags, by_function)
+        else:
+            by_function()
+            trapped(cpu, flags.read())
+        noted(cpu, flags.read())
+        write(cpu, "fd", value.read())
 
 
 for _fmt in "sd":

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from exuvia.dsl.trace import Var, seldom, when
 from exuvia.dsl.values import Value, lift
 from exuvia.isa.mips.cpu import Cpu
 from exuvia.isa.mips.floats import INVALID, OPERATIONS
 from exuvia.isa.mips.forms import op
-from exuvia.isa.mips.fpu import CODES, WIDTHS, noted, read
+from exuvia.isa.mips.fpu import CODES, WIDTHS, noted, read, trapped
+from exuvia.isa.mips.fpu_host import compare as by_host
+from exuvia.isa.mips.fpu_host import own
 
 CONDITIONS = "f un eq ueq olt ult ole ule sf ngle seq ngl lt nge le ngt".split()
 
@@ -21,9 +24,21 @@ def compare(number: int, name: str, fmt: str) -> None:
 
     @op(f"010001 {CODES[fmt]} ft fs cc 00 11 {number:04b}", f"c.{name}.{fmt}", fpu=True, keeps=True)
     def run(cpu: Cpu) -> None:
-        found = OPERATIONS["c", fmt](read(cpu, "fs", WIDTHS[fmt]), read(cpu, "ft", WIDTHS[fmt]), cpu.fcsr.low(32)).low(32)
-        invalid = (found & (0x101 if number & 8 else 0x100)) != 0
-        noted(cpu, invalid.choose(lift(INVALID, 8), 0))
+        a, b = read(cpu, "fs", WIDTHS[fmt]), read(cpu, "ft", WIDTHS[fmt])
+        found = Var(lift(0, 32), 32)
+
+        def by_function() -> None:
+            found.set(OPERATIONS["c", fmt](a, b, cpu.fcsr.low(32)).low(32))
+
+        def flags() -> Value:
+            return ((found & (0x101 if number & 8 else 0x100)) != 0).choose(lift(INVALID, 8), 0)
+
+        with seldom(~own(cpu)):
+            by_function()
+            trapped(cpu, flags())
+        with when(own(cpu)):
+            by_host(cpu, fmt, a, b, found, by_function)
+        noted(cpu, flags())
         bit = code_bit(cpu.field("scale").u >> 2)
         cpu.fcsr = ((found & (number & 7)) != 0).choose(cpu.fcsr | bit, cpu.fcsr & ~bit)
 

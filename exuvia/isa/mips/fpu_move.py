@@ -11,6 +11,7 @@ from exuvia.isa.mips.branch import flag
 from exuvia.isa.mips.cpu import Cpu, raise_
 from exuvia.isa.mips.forms import op
 from exuvia.isa.mips.fpu import CAUSES, CODES, WIDTHS, read, write
+from exuvia.isa.mips.fpu_host import FUNCTIONS, follow, host_word
 from exuvia.isa.mips.integer import move_if
 from exuvia.isa.mips.memory import place
 from exuvia.isa.mips.state import F_CAUSE, F_E, F_ENABLES, FCSR_WRITABLE, FPE
@@ -122,8 +123,10 @@ def set_fcsr(cpu: Cpu, v: Value) -> None:
     """A cause that is enabled traps at once; bit 17, Unimplemented Operation, always is."""
     with when((v & ((v.u >> F_ENABLES) << F_CAUSE | F_E) & CAUSES) != 0):
         cpu.put_at("fcsr", lift(0, 64), v)
+        cpu.put_at("fp_host", lift(0, 64), host_word(v) | FUNCTIONS)  # until FCSR is written again
         raise_(FPE)
     cpu.fcsr = v
+    follow(cpu, v)
 
 
 def codes(fcsr: Value) -> Value:

@@ -11,6 +11,7 @@ import unicorn
 from unicorn import mips_const as uc
 
 from exuvia.isa.mips.forms import ROWS, Row
+from exuvia.isa.mips.fpu_host import host_word
 from exuvia.isa.mips.state import CU0, CU1, FR
 from tests.isa.mips.machine import BREAK, KSEG0, RAM_SIZE, Machine
 
@@ -271,6 +272,7 @@ def run(m: Machine, c: Case, region: bool = False) -> Result:
     fprs = cpu.fw if c.wide else cpu.f
     for i in range(32):
         fprs[i] = c.fprs[i]
+    cpu.fp_host = host_word(c.fcsr)
     cpu.hi, cpu.lo, cpu.fcsr, cpu.fault_vector, cpu.walk_error = c.hi, c.lo, c.fcsr, 0, (1 << 64) - 1
     m.start(KSEG0 + CODE)
     if region:
