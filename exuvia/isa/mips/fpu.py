@@ -9,14 +9,12 @@ from exuvia.dsl.values import Value, lift
 from exuvia.isa.mips.cpu import Cpu, raise_
 from exuvia.isa.mips.floats import FUSED, OPERATIONS
 from exuvia.isa.mips.forms import FIELDS, op
-from exuvia.isa.mips.fpu_host import HOST, own
+from exuvia.isa.mips.fpu_host import CAUSES, HOST, WIDTHS, own
 from exuvia.isa.mips.fpu_host import compute as by_host
-from exuvia.isa.mips.state import F_CAUSE, F_E, F_ENABLES, F_FLAGS, FPE
+from exuvia.isa.mips.state import F_CAUSE, F_ENABLES, F_FLAGS, FPE
 
 CODES = {"s": "10000", "d": "10001", "w": "10100", "l": "10101"}
 """The field fmt."""
-WIDTHS = {"s": 32, "d": 64, "w": 32, "l": 64}
-CAUSES = F_E | 0x1F << F_CAUSE
 
 
 def read(cpu: Cpu, field: str, w: int) -> Value:
@@ -52,7 +50,7 @@ def trapped(cpu: Cpu, flags: Value) -> None:
 
 def noted(cpu: Cpu, flags: Value) -> None:
     """No trap: FCSR.Flags has the exceptions too."""
-    cpu.fcsr = caused(cpu, flags) | flags.zext(64) << F_FLAGS
+    cpu.fcsr, cpu.fp_last = caused(cpu, flags) | flags.zext(64) << F_FLAGS, lift(0, 64)
 
 
 def compute(text: str, name: str, source: str, sources: str, w: int, **facts: Any) -> None:
@@ -63,23 +61,23 @@ def compute(text: str, name: str, source: str, sources: str, w: int, **facts: An
     @op(text, f"{name}.{source}", fpu=True, keeps=True, wide=wide, **facts)
     def run(cpu: Cpu) -> None:
         operands = [read(cpu, field, WIDTHS[source]) for field in sources.split()]
-        value, flags = Var(lift(0, w), w), Var(lift(0, 8), 8)
+        value = Var(lift(0, w), w)
 
-        def by_function() -> None:
+        def by_function(traps: bool = False) -> None:
             packed = OPERATIONS[name, source](*operands, cpu.fcsr.low(32))
+            flags = packed.bits(w + 4, w)
+            if traps:
+                trapped(cpu, flags)
+            noted(cpu, flags)
             value.set(packed.low(w))
-            flags.set(packed.bits(w + 4, w).zext(8))
 
         if (name, source) in HOST:
             with seldom(~own(cpu)):
-                by_function()
-                trapped(cpu, flags.read())
+                by_function(traps=True)
             with when(own(cpu)):
-                by_host(cpu, name, source, operands, value, flags, by_function)
+                by_host(cpu, name, source, operands, value, by_function)
         else:
-            by_function()
-            trapped(cpu, flags.read())
-        noted(cpu, flags.read())
+            by_function(traps=True)
         write(cpu, "fd", value.read())
 
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from exuvia.dsl.trace import Var, seldom, when
+from exuvia.dsl.trace import Var, rarely, seldom, when
 from exuvia.dsl.values import Value, lift
 from exuvia.isa.mips.cpu import Cpu
 from exuvia.isa.mips.floats import INVALID, OPERATIONS
 from exuvia.isa.mips.forms import op
-from exuvia.isa.mips.fpu import CODES, WIDTHS, noted, read, trapped
+from exuvia.isa.mips.fpu import CODES, noted, read, trapped
+from exuvia.isa.mips.fpu_host import WIDTHS, forget_invalid, own
 from exuvia.isa.mips.fpu_host import compare as by_host
-from exuvia.isa.mips.fpu_host import own
 
 CONDITIONS = "f un eq ueq olt ult ole ule sf ngle seq ngl lt nge le ngt".split()
 
@@ -27,18 +27,21 @@ def compare(number: int, name: str, fmt: str) -> None:
         a, b = read(cpu, "fs", WIDTHS[fmt]), read(cpu, "ft", WIDTHS[fmt])
         found = Var(lift(0, 32), 32)
 
-        def by_function() -> None:
+        def by_function(traps: bool = False) -> None:
             found.set(OPERATIONS["c", fmt](a, b, cpu.fcsr.low(32)).low(32))
-
-        def flags() -> Value:
-            return ((found & (0x101 if number & 8 else 0x100)) != 0).choose(lift(INVALID, 8), 0)
+            flags = ((found & (0x101 if number & 8 else 0x100)) != 0).choose(lift(INVALID, 8), 0)
+            if traps:
+                trapped(cpu, flags)
+            noted(cpu, flags)
 
         with seldom(~own(cpu)):
-            by_function()
-            trapped(cpu, flags())
+            by_function(traps=True)
         with when(own(cpu)):
-            by_host(cpu, fmt, a, b, found, by_function)
-        noted(cpu, flags())
+            nan = by_host(fmt, a, b, found)
+            noted(cpu, lift(0, 8))
+            with rarely(nan):
+                forget_invalid()
+                by_function()
         bit = code_bit(cpu.field("scale").u >> 2)
         cpu.fcsr = ((found & (number & 7)) != 0).choose(cpu.fcsr | bit, cpu.fcsr & ~bit)
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from exuvia.isa.mips.fpu import CODES, WIDTHS, compute
+from exuvia.isa.mips.fpu import CODES, compute
+from exuvia.isa.mips.fpu_host import WIDTHS
 
 for _fmt in "sd":
     for _name, _function in (("round", "00"), ("trunc", "01"), ("ceil", "10"), ("floor", "11")):

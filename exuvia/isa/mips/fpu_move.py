@@ -10,11 +10,11 @@ from exuvia.dsl.values import Value, lift
 from exuvia.isa.mips.branch import flag
 from exuvia.isa.mips.cpu import Cpu, raise_
 from exuvia.isa.mips.forms import op
-from exuvia.isa.mips.fpu import CAUSES, CODES, WIDTHS, read, write
-from exuvia.isa.mips.fpu_host import FUNCTIONS, follow, host_word
+from exuvia.isa.mips.fpu import CODES, read, write
+from exuvia.isa.mips.fpu_host import CAUSES, FUNCTIONS, WIDTHS, follow, host_word, settled
 from exuvia.isa.mips.integer import move_if
 from exuvia.isa.mips.memory import place
-from exuvia.isa.mips.state import F_CAUSE, F_E, F_ENABLES, FCSR_WRITABLE, FPE
+from exuvia.isa.mips.state import F_CAUSE, F_E, F_ENABLES, F_FLAGS, FCSR_WRITABLE, FPE
 
 
 def load(text: str, name: str, w: int, field: str, address: Callable[[Cpu], Value], **facts: Any) -> None:
@@ -124,6 +124,7 @@ def set_fcsr(cpu: Cpu, v: Value) -> None:
     with when((v & ((v.u >> F_ENABLES) << F_CAUSE | F_E) & CAUSES) != 0):
         cpu.put_at("fcsr", lift(0, 64), v)
         cpu.put_at("fp_host", lift(0, 64), host_word(v) | FUNCTIONS)  # until FCSR is written again
+        cpu.put_at("fp_last", lift(0, 64), lift(0, 64))
         raise_(FPE)
     cpu.fcsr = v
     follow(cpu, v)
@@ -149,11 +150,12 @@ def control(number: int, name: str, get: Callable[[Cpu], Value], new: Callable[[
 
 def merged(mask: int, f: Callable[[Value], Value]) -> Callable[[Cpu, Value], Value]:
     """FCSR with the bits of a mask replaced."""
-    return lambda cpu, v: cpu.fcsr & ~mask | f(v) & mask
+    most = CAUSES | 0x1F << F_FLAGS
+    return lambda cpu, v: (cpu.fcsr if mask & most == most else settled(cpu)) & ~mask | f(v) & mask
 
 
 control(0, "fir", lambda cpu: cpu.fir, None)
 control(25, "fccr", lambda cpu: codes(cpu.fcsr), merged(0xFE80_0000, lambda v: (v & 1) << 23 | (v & 0xFE) << 24))
-control(26, "fexr", lambda cpu: cpu.fcsr & 0x3_F07C, merged(0x3_F07C, lambda v: v))
+control(26, "fexr", lambda cpu: settled(cpu) & 0x3_F07C, merged(0x3_F07C, lambda v: v))
 control(28, "fenr", lambda cpu: cpu.fcsr & 0xF83 | (cpu.fcsr.u >> 22) & 4, merged(0x100_0F83, lambda v: v | (v & 4) << 22))
-control(31, "fcsr", lambda cpu: cpu.fcsr, merged(FCSR_WRITABLE, lambda v: v))
+control(31, "fcsr", settled, merged(FCSR_WRITABLE, lambda v: v))

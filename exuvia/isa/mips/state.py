@@ -75,8 +75,8 @@ layout.file("tlb_lo1", TLB_MOST, 64)
 layout.file("old_hi", TLB_MOST, 64)  # entries that TLBWR replaced, which engines still remember
 layout.file("old_care", TLB_MOST, 64)
 layout.words("olds old_global probed")  # how many, whether one of them is global, whether Index is of an entry that TLBP found
-layout.words("fcsr fp_host", fp_host=0x1F80)
-layout.vector_control = "fp_host"  # see fpu_host.py
+layout.words("fcsr fp_host fp_last fp_a fp_b fp_c", fp_host=0x1F80)  # see fpu_host.py
+layout.vector_control = "fp_host"
 # Floating point registers: 32 of 32 bits, of which an even and the next make one of 64; or, with Status.FR, 32 of 64 bits.
 # Changing FR makes their contents unpredictable (vol. I, 5.5), so each has its own place.
 layout.file("f", 34, 32, stride=4)

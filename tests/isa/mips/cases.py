@@ -16,6 +16,7 @@ from exuvia.isa.mips.state import CU0, CU1, FR
 from tests.isa.mips.machine import BREAK, KSEG0, RAM_SIZE, Machine
 
 CODE, WINDOW, HELP = 0x1000, 0x4000, 0x2000  # physical
+CFC1 = 0x4448_F800  # t0 = FCSR
 EDGES = [0, 1, 2, 0x7F, 0x80, 0xFF, 0x7FFF, 0x8000, 0xFFFF, 0x7FFF_FFFF, 0x8000_0000, 0xFFFF_FFFF, 0xFFFF_FFFE, 0xFFFF_8000, 0xAAAA_5555]
 FLOATS = {
     32: [0, 1 << 31, 0x3F80_0000, 0xBF80_0000, 0x3FC0_0000, 0x7F80_0000, 0xFF80_0000, 1, 0x8000_0001, 0x007F_FFFF, 0x0080_0000, 0x7F7F_FFFF,
@@ -272,11 +273,15 @@ def run(m: Machine, c: Case, region: bool = False) -> Result:
     fprs = cpu.fw if c.wide else cpu.f
     for i in range(32):
         fprs[i] = c.fprs[i]
-    cpu.fp_host = host_word(c.fcsr)
+    cpu.fp_host, cpu.fp_last = host_word(c.fcsr), 0
     cpu.hi, cpu.lo, cpu.fcsr, cpu.fault_vector, cpu.walk_error = c.hi, c.lo, c.fcsr, 0, (1 << 64) - 1
     m.start(KSEG0 + CODE)
     if region:
         m.compile_region()
     code, where = m.run()
     gprs = [cpu.r[i] for i in range(32)]
-    return Result(code, where, gprs, [fprs[i] for i in range(32)], cpu.hi, cpu.lo, cpu.fcsr, bytes(m.ram.view[WINDOW : WINDOW + 4096]))
+    fprs, memory = [fprs[i] for i in range(32)], bytes(m.ram.view[WINDOW : WINDOW + 4096])
+    m.put(CODE, CFC1, BREAK)
+    m.start(KSEG0 + CODE)
+    m.run()
+    return Result(code, where, gprs, fprs, cpu.hi, cpu.lo, cpu.r[8], memory)
