@@ -30,12 +30,14 @@ class Arm64Entry:
 
     kind   what was loaded, for the log: "linux", "elf", "firmware", "processor" (one that PSCI started)
     level  the exception level, 1 to 3; its stack pointer is SP_ELx
+    free   the first address of RAM that nothing was loaded to, nor to any behind it
     """
 
     kind: str
     pc: int
     level: int
     registers: Mapping[str, int] = field(default_factory=dict)
+    free: int = 0
 
 
 @dataclass(frozen=True)
@@ -126,14 +128,14 @@ def load(memory: Memory, room: Room, path: str, tree: Tree, *, initrd: str | Non
         raise _too_large(path, start - room.start, room)
     describe(tree, room, append, ramdisk)
     place_tree(memory, tree, at)
-    return Arm64Entry(kind, pc, level, {"x0": at})
+    return Arm64Entry(kind, pc, level, {"x0": at}, start if ramdisk is None else ramdisk[1])
 
 
 def firmware(memory: Memory, room: Room, tree: Tree, pc: int, level: int) -> Arm64Entry:
     """How firmware begins at `pc`: it finds the device tree where RAM begins."""
     describe(tree, room, "")
     place_tree(memory, tree, room.start)
-    return Arm64Entry("firmware", pc, level, {"x0": room.start})
+    return Arm64Entry("firmware", pc, level, {"x0": room.start}, min(room.start + MOST_TREE, room.end))
 
 
 def _load_image(memory: Memory, room: Room, path: str, data: bytes) -> tuple[int, int]:

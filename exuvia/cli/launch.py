@@ -3,11 +3,12 @@
 from collections.abc import Callable, Sequence
 
 from exuvia.backends.chardev.chardev import Chardev
+from exuvia.backends.semihosting import Semihosting
 from exuvia.cli.drives import Drives
 from exuvia.cli.lines import Lines
 from exuvia.cli.signals import Signals
 from exuvia.isa import translate
-from exuvia.machines.config import MachineConfig
+from exuvia.machines.config import MachineConfig, SemihostingConfig
 from exuvia.machines.machine import Machine, machines
 from exuvia.monitor.monitor import Monitor
 from exuvia.support.errors import UserError
@@ -28,6 +29,9 @@ def launch(
 def _run(program: str, config: MachineConfig, lines: Lines, drives: Drives, made: list[Machine], ready: Callable[[Machine], object]) -> int:
     machine = machines[config.machine](config, lines, drives)
     made.append(machine)
+    if config.semihosting is not None:
+        machine.semihosting = _semihosting(config.semihosting, machine, lines)
+        machine.at_end.append(machine.semihosting.close_all)
     for id in config.monitors:
         if id not in lines:
             raise UserError(f"-monitor: there is no chardev '{id}'")
@@ -45,3 +49,10 @@ def _run(program: str, config: MachineConfig, lines: Lines, drives: Drives, made
             return machine.run()
         finally:
             lines.close()
+
+
+def _semihosting(config: SemihostingConfig, machine: Machine, lines: Lines) -> Semihosting:
+    if config.chardev is not None and config.chardev not in lines:
+        raise UserError(f"-semihosting-config: there is no chardev '{config.chardev}'")
+    console = None if config.chardev is None else lines[config.chardev]
+    return Semihosting(machine.post, console, config.arguments, config.userspace)

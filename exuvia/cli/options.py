@@ -12,7 +12,7 @@ from typing import Any
 from exuvia.cli import keyval, listings
 from exuvia.cli.drive_options import blockdev, described_drive, drive, no_ide
 from exuvia.cli.targets import Target
-from exuvia.machines.config import ChardevConfig, DeviceConfig, DriveConfig, MachineConfig
+from exuvia.machines.config import ChardevConfig, DeviceConfig, DriveConfig, MachineConfig, SemihostingConfig
 from exuvia.support.errors import UserError, unknown
 
 
@@ -58,6 +58,8 @@ class Draft:
     rtc_base: str = "utc"
     name: str = ""
     uuid: str | None = None
+    semihosting: bool = False
+    semihosting_options: keyval.Pairs = field(default_factory=list)
     shared: list[str] = field(default_factory=list)  # the lines that `mon:` shares with a monitor
     log_items: str = ""
     log_file: str | None = None
@@ -143,7 +145,15 @@ class Draft:
             rtc_base=self.rtc_base,
             name=self.name,
             uuid=self.uuid,
+            semihosting=self._semihosting() if self.semihosting else None,
         )
+
+    def _semihosting(self) -> SemihostingConfig:
+        said = dict(self.semihosting_options)
+        words = [value for key, value in self.semihosting_options if key == "arg"]
+        if not words and self.kernel is not None:
+            words = [self.kernel, *self.append.split()]
+        return SemihostingConfig(chardev=said.get("chardev"), userspace=said.get("userspace") == "on", arguments=tuple(words))
 
 
 def _only(option: str, pairs: keyval.Pairs, known: Sequence[str]) -> dict[str, str]:
@@ -372,6 +382,25 @@ def opt_uuid(draft: Draft, value: str) -> None:
     if not re.fullmatch(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}", value):
         raise UserError(f"-uuid: '{value}' is no UUID")
     draft.uuid = value
+
+
+def opt_semihosting(draft: Draft) -> None:
+    """the guest may call the host, which gives it the host's files: Arm's HLT #0xF000, MIPS' SDBBP 1"""
+    draft.semihosting = True
+
+
+def opt_semihosting_config(draft: Draft, value: str) -> None:
+    """[enable=on|off][,target=native|auto][,chardev=ID][,userspace=on|off][,arg=WORD...]: likewise, its console (default: standard error),
+    whether unprivileged code may, and the guest's command line (default: -kernel and -append)"""
+    pairs = keyval.parse(value)
+    said = {"enable": "on", **_only("semihosting-config", pairs, ["enable", "target", "chardev", "userspace", "arg"])}
+    for key in ("enable", "userspace"):
+        if said.get(key, "on") not in ("on", "off"):
+            raise UserError(f"-semihosting-config: {key} is on or off, not '{said[key]}'")
+    if said.get("target", "auto") not in ("native", "auto"):
+        raise UserError(f"-semihosting-config: target is native, or auto, which is native: there is no debugger, not '{said['target']}'")
+    draft.semihosting = said["enable"] == "on"
+    draft.semihosting_options += pairs
 
 
 def opt_d(draft: Draft, value: str) -> None:

@@ -207,6 +207,14 @@ class Processor:
         """Write likewise."""
         raise NotImplementedError
 
+    def read_bytes(self, linear: int, length: int) -> bytes:
+        """RAM and ROM as the current privilege level reads them, up to where they cannot be read."""
+        raise NotImplementedError
+
+    def write_bytes(self, linear: int, data: bytes) -> int:
+        """Write RAM likewise: how many bytes could be."""
+        raise NotImplementedError
+
     def read_physical(self, address: int, size: int) -> int:
         """Read guest-physical memory."""
         raise NotImplementedError

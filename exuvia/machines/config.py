@@ -55,6 +55,15 @@ class DeviceConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class SemihostingConfig:
+    """`-semihosting-config`: the console's chardev or None, whether unprivileged code may call, the guest's command line in words."""
+
+    chardev: str | None = None
+    userspace: bool = False
+    arguments: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
 class MachineConfig:
     """A machine before it is built. Chardevs and drives are named by id; the objects are handed to the machine next to this description.
 
@@ -70,6 +79,7 @@ class MachineConfig:
     firmware          a BIOS image to run instead of loading a kernel directly (`-bios`)
     dtb               a device tree to give the kernel instead of the machine's own (`-dtb`)
     paused            begin paused (`-S`)
+    semihosting       None: the guest has none of the host's files
     """
 
     machine: str = "pc"
@@ -98,3 +108,4 @@ class MachineConfig:
     rtc_base: str = "utc"
     name: str = ""
     uuid: str | None = None
+    semihosting: SemihostingConfig | None = None

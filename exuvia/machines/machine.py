@@ -121,6 +121,7 @@ class Machine:
     """Of its processors: a folder of isa/."""
     device_tree: ClassVar[bool] = False  # whether it gives its kernel one
     flash_banks: ClassVar[int] = 0
+    hosts_calls: ClassVar[bool] = False  # whether its processors have calls for the host
     properties: ClassVar[dict[str, Property[Any]]] = {}
     """What a user sets with `-machine NAME,property=value`; a subclass declares them as class attributes, as a device does."""
 
@@ -141,6 +142,8 @@ class Machine:
                 must_be_readable(option, path)
         if config.dtb is not None and not self.device_tree:
             raise UserError(f"-dtb: a {self.name} has no device tree")
+        if config.semihosting is not None and not self.hosts_calls:
+            raise UserError(f"-semihosting: the processors of a {self.name} have no calls for the host")
         for drive in config.drives:
             if drive.flash is not None and not self.flash_banks:
                 raise UserError(f"{drive.option}: a {self.name} has no flash memory that a drive could be")
@@ -148,6 +151,10 @@ class Machine:
             setattr(self, attribute, value)
         self.chardevs: Mapping[str, Any] = chardevs or {}
         self.drives: Mapping[str, Any] = drives or {}
+        self.semihosting: Any = None
+        """The host's side of it (backends/semihosting.py), where the user asked for that."""
+        self.free_memory = 0, 0
+        """Where nothing was loaded: a stretch of RAM."""
         self.clock: Clock = _AlarmClock(self._armed)
         self.memory = AddressSpace("memory")
         self.ports = AddressSpace("ports")

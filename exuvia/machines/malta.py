@@ -44,6 +44,7 @@ class Malta(Board):
     """The machine `malta`. UserError when the configuration asks for what it cannot be."""
 
     name = "malta"
+    hosts_calls = True
     architecture = "mips"
     description = "MIPS Malta board with GT-64120 and PIIX4"
 

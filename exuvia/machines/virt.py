@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from exuvia.boot import arm64
 from exuvia.boot.devicetree import Tree
 from exuvia.boot.image import read_image
-from exuvia.boot.layout import GIB, MIB
+from exuvia.boot.layout import GIB, MIB, PAGE
 from exuvia.devices.device import Device, Property
 from exuvia.devices.firmware import fw_cfg
 from exuvia.devices.firmware.cfi_flash import CfiFlash
@@ -59,6 +59,7 @@ class Virt(Board):
     """The machine `virt`. UserError when the configuration asks for what it cannot be."""
 
     name = "virt"
+    hosts_calls = True
     architecture = "aarch64"
     device_tree = True
     flash_banks = 2
@@ -300,6 +301,7 @@ class Virt(Board):
         else:
             assert config.kernel is not None
             entry = arm64.load(self.memory, room, config.kernel, tree, initrd=config.initrd, append=config.append, level=level)
+        self.free_memory = -(-entry.free // PAGE) * PAGE, room.end
         self.vcpus[0].enter(entry)
 
     def _dump(self, tree: Tree) -> None:

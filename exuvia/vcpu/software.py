@@ -6,13 +6,14 @@ Everything in this file happens in a thread that holds the machine (machines/mac
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from exuvia.codegen.engine import Engine
 from exuvia.codegen.layout import ACCESS_SYSTEM, ACCESS_WRITE, CAREFUL, INDEXED, INDEXED_SHIFT, PLAIN, REASON, REASONS, routine_at
 from exuvia.codegen.layout import NEVER as NO_ALARM
 from exuvia.codegen.registers import leave_number
+from exuvia.dsl.processor import Fault
 from exuvia.dsl.state import ACCESSES, ACCESSES_AT, BOUNCES_AT, JUMPS, JUMPS_AT, MMIO_RESULTS, MMIO_RESULTS_AT, WATCHES, WATCHES_AT
 from exuvia.support import log
 from exuvia.vcpu.counters import counters
@@ -330,6 +331,44 @@ class SoftwareVcpu(MachineProcessor):
             return
         ctypes.memmove(host, value.to_bytes(size, "little"), size)
         self.engine.written(self.native.address, host, size)
+
+    def read_bytes(self, linear: int, length: int) -> bytes:
+        """Up to a page that is not there, or a device's."""
+        found = b""
+        for at, size in self.pieces(linear, length):
+            host = self.host_or_none(at, 1 << 8)
+            if not host:
+                break
+            found += ctypes.string_at(host, size)
+        return found
+
+    def write_bytes(self, linear: int, data: bytes) -> int:
+        """Likewise; decoded code is dropped."""
+        done = 0
+        for at, size in self.pieces(linear, len(data)):
+            host = self.host_or_none(at, 1 << 8 | ACCESS_WRITE)
+            if not host:
+                break
+            ctypes.memmove(host, data[done : done + size], size)
+            self.engine.written(self.native.address, host, size)
+            done += size
+        return done
+
+    def pieces(self, linear: int, length: int) -> Iterator[tuple[int, int]]:
+        """The pages that a stretch of addresses lies on: where it begins on each, and how many bytes of it there are."""
+        mask, end = self.engine.architecture.address_mask(self.mode), linear + length
+        while linear < end:
+            size = min(end - linear, 4096 - linear % 4096)
+            yield linear & mask, size
+            linear += size
+
+    def host_or_none(self, linear: int, access: int) -> int:
+        """Host address of guest memory, 0 where there is none."""
+        try:
+            host = self.host(linear, access)
+        except Fault:
+            return 0
+        return host if host != 1 else 0
 
     def switch_tlb(self, index: int) -> None:
         """Choose the TLB."""

@@ -9,5 +9,5 @@ CHAPTERS += "crypto crypto_sm".split()
 
 def load() -> None:
     """Import every chapter, so that `forms.ROWS` and `faults.rare` are whole."""
-    for chapter in [*CHAPTERS, "rare"]:
+    for chapter in [*CHAPTERS, "rare", "semihosting"]:
         import_module(f"exuvia.isa.aarch64.{chapter}")

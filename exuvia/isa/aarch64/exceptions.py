@@ -8,7 +8,21 @@ from __future__ import annotations
 
 from exuvia.dsl.trace import when
 from exuvia.dsl.values import Value, lift
-from exuvia.isa.aarch64.cpu import ALIGNMENT, EC_BRK, EC_DATA, EC_FETCH, EC_ILLEGAL, EC_PC, EC_SVC, TO_EL2, Cpu, enter, raise_, undefined
+from exuvia.isa.aarch64.cpu import (
+    ALIGNMENT,
+    EC_BRK,
+    EC_DATA,
+    EC_FETCH,
+    EC_ILLEGAL,
+    EC_PC,
+    EC_SVC,
+    TO_EL2,
+    Cpu,
+    enter,
+    leave,
+    raise_,
+    undefined,
+)
 from exuvia.isa.aarch64.flags import nzcv_word
 from exuvia.isa.aarch64.forms import op
 from exuvia.isa.aarch64.paging import FETCH, STAGE2, WRITE, pick, yes
@@ -28,6 +42,7 @@ from exuvia.isa.aarch64.state import (
     USER,
 )  # fmt: skip
 
+SEMIHOSTING = 0xF000  # of HLT in A64 (Semihosting for AArch32 and AArch64, 2.0)
 EC_SHIFT, IL = 26, 1 << 25
 SYNCHRONOUS, IRQ, FIQ, SERROR = 0, 0x80, 0x100, 0x180
 SCTLR_A, SCTLR_SPAN = 1 << 1, 1 << 23
@@ -196,4 +211,6 @@ def brk(cpu: Cpu) -> None:
 
 @op("11010100 010 imm16 000 00", ends=True, asm="{imm}")
 def hlt(cpu: Cpu) -> None:
-    undefined()
+    with when(cpu.imm != SEMIHOSTING):
+        undefined()
+    leave("semihosting_call")

@@ -202,6 +202,12 @@ class Processor(processor.Processor):
         if not self.lines and not self.virtual_lines and not self.by_hcr():
             self.__dict__["halted"] = True
 
+    def input_arrived(self) -> None:
+        """What a call of semihosting waits for."""
+        if not self.powered_off:
+            self.__dict__["halted"] = False
+            self.machine.attend(self)
+
     # -- faults
     def fault(self, fault: processor.Fault, here: int) -> None:
         """A synchronous exception of the instruction at `here`."""

@@ -89,6 +89,7 @@ class Processor(processor.Processor):
     entryhi: int
     ebase: int
     clock: Any  # virtual time, which the machine gives (vcpu/clock.py)
+    machine: Any
     timer: Any  # for Compare
     nmi: bool
     halted: bool
@@ -150,6 +151,11 @@ class Processor(processor.Processor):
             self.halted = False
         if level:
             self.attention(True)
+
+    def input_arrived(self) -> None:
+        """What a call of semihosting waits for."""
+        self.halted = False
+        self.machine.attend(self)
 
     def between(self) -> bool:
         """Take an interrupt that is welcome; native code looks again whether one is when it lets them in."""

@@ -6,10 +6,11 @@ from collections.abc import Callable
 
 from exuvia.dsl.trace import when
 from exuvia.dsl.values import Value
-from exuvia.isa.mips.cpu import Cpu, raise_
+from exuvia.isa.mips.cpu import Cpu, leave, raise_
 from exuvia.isa.mips.forms import op
-from exuvia.isa.mips.state import BP, SYS, TR
+from exuvia.isa.mips.state import BP, RI, SYS, TR
 
+SEMIHOSTING = 1  # Unified Hosting Interface (MD01069)
 Comparison = Callable[[Value, Value], Value]
 
 
@@ -43,3 +44,11 @@ def syscall(cpu: Cpu) -> None:
 @op("000000 code:20 001101", "break", ends=True)
 def breakpoint_(cpu: Cpu) -> None:
     raise_(BP)
+
+
+@op("011100 code:20 111111", ends=True)
+def sdbbp(cpu: Cpu) -> None:
+    """There is no debug mode: reserved, but for the code that calls the host (rare/semihosting.py)."""
+    with when(cpu.imm != SEMIHOSTING):
+        raise_(RI)
+    leave("semihosting_call")

@@ -2,7 +2,7 @@
 
 from importlib import import_module
 
-CHAPTERS = "system".split()
+CHAPTERS = "system semihosting".split()
 
 
 def load() -> None:
