@@ -14,7 +14,9 @@ from exuvia.backends.chardev.chardev import CHUNK, Chardev, Post
 from exuvia.backends.chardev.stdio import Stdio
 from exuvia.backends.chardev.stream import Stream
 
-STDIN, STDOUT, STDERR = range(3)  # descriptors, and the handles of them that are always open
+STDIN, STDERR = 0, 2
+CONSOLE = -1  # in place of a descriptor
+FIRST = 3  # handle; those before it are the console's, which are always open
 MOST_FILES = 256
 NO_WAITING = os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC  # a FIFO without a peer must not stop the machine
 
@@ -104,7 +106,7 @@ class Semihosting:
         self.arguments = [os.fsencode(argument) for argument in arguments]
         self.userspace = userspace
         self.last_error = 0
-        self._files = {STDIN: 0, STDOUT: 1, STDERR: 2}  # descriptors by handle
+        self._files = dict.fromkeys(range(FIRST), CONSOLE)  # descriptors by handle
         self._stdin: Input = StandardInput(post)
         self._chardev = console
         self._console = self._stdin if console is None else ChardevInput(console)
@@ -145,7 +147,7 @@ class Semihosting:
         return handle
 
     def _free(self) -> int:
-        for handle in range(STDERR + 1, STDERR + 1 + MOST_FILES):
+        for handle in range(FIRST, FIRST + MOST_FILES):
             if handle not in self._files:
                 return handle
         raise OSError(errno.EMFILE, "")
@@ -157,9 +159,9 @@ class Semihosting:
         return self._files[handle]
 
     def close(self, handle: int) -> None:
-        """The standard streams stay open, and so do their first handles."""
+        """The standard streams stay open, and so does the console."""
         descriptor = self.descriptor(handle)
-        if handle > STDERR:
+        if handle >= FIRST:
             del self._files[handle]
         if descriptor > STDERR:
             os.close(descriptor)
@@ -167,13 +169,16 @@ class Semihosting:
     def read(self, handle: int, count: int, wake: Wake, at: int | None = None) -> bytes | None:
         """As `Input.take`; `at`: from there, and the file's position stays."""
         descriptor = self.descriptor(handle)
-        if descriptor == STDIN and at is None:
-            return self._stdin.take(count, wake)
+        if descriptor in (CONSOLE, STDIN) and at is None:
+            return (self._console if descriptor == CONSOLE else self._stdin).take(count, wake)
         return os.read(descriptor, count) if at is None else os.pread(descriptor, count, at)
 
     def write(self, handle: int, data: bytes, at: int | None = None) -> int:
         """How many bytes were taken."""
         descriptor = self.descriptor(handle)
+        if descriptor == CONSOLE and at is None:
+            self.show(data)
+            return len(data)
         return os.write(descriptor, data) if at is None else os.pwrite(descriptor, data, at)
 
     def seek(self, handle: int, offset: int, whence: int = os.SEEK_SET) -> int:
@@ -186,7 +191,7 @@ class Semihosting:
 
     def is_terminal(self, handle: int) -> bool:
         """A person may sit there."""
-        return os.isatty(self.descriptor(handle))
+        return (descriptor := self.descriptor(handle)) == CONSOLE or os.isatty(descriptor)
 
     def remove(self, path: bytes) -> None:
         """A file or an empty directory."""
