@@ -5,7 +5,7 @@ import pytest
 from exuvia.cli import keyval
 from exuvia.cli.options import OPTIONS, Answered
 from exuvia.cli.system import parse
-from exuvia.machines.config import ChardevConfig, DeviceConfig, DriveConfig, MachineConfig
+from exuvia.machines.config import ChardevConfig, DeviceConfig, DriveConfig, MachineConfig, SemihostingConfig
 from exuvia.support.errors import UserError
 
 
@@ -241,3 +241,33 @@ def test_questions(line: str, part: str) -> None:
 
 def test_every_option_has_help() -> None:
     assert all(function.__doc__ for function in OPTIONS.values())
+
+
+@pytest.mark.parametrize(
+    ("words", "made"),
+    [
+        ("", None),
+        ("-semihosting -semihosting-config enable=off", None),
+        ("-semihosting", SemihostingConfig(arguments=("k", "a", "b"))),
+        (
+            "-semihosting-config target=native,userspace=on,chardev=c",
+            SemihostingConfig(chardev="c", userspace=True, arguments=("k", "a", "b")),
+        ),
+        ("-semihosting-config arg=one,arg=t,,wo -semihosting-config arg=three", SemihostingConfig(arguments=("one", "t,wo", "three"))),
+    ],
+)
+def test_semihosting(words: str, made: SemihostingConfig | None) -> None:
+    assert parse("test", "aarch64", [*words.split(), "-kernel", "k", "-append", "a b"]).config().semihosting == made
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ("enable=perhaps", "enable is on or off, not 'perhaps'"),
+        ("target=gdb", "target is native, or auto, which is native"),
+        ("chardevs=c", "did you mean chardev"),
+    ],
+)
+def test_semihosting_wrongly(value: str, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        config("-semihosting-config", value)

@@ -52,11 +52,16 @@ def start(where: str, target: str, options: Sequence[str], typed: bytes = b"") -
     os.dup2(pipe[0], 0)
     os.close(pipe[0])
     try:
-        threading.Timer(0.05, lambda: (os.write(pipe[1], typed), os.close(pipe[1]))).start()
+        threading.Thread(target=_type, args=(pipe[1], typed)).start()
         return run("exuvia", target, options)
     finally:
         os.dup2(ours, 0)
         os.close(ours)
+
+
+def _type(pipe: int, typed: bytes) -> None:
+    os.write(pipe, typed)
+    os.close(pipe)
 
 
 def file(folder: Path, name: str, content: bytes) -> Path:

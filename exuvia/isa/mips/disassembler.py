@@ -97,7 +97,7 @@ class Disassembler:
 
 ORDERS = {
     "ext": "rt rs sa size", "ins": "rt rs sa width", "jr": "rs", "jalr": "rd rs", "jal": "target", "j": "target",
-    "break": "code", "syscall": "code", "wait": "", "eret": "", "sync": "stype", "di": "rt", "ei": "rt",
+    "break": "code", "syscall": "code", "sdbbp": "code", "wait": "", "eret": "", "sync": "stype", "di": "rt", "ei": "rt",
     "mthi": "rs", "mtlo": "rs", "movf": "rd rs cc", "movt": "rd rs cc", "lui": "rt upper",
     "teq": "rs rt trap", "tge": "rs rt trap", "tgeu": "rs rt trap", "tlt": "rs rt trap", "tltu": "rs rt trap", "tne": "rs rt trap",
     "div": "none rs rt", "divu": "none rs rt", "rdpgpr": "rd rt", "wrpgpr": "rd rt",
@@ -105,7 +105,7 @@ ORDERS = {
 }  # fmt: skip
 for _fmt in "sd":
     ORDERS |= {f"movz.{_fmt}": "fd fs rt", f"movn.{_fmt}": "fd fs rt", f"movf.{_fmt}": "fd fs cc", f"movt.{_fmt}": "fd fs cc"}
-WITH_CODE = frozenset("break syscall teq tge tgeu tlt tltu tne sync".split())
+WITH_CODE = frozenset("break sdbbp syscall teq tge tgeu tlt tltu tne sync".split())
 """Zero is left unsaid."""
 BACKWARDS = frozenset("sllv srlv srav rotrv".split())
 

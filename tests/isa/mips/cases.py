@@ -27,8 +27,8 @@ FLOATS = {
          0x41DF_FFFF_FFC0_0000,
          0x43E0 << 48, 0x3FE0 << 48, 0x3690_0000_0000_0000, 0x3810 << 48, 0x47EF_FFFF_F000_0000, 0x7FF0_0000_1000_0000],
 }  # fmt: skip
-CODES = {12: 4, 13: 5, 14: 2, 15: 6, 17: 8, 18: 9, 19: 11, 20: 10, 21: 12, 22: 13, 23: 15}
-"""Unicorn's numbers of exceptions -> Cause.ExcCode."""
+CODES = {12: 4, 13: 5, 14: 2, 15: 6, 16: 10, 17: 8, 18: 9, 19: 11, 20: 10, 21: 12, 22: 13, 23: 15}
+"""Unicorn's numbers of exceptions -> Cause.ExcCode. 16 is SDBBP's, which is a reserved instruction where there is no debug mode."""
 SYSTEM = ("cp0", "system", "tlb")
 GPRS = [getattr(uc, f"UC_MIPS_REG_{i}") for i in range(32)]
 FPRS = [getattr(uc, f"UC_MIPS_REG_F{i}") for i in range(32)]

@@ -54,7 +54,7 @@ class Machine:
         self.source = Time()
         self.clock = Clock(self.source)
         self.clock.resume()
-        machine = SimpleNamespace(vcpus=[], clock=self.clock)
+        machine = SimpleNamespace(vcpus=[], clock=self.clock, semihosting=None)
         kind = combined(SoftwareVcpu, Stopping)
         self.cpu: Any = kind(self.engine, self.model, 0, self.memory, AddressSpace("ports"), None, machine)
         self.at = self.cpu.native.address

@@ -75,7 +75,7 @@ def test_what_release_1_does_not_have() -> None:
 
 def test_undefined_instructions() -> None:
     for w, name in (
-        (0x7000_003F, "undefined"),
+        (0x7000_003E, "undefined"),
         (0x4600_0018, "undefined_fpu"),
         (0x4A00_0000, "no_coprocessor"),
         (0x4200_003F, "undefined_system"),
