@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from exuvia.boot.arm64 import Arm64Entry, Room, firmware, load, read_tree
+from exuvia.boot.arm64 import MOST_TREE, Arm64Entry, Room, firmware, load, read_tree
 from exuvia.boot.devicetree import Tree, cells, wide
 from exuvia.boot.layout import MIB
 from exuvia.memory.ram import Ram
@@ -37,7 +37,7 @@ def test_linux(tmp_path: Path) -> None:
     tree.node("/chosen").set("rng-seed", bytes(32))
     entry = load(space, room, saved(tmp_path, "k", kernel), tree, initrd=saved(tmp_path, "i", initrd), append="console=ttyAMA0", level=2)
     at = entry.registers["x0"]
-    assert entry == Arm64Entry("linux", BASE, 2, {"x0": at})
+    assert entry == Arm64Entry("linux", BASE, 2, {"x0": at}, at + MOST_TREE + len(initrd))
     assert space.read_bytes(BASE, len(kernel)) == kernel
     assert at % 8 == 0 and at >= BASE + 0x300000, "not where the kernel's BSS will be"
     found = tree_at(space, at)
@@ -120,7 +120,7 @@ def test_what_does_not_fit(tmp_path: Path) -> None:
 
 def test_firmware_finds_the_tree_where_ram_begins() -> None:
     space, room = board()
-    assert firmware(space, room, Tree(), 0, 1) == Arm64Entry("firmware", 0, 1, {"x0": BASE})
+    assert firmware(space, room, Tree(), 0, 1) == Arm64Entry("firmware", 0, 1, {"x0": BASE}, BASE + MOST_TREE)
     assert tree_at(space, BASE).node("/memory@40000000").properties["device_type"] == b"memory\0"
 
 

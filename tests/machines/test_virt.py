@@ -130,7 +130,8 @@ def test_dtc_has_no_complaint(config: MachineConfig, tmp_path: Path) -> None:
 def test_how_a_kernel_begins(config: MachineConfig) -> None:
     machine, (cpu,) = make(replace(config, append="quiet"))
     at = cpu.entry.registers["x0"]
-    assert cpu.entry == Arm64Entry("linux", RAM, 1, {"x0": at})
+    assert cpu.entry == Arm64Entry("linux", RAM, 1, {"x0": at}, at + 2 * MIB)
+    assert machine.free_memory == (at + 2 * MIB, RAM + config.memory)
     tree = Tree.unpack(machine.memory.read_bytes(at, 2 * MIB))
     assert tree.node("/chosen").text("bootargs") == "quiet"
     assert len(tree.node("/chosen").properties["rng-seed"]) == 32
@@ -261,7 +262,7 @@ def test_firmware(config: MachineConfig, tmp_path: Path) -> None:
     )
     machine, (cpu,) = make(made, drives={"vars": variables})
     memory = machine.memory
-    assert cpu.entry == Arm64Entry("firmware", 0, 1, {"x0": RAM})
+    assert cpu.entry == Arm64Entry("firmware", 0, 1, {"x0": RAM}, RAM + 2 * MIB)
     assert memory.read_bytes(0, 10) == b"firmware\xff\xff"
     assert memory.read_bytes(FLASH_SIZE, 16) == variables.bytes[:16]
     assert Tree.unpack(memory.read_bytes(RAM, 2 * MIB)).node("/flash@0").text("compatible") == "cfi-flash"
