@@ -201,9 +201,11 @@ class Semihosting:
             os.rmdir(path)
 
     def rename(self, old: bytes, new: bytes) -> None:
+        """A file or directory."""
         os.rename(old, new)
 
     def link(self, old: bytes, new: bytes) -> None:
+        """A further name of a file."""
         os.link(old, new)
 
     def time(self) -> int:

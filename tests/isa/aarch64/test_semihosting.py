@@ -12,6 +12,7 @@ import pytest
 from exuvia.isa.aarch64.cpu import EC_UNKNOWN
 from exuvia.isa.aarch64.faults import Fault
 from exuvia.isa.aarch64.semihosting import OPERATIONS, semihosting_call
+from exuvia.support.errors import UserError
 from exuvia.vcpu.clock import Clock
 from tests.boot.images import elf
 from tests.isa.aarch64.test_processor import Alone
@@ -227,3 +228,16 @@ def test_unprivileged_code_may_where_the_user_says_so() -> None:
     cpu.el, cpu.x[0] = 0, ERRNO
     semihosting_call(cpu)
     assert cpu.x[0] == 7 and ERRNO in OPERATIONS
+
+
+@pytest.mark.parametrize(
+    ("target", "options", "message"),
+    [
+        ("x86_64", "-semihosting", "the processors of a pc have no calls for the host"),
+        ("aarch64", "-semihosting-config chardev=c", "-semihosting-config: there is no chardev 'c'"),
+    ],
+)
+def test_wrong_use(target: str, options: str, message: str, tmp_path: Path) -> None:
+    kernel = file(tmp_path, "kernel", elf(64, [(CODE, CODE, bytes(4), 4)], CODE, machine=183))
+    with pytest.raises(UserError, match=message):
+        start(HERE, target, [*options.split(), "-kernel", str(kernel)])
