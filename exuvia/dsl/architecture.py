@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, Protocol
 
 from exuvia.dsl.processor import Processor
 from exuvia.dsl.state import Layout
-from exuvia.dsl.trace import Function, Trace
+from exuvia.dsl.trace import Function, Trace, tracing
 
 
 class Form(NamedTuple):
@@ -54,6 +54,18 @@ class Tables(Protocol):
     def slots(self) -> int:
         """How many slots there are, at most 65,536."""
         ...
+
+
+def routine(text: Callable[[Any], None], new: Callable[[], Trace]) -> Callable[[], Trace]:
+    """The trace of one of `Layout.routines`, on a trace that `new` makes: it belongs to no instruction and works in any mode."""
+
+    def make() -> Trace:
+        trace = new()
+        with tracing(trace):
+            text(trace)
+        return trace
+
+    return make
 
 
 @dataclass(frozen=True)

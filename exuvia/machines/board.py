@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, TypeVar
 
+from exuvia.boot.layout import MIB
 from exuvia.devices.debug.isa_debug_exit import IsaDebugExit
 from exuvia.devices.device import Backend, Device, Sink, WiredOr, devices
 from exuvia.devices.pci.bus import PciBus
@@ -20,6 +21,25 @@ class Board(Machine):
 
     lines: list[WiredOr]
     pci: PciBus
+
+    def must_fit(self, least: int, most: int) -> None:
+        """Raises UserError unless `-m` is whole MiB between these bytes."""
+        memory = self.config.memory
+        if not least <= memory <= most or memory % MIB:
+            raise UserError(f"-m: a {self.name} takes whole MiB from {least // MIB} to {most // MIB}, not {memory / MIB:g}")
+
+    def must_run_something(self, otherwise: bool = False) -> None:
+        """Raises UserError where neither a kernel nor firmware was given, nor something else, or what belongs to a kernel without one."""
+        config = self.config
+        if config.kernel is None and config.firmware is None and not otherwise:
+            raise UserError("nothing to run: give -kernel FILE or -bios FILE")
+        if config.kernel is None and (config.initrd is not None or config.append):
+            raise UserError(f"{'-initrd' if config.initrd is not None else '-append'} belongs to -kernel, and there is none")
+
+    def either_kernel_or_firmware(self) -> None:
+        """Raises UserError where both were given, of a machine whose kernels begin without firmware."""
+        if self.config.kernel is not None and self.config.firmware is not None:
+            raise UserError("-bios: a kernel given with -kernel begins without firmware, leave one of them out")
 
     def place(self, label: str, device: D, port: int, count: int, line: int | None = None) -> D:
         """Add `device`, show it at `count` ports from `port` on, and connect its interrupt."""

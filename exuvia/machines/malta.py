@@ -57,16 +57,11 @@ class Malta(Board):
         vcpus: VcpuFactory | None = None,
     ) -> None:
         super().__init__(config, chardevs, drives, vcpus=vcpus)
-        if not MIN_MEMORY <= config.memory <= MAX_MEMORY or config.memory % MIB:
-            raise UserError(f"-m: a malta takes whole MiB from {MIN_MEMORY // MIB} to {MAX_MEMORY // MIB}, not {config.memory / MIB:g}")
+        self.must_fit(MIN_MEMORY, MAX_MEMORY)
         if config.smp != 1:
             raise UserError(f"-smp: a malta has one processor, not {config.smp}")
-        if config.kernel is None and config.firmware is None:
-            raise UserError("nothing to run: give -kernel FILE or -bios FILE")
-        if config.kernel is None and (config.initrd is not None or config.append):
-            raise UserError(f"{'-initrd' if config.initrd is not None else '-append'} belongs to -kernel, and there is none")
-        if config.kernel is not None and config.firmware is not None:
-            raise UserError("-bios: a kernel given with -kernel begins without firmware, leave one of them out")
+        self.must_run_something()
+        self.either_kernel_or_firmware()
         self.big_endian = big_endian = config.order == "big"
 
         # RAM from 0 on, with the board's devices over its second quarter GiB, and all of it again in the upper half

@@ -116,16 +116,11 @@ class Pc(Board):
         vcpus: VcpuFactory | None = None,
     ) -> None:
         super().__init__(config, chardevs, drives, vcpus=vcpus)
-        if not MIN_MEMORY <= config.memory <= MAX_MEMORY or config.memory % MIB:
-            raise UserError(f"-m: a pc takes whole MiB from {MIN_MEMORY // MIB} to {MAX_MEMORY // MIB}, not {config.memory / MIB:g}")
+        self.must_fit(MIN_MEMORY, MAX_MEMORY)
         if not 1 <= config.smp <= MAX_PROCESSORS:
             raise UserError(f"-smp: a pc takes 1 to {MAX_PROCESSORS} processors, not {config.smp}")
-        if config.kernel is None and config.firmware is None:
-            raise UserError("nothing to run: give -kernel FILE or -bios FILE")
-        if config.kernel is None and (config.initrd is not None or config.append):
-            raise UserError(f"{'-initrd' if config.initrd is not None else '-append'} belongs to -kernel, and there is none")
-        if config.kernel is not None and config.firmware is not None:
-            raise UserError("-bios: a kernel given with -kernel begins without firmware, leave one of them out")
+        self.must_run_something()
+        self.either_kernel_or_firmware()
 
         firmware = self._read_firmware()
         low = ram_below_4g(config.memory)

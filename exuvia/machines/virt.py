@@ -143,8 +143,7 @@ class Virt(Board):
 
     def _check(self) -> None:
         config = self.config
-        if not MIN_MEMORY <= config.memory <= MAX_MEMORY or config.memory % MIB:
-            raise UserError(f"-m: a virt takes whole MiB from {MIN_MEMORY // MIB} to {MAX_MEMORY // MIB}, not {config.memory / MIB:g}")
+        self.must_fit(MIN_MEMORY, MAX_MEMORY)
         if self.gic_version not in ("", "2", "3", "max"):
             raise UserError(f"-machine: gic-version is 2, 3 or max, not '{self.gic_version}'")
         self.version = 2 if self.gic_version == "2" or not self.gic_version and config.smp <= MOST_OF_V2 else 3
@@ -153,10 +152,7 @@ class Virt(Board):
             raise UserError(f"-smp: a virt with a GICv{self.version} takes 1 to {most} processors, not {config.smp}")
         if self.acpi not in ("on", "off", "auto"):
             raise UserError(f"-machine: acpi is on, off or auto, not '{self.acpi}'")
-        if config.kernel is None and config.firmware is None and not self._banks() and not self.dumpdtb:
-            raise UserError("nothing to run: give -kernel FILE or -bios FILE")
-        if config.kernel is None and (config.initrd is not None or config.append):
-            raise UserError(f"{'-initrd' if config.initrd is not None else '-append'} belongs to -kernel, and there is none")
+        self.must_run_something(otherwise=bool(self._banks() or self.dumpdtb))
 
     def put(self, label: str, device: D, address: int, size: int) -> D:
         """Add `device` and show it at `address`."""

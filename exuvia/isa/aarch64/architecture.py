@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
-from exuvia.dsl.architecture import Architecture, Form
-from exuvia.dsl.trace import Trace, tracing
+from exuvia.dsl.architecture import Architecture, Form, routine
 from exuvia.isa.aarch64 import cpus, exceptions, load
 from exuvia.isa.aarch64.cpu import Cpu
 from exuvia.isa.aarch64.decode import DECODE
@@ -36,18 +33,6 @@ def everyday(mode: int, t: Tables) -> list[int]:
     return found
 
 
-def routine(text: Callable[[Cpu], None]) -> Callable[[], Trace]:
-    """A routine's trace: it belongs to no instruction and works in any mode."""
-
-    def make() -> Trace:
-        cpu = Cpu()
-        with tracing(cpu):
-            text(cpu)
-        return cpu
-
-    return make
-
-
 def architecture() -> Architecture:
     """AArch64, with every chapter loaded."""
     load()
@@ -62,7 +47,7 @@ def architecture() -> Architecture:
         tables=lambda mode, features: tables(features),
         form=form,
         everyday=everyday,
-        routines={name: routine(text) for name, text in exceptions.ROUTINES.items()},
+        routines={name: routine(text, Cpu) for name, text in exceptions.ROUTINES.items()},
         address_mask=lambda mode: (1 << 64) - 1,
         limited=lambda mode: False,
         processor=Processor,

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
-from exuvia.dsl.architecture import Architecture, Form
-from exuvia.dsl.trace import Trace, tracing
+from exuvia.dsl.architecture import Architecture, Form, routine
 from exuvia.isa.mips import branch, cpus, exceptions, load
 from exuvia.isa.mips.concrete import Processor
 from exuvia.isa.mips.cpu import Cpu
@@ -28,18 +25,6 @@ def everyday(mode: int, t: Tables) -> list[int]:
     return [slot for slot in range(t.slots) if not t.row(slot).facts.get("fpu") and t.row(slot).run.__module__.rpartition(".")[2] != "cp0"]
 
 
-def routine(text: Callable[[Cpu], None]) -> Callable[[], Trace]:
-    """A routine's trace."""
-
-    def make() -> Trace:
-        cpu = Cpu()
-        with tracing(cpu):
-            text(cpu)
-        return cpu
-
-    return make
-
-
 def architecture() -> Architecture:
     """MIPS, with every chapter loaded."""
     load()
@@ -54,7 +39,7 @@ def architecture() -> Architecture:
         tables=lambda mode, features: tables(mode, features),
         form=form,
         everyday=everyday,
-        routines={name: routine(text) for name, text in (exceptions.ROUTINES | branch.ROUTINES).items()},
+        routines={name: routine(text, Cpu) for name, text in (exceptions.ROUTINES | branch.ROUTINES).items()},
         address_mask=lambda mode: (1 << 32) - 1,
         limited=lambda mode: False,
         processor=Processor,

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
-from exuvia.dsl.architecture import Architecture, Form
-from exuvia.dsl.trace import Trace, tracing
+from exuvia.dsl.architecture import Architecture, Form, routine
 from exuvia.isa.x86 import cpus, faults, interrupts, load, rare
 from exuvia.isa.x86.cpu import Cpu
 from exuvia.isa.x86.decode import DECODE
@@ -43,17 +40,9 @@ def everyday(mode: int, t: Tables) -> list[int]:
     return slots
 
 
-def routine(text: Callable[[Cpu], None]) -> Callable[[], Trace]:
-    """A routine's trace: it belongs to no instruction and works in any mode."""
-
-    def make() -> Trace:
-        cpu = Cpu()
-        cpu.code, cpu.stack, cpu.flat, cpu.w, cpu.osize, cpu.asize = 64, 64, True, 64, 64, 64
-        with tracing(cpu):
-            text(cpu)
-        return cpu
-
-    return make
+def whole() -> Cpu:
+    """What a routine sees: everything at full width."""
+    return Cpu(code=64, stack=64, flat=True, w=64, osize=64, asize=64)
 
 
 def architecture() -> Architecture:
@@ -71,7 +60,7 @@ def architecture() -> Architecture:
         tables=lambda mode, features: tables(mode, features),
         form=form,
         everyday=everyday,
-        routines={name: routine(text) for name, text in (faults.ROUTINES | interrupts.ROUTINES).items()},
+        routines={name: routine(text, whole) for name, text in (faults.ROUTINES | interrupts.ROUTINES).items()},
         address_mask=lambda mode: (1 << 64) - 1 if mode == 0 else (1 << 32) - 1,
         limited=lambda mode: not mode_facts(mode)["flat"],
         processor=Processor,
