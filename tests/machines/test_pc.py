@@ -176,7 +176,7 @@ def test_hpet_comparators_have_inputs_of_the_io_apic(config: MachineConfig, numb
         for index, value in ((0x10 + 2 * route.bit_length() - 2, 0x51), (0x10 + 2 * route.bit_length() - 1, 0)):
             pc.memory.write(0xFEC00000, 4, index)
             pc.memory.write(0xFEC00010, 4, value)
-        for offset, value in ((0x10, 1), (0x100 + 0x20 * number, 0x104), (0x108 + 0x20 * number, 100_000)):
+        for offset, value in ((0x100 + 0x20 * number, 0x104), (0x108 + 0x20 * number, 100_000), (0x10, 1)):
             pc.memory.write(0xFED00000 + offset, 4, value)
         yield "hlt"
         pc.exit(0)
