@@ -1,9 +1,9 @@
 """Builds what a configuration describes and runs it until it ends."""
 
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 from exuvia.backends.chardev.chardev import Chardev
-from exuvia.backends.semihosting import Semihosting
 from exuvia.cli.drives import Drives
 from exuvia.cli.lines import Lines
 from exuvia.cli.signals import Signals
@@ -12,6 +12,9 @@ from exuvia.machines.config import MachineConfig, SemihostingConfig
 from exuvia.machines.machine import Machine, machines
 from exuvia.monitor.monitor import Monitor
 from exuvia.support.errors import UserError
+
+if TYPE_CHECKING:
+    from exuvia.backends.semihosting import Semihosting
 
 
 def launch(
@@ -51,7 +54,9 @@ def _run(program: str, config: MachineConfig, lines: Lines, drives: Drives, made
             lines.close()
 
 
-def _semihosting(config: SemihostingConfig, machine: Machine, lines: Lines) -> Semihosting:
+def _semihosting(config: SemihostingConfig, machine: Machine, lines: Lines) -> "Semihosting":
+    from exuvia.backends.semihosting import Semihosting
+
     if config.chardev is not None and config.chardev not in lines:
         raise UserError(f"-semihosting-config: there is no chardev '{config.chardev}'")
     console = None if config.chardev is None else lines[config.chardev]

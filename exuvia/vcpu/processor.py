@@ -29,7 +29,6 @@ class MachineProcessor(Processor):
     kicked: bool
     alone: Callable[[Callable[[], object]], object]  # has something done while no processor runs
     ports_watched: bool
-    pc: int
 
     def __init__(
         self, state: memoryview, model: Any, index: int, memory: AddressSpace, ports: AddressSpace, controller: Any, machine: Any

@@ -59,7 +59,6 @@ class SoftwareVcpu(MachineProcessor):
     wanted_count: int
     access_count: int
     page: int
-    pc: int
     resume: int
 
     # -- what a machine asks

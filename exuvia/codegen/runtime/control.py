@@ -27,7 +27,7 @@ from exuvia.codegen.layout import (
 )
 from exuvia.codegen.native import Native, V
 from exuvia.codegen.runtime.blocks import INDEX, OFF, SLOT, jump_entry, special, usual_head
-from exuvia.codegen.runtime.memory import PAGE, address_mask, function, handler, words
+from exuvia.codegen.runtime.memory import PAGE, function, handler, leave_slot, words
 from exuvia.codegen.runtime.sharing import publish, state_word
 from exuvia.dsl.state import SCRATCH_AT, Layout
 
@@ -180,11 +180,7 @@ def jump(at: dict[str, int], looks: Callable[[Native], V], layout: Layout) -> st
     b.go(found)
     text = b.text()
     b = handler("fresh")
-    if layout.delayed is not None:
-        then = b.get(at[layout.delayed])
-        with b.if_(then != 0, False):  # the instruction stood in a delay slot
-            b.put(at["pc"], then & address_mask(b, at))
-            b.put(at[layout.delayed], 0)
+    leave_slot(b, at, layout)
     with b.if_(looks(b) != 0, False):  # perhaps an event is welcome now
         put_atomic(b, at["deadline"], 0)
     b.tail("@jump", tlb=b.pointer(b.get(at["tlb"])))

@@ -351,6 +351,15 @@ def exact(at: dict[str, int]) -> str:
     return b.text()
 
 
+def leave_slot(b: Native, at: dict[str, int], layout: Layout) -> None:
+    """An instruction that stood in a delay slot is done in another way than by its last record: go on where the jump leads."""
+    if layout.delayed is not None:
+        then = b.get(at[layout.delayed])
+        with b.if_(then != 0, False):
+            b.put(at["pc"], then & address_mask(b, at))
+            b.put(at[layout.delayed], 0)
+
+
 def finish(at: dict[str, int], layout: Layout) -> str:
     """A careful handler has committed, and `pc` says where to go: write the bounced bytes out, then drop the code that stood there."""
     b = handler("finish")
@@ -379,14 +388,10 @@ def finish(at: dict[str, int], layout: Layout) -> str:
     if layout.delayed is not None:
         with b.if_(b.load(b.arg("op", True) + FIELDS["len"][0], 8) == 0):  # the rest of the instruction follows
             b.go(b.arg("op", True) + RECORD)
-        then = b.get(at[layout.delayed])
-        with b.if_(then != 0):
-            b.put(at["pc"], then)
-            b.put(at[layout.delayed], 0)
+    leave_slot(b, at, layout)
     ic = b.call("exact", b.arg("op", True), b.arg("ic"), 1)
     b.put(at["icount"], ic)
-    mask = b.load(b.get(at["modes"]) + b.get(at["mode"]) * MODE_ENTRY + MODE["mask"])
-    b.put(at["pc"], b.get(at["pc"]) & mask)  # a branch's target is a sum
+    b.put(at["pc"], b.get(at["pc"]) & address_mask(b, at))  # a branch's target is a sum
     with b.if_(devices.v != 0):
         b.put(at["resume"], 0)
         b.ret(REASON["mmio_write"])
