@@ -135,7 +135,7 @@ def _refuse(arguments: Arguments) -> None:
         (value("l") is not None and len(arguments.rest) > 2, "No support for concatenating multiple snapshot"),
         (
             value("B") is not None and len(arguments.rest) > 2,
-            "Having a backing file for the target makes no sense when concatenating multiple input images",
+            CONCATENATED,
         ),
         (has("bitmaps") and len(arguments.rest) > 2, "Copying bitmaps only possible with single source"),
     ]

@@ -249,7 +249,7 @@ class Mapping:
                     expected += step
                     end += 1
                     continue
-                if start < end and (end < count):
+                if start < end < count:
                     if entry & plain == entry and entry & OFFSET:
                         found.append(new(Extent, (Kind.DATA, end - start << bits, entry & OFFSET, self.data, not entry & COPIED)))
                     else:
