@@ -119,13 +119,13 @@ def load(memory: Memory, room: Room, path: str, tree: Tree, *, initrd: str | Non
         raise UserError(f"-kernel {path}: {_foreign(data)}")
     at = -(-end // BLOCK) * BLOCK
     start = at + MOST_TREE
+    if start > room.end:
+        raise _too_large(path, start - room.start, room)
     ramdisk = None
     if initrd is not None:
-        content = read_image("-initrd", initrd, max(0, room.end - start))
+        content = read_image("-initrd", initrd, room.end - start)
         memory.write_bytes(start, content)
         ramdisk = start, start + len(content)
-    elif start > room.end:
-        raise _too_large(path, start - room.start, room)
     describe(tree, room, append, ramdisk)
     place_tree(memory, tree, at)
     return Arm64Entry(kind, pc, level, {"x0": at}, start if ramdisk is None else ramdisk[1])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -28,7 +29,7 @@ def wide(*values: int) -> bytes:
 
 def strings(*values: str) -> bytes:
     """A list of strings."""
-    return b"".join(value.encode() + b"\0" for value in values)
+    return b"".join(os.fsencode(value) + b"\0" for value in values)
 
 
 @dataclass

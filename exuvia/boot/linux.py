@@ -5,6 +5,7 @@ The kernel's own 16-bit setup code is not run: it would ask a BIOS for what the 
 
 from __future__ import annotations
 
+import os
 import struct
 from collections.abc import Sequence
 
@@ -107,7 +108,7 @@ def load(
     if kernel_end > top:
         raise UserError(f"-kernel {path}: needs at least {-(-kernel_end // MIB)} MiB of memory, the machine has {top // MIB} MiB (see -m)")
 
-    command = append.encode() + b"\0"
+    command = os.fsencode(append) + b"\0"
     limit = min(header.cmdline_size, COMMAND_LINE_SIZE - 1)
     if len(command) - 1 > limit:
         raise UserError(f"-append: {len(command) - 1} bytes, this kernel takes at most {limit}")

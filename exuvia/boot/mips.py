@@ -51,8 +51,8 @@ def load_kernel(path: str, memory: Memory, ram: int, *, big_endian: bool, initrd
             raise UserError(f"-initrd {initrd}: no room for its {len(content) / MIB:.1f} MiB behind the kernel (see -m)")
         memory.write_bytes(at, content)
         command = f"rd_start={KSEG0 + at:#x} rd_size={len(content)} {append}".rstrip()
-    if len(command.encode()) > COMMAND_LINE_LIMIT:
-        raise UserError(f"-append: {len(command.encode())} bytes, a kernel takes at most {COMMAND_LINE_LIMIT}")
+    if len(os.fsencode(command)) > COMMAND_LINE_LIMIT:
+        raise UserError(f"-append: {len(os.fsencode(command))} bytes, a kernel takes at most {COMMAND_LINE_LIMIT}")
     pairs = ["memsize", str(low), "ememsize", str(ram), "modetty0", "38400n8r", "rngseed", os.urandom(32).hex()]
     arguments = [os.path.basename(path), command]
     memory.write_bytes(ARGUMENTS, _table(arguments, pairs, ">" if big_endian else "<"))
@@ -95,7 +95,7 @@ def _table(arguments: Sequence[str], environment: Sequence[str], order: str) -> 
     addresses, strings = [], b""
     for text in texts:
         addresses.append(0 if text is None else KSEG0 + ARGUMENTS + 4 * len(texts) + len(strings))
-        strings += b"" if text is None else text.encode() + b"\0"
+        strings += b"" if text is None else os.fsencode(text) + b"\0"
     table = struct.pack(f"{order}{len(addresses)}I", *addresses) + strings
     if len(table) > ARGUMENTS_END - ARGUMENTS:
         raise UserError("-append: more than fits with the environment")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -98,7 +99,7 @@ class InfoArea:
 
     def text(self, text: str) -> int:
         """Append a zero-terminated string; its address."""
-        return self.add(text.encode() + b"\0")
+        return self.add(os.fsencode(text) + b"\0")
 
     def write(self, memory: Memory) -> None:
         """Write the area to the guest."""

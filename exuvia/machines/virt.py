@@ -5,6 +5,7 @@ Read it as a page of wires: which device stands at which address, and which of i
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
@@ -313,7 +314,7 @@ class Virt(Board):
         config = self.config
         if config.kernel is None:
             return
-        command = config.append.encode() + b"\0"
+        command = os.fsencode(config.append) + b"\0"
         self.fw_cfg.add_item(fw_cfg.COMMAND_LINE, command)
         self.fw_cfg.add_item(fw_cfg.COMMAND_LINE_SIZE, len(command).to_bytes(4, "little"))
         for option, path, size, data in (
@@ -321,6 +322,6 @@ class Virt(Board):
             ("-initrd", config.initrd, fw_cfg.INITRD_SIZE, fw_cfg.INITRD_DATA),
         ):
             if path is not None:
-                content = read_image(option, path, config.memory)
+                content = read_image(option, path, min(config.memory, 0xFFFF_FFFF))
                 self.fw_cfg.add_item(size, len(content).to_bytes(4, "little"))
                 self.fw_cfg.add_item(data, content)

@@ -103,7 +103,7 @@ def test_uimage(tmp_path: Path) -> None:
         (kernel(entry=0x400000), "linked to 0x400000"),
         (kernel(entry=0x9F000000), "entry point 0x9f000000 is not in memory"),
         (kernel()[:90], "truncated ELF"),
-        (gzip.compress(kernel())[:-9], "truncated gzip"),
+        (gzip.compress(kernel(), mtime=0)[:-9], "truncated gzip"),
         (uimage(b"code", processor=2), "a uImage for another processor (architecture 2)"),
         (uimage(b"code", kind=4), "holds no kernel (type 4)"),
         (uimage(b"code", compression=3), "compressed in a way that is not supported (3)"),

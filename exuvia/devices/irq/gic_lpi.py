@@ -58,7 +58,8 @@ class Lpis:
 
     def take_all(self, other: Lpis) -> None:
         """What is pending in `other` is pending here."""
-        self.pending.update(other.pending)
+        for intid in other.pending:  # of those that there are here, as this one's table has them
+            self.set(intid)
         other.pending = {}
         self._stale = other._stale = True
 

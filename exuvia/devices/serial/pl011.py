@@ -184,6 +184,10 @@ class Pl011(Device):
     def write_control(self, value: Word) -> None:
         """A receiver that is switched on takes what waits."""
         self.uartcr = value & 0xFF87
+        self._take_more()
+
+    def _take_more(self) -> None:
+        """Ask the backend soon, where there is room."""
         if self.chardev is not None and self.room() > 0:
             self.refill.set(self.clock.now() + _REFILL)
 
@@ -192,7 +196,10 @@ class Pl011(Device):
         """Switching the FIFOs empties them."""
         if value.fen != self.uartlcr_h.fen:
             self.fifo.clear()
+            self.timeout.cancel()
+            self._lower(_RX | _TIMEOUT)
         self.uartlcr_h = value & 0xFF
+        self._take_more()
 
     @uartifls.write
     def write_levels(self, value: int) -> None:

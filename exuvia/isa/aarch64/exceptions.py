@@ -182,7 +182,7 @@ def eret(cpu: Cpu) -> None:
 
 def welcome(cpu: Cpu) -> None:
     """If an interrupt that is waiting may come in now, have it looked at before the next block."""
-    waiting = cpu.lines & (DAIF_I | DAIF_F)
+    waiting = (cpu.lines | cpu.virtual_lines | cpu.hcr_el2) & (DAIF_I | DAIF_F)  # VI and VF stand where I and F do
     with when(((waiting & ~cpu.daif) != 0) | ((waiting != 0) & (cpu.hcr_el2 != 0))):
         cpu.put_at("interrupt_pending", lift(0, 64), lift(1, 64))
         cpu.put_at("deadline", lift(0, 64), lift(0, 64))

@@ -18,7 +18,6 @@ IOC, DZC, OFC, UFC, IXC, IDC, QC = (1 << i for i in (0, 1, 2, 3, 4, 7, 27))
 """Flags of FPSR."""
 FLAGS = IOC | DZC | OFC | UFC | IXC | IDC | QC
 MASKED = 0x1F80  # of MXCSR
-HOST_FLAGS = 0x3F
 HOST_ROUNDING = 13
 
 

@@ -63,20 +63,19 @@ class Processor(processor.Processor):
     def __init__(self, state: memoryview, model: CpuModel) -> None:
         super().__init__(state, model)
         d = self.__dict__
-        d["powered_off"], d["virtual_lines"], d["debug"], d["conduit"] = False, 0, {}, "hvc"
+        d["powered_off"], d["debug"], d["conduit"] = False, {}, "hvc"
         d["flush_wanted"] = []
         d["timers"] = Timers(self)
 
     # -- reset and power
     def reset(self) -> None:
         """As after power-on, at the highest exception level; processors other than the first are off."""
-        super().reset()
         self.initialize()
         self.__dict__["powered_off"] = self.__dict__["halted"] = self.index != 0
 
     def initialize(self) -> None:
         """What the registers are after a reset."""
-        processor.Processor.reset(self)
+        super().reset()
         model, d = self.model, self.__dict__
         self.tlb_system = self.tlb_base  # what is accessed as EL0 would
         self.has_el2 = int(bool(getattr(self.machine, "virtualization", False)))
@@ -88,7 +87,7 @@ class Processor(processor.Processor):
         self.sctlr_el1 = self.sctlr_el2 = SCTLR_RESET
         self.cntfrq_el0 = FREQUENCY
         self.others = int(len(self.machine.vcpus) > 1)
-        d["debug"], d["virtual_lines"] = {}, 0
+        d["debug"] = {}
         for timer in d["timers"].all:
             timer.update()
         self.update_mode()
@@ -100,9 +99,11 @@ class Processor(processor.Processor):
 
     def power_on(self, entry: int, context: int, el: int) -> None:
         """Start at `entry` with x0 = `context`, at the exception level of who asked."""
-        lines = self.lines
+        for timer in self.timers.all:
+            timer.write("ctl", 0)
+        lines, virtual = self.lines, self.virtual_lines  # the wires are what they are
         self.initialize()
-        self.lines, self.el = lines, el
+        self.lines, self.virtual_lines, self.el = lines, virtual, el
         self.x[0], self.pc, self.resume = context, entry, 0
         self.update_mode()
         self.__dict__["powered_off"] = self.__dict__["halted"] = False
@@ -136,7 +137,7 @@ class Processor(processor.Processor):
             self.lines = self.lines | bit if level else self.lines & ~bit
         else:
             bit = VIRTUAL_LINES[line]
-            d["virtual_lines"] = d["virtual_lines"] | bit if level else d["virtual_lines"] & ~bit
+            self.virtual_lines = self.virtual_lines | bit if level else self.virtual_lines & ~bit
         if level:
             if not d["powered_off"]:
                 d["halted"] = False
@@ -151,7 +152,7 @@ class Processor(processor.Processor):
         if d["powered_off"]:
             return True
         lines = words[at["lines"]]
-        virtual = d["virtual_lines"] | (words[at["hcr_el2"]] & (HCR_VI | HCR_VF) and self.by_hcr())
+        virtual = words[at["virtual_lines"]] | (words[at["hcr_el2"]] & (HCR_VI | HCR_VF) and self.by_hcr())
         if (lines or virtual) and (found := self.welcome(lines, virtual)) is not None:
             d["halted"] = False
             self.take(*found)

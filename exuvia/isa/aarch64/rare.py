@@ -21,6 +21,7 @@ TIMERS = {
     (3, 3, 14, 3, 0): ("virtual", "tval"), (3, 3, 14, 3, 1): ("virtual", "ctl"), (3, 3, 14, 3, 2): ("virtual", "cval"),
     (3, 4, 14, 2, 0): ("hypervisor", "tval"), (3, 4, 14, 2, 1): ("hypervisor", "ctl"), (3, 4, 14, 2, 2): ("hypervisor", "cval"),
 }  # fmt: skip
+LIMITED_ORDERING = [(3, 0, 10, 4, op2) for op2 in (0, 1, 2, 3, 7)]  # LORSA, LOREA, LORN, LORC, LORID: there are no regions
 OSLSR, OSLAR = (2, 0, 1, 1, 4), (2, 0, 1, 0, 4)
 CNTKCTL_PTEN, CNTKCTL_VTEN = 1 << 9, 1 << 8
 
@@ -63,6 +64,8 @@ def read(p: Processor, where: Encoding, instruction: int) -> int:
         return int({0: kind.caches[{0: 0, 1: 1}.get(p.csselr_el1 & 15, 2)], 1: kind.clidr}.get(op2, 0))
     if where == OSLSR:
         return 8 | p.debug.get(encoded(OSLAR), 0) << 1
+    if where in LIMITED_ORDERING and "lor" in p.model:
+        return 0
     if op0 == 2 and op1 == 0:
         return p.debug.get(encoded(where), 0)
     if op1 == 4 and p.el == 2:
@@ -91,6 +94,8 @@ def write_system_register(p: Processor, instruction: int, value: int) -> None:
         p.controller.write_register(name_, value)
     elif where == (3, 3, 14, 0, 0):
         p.cntfrq_el0 = value
+    elif where in LIMITED_ORDERING[:-1] and "lor" in p.model:
+        pass
     elif where == OSLAR:
         p.debug[encoded(OSLAR)] = value & 1
     elif op0 == 2 and op1 == 0 or op1 == 4 and p.el == 2:

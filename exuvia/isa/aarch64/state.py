@@ -30,7 +30,7 @@ layout.words("fpcr fpsr fp_host", fp_host=0x1F80)
 layout.vector_control = "fp_host"  # see fpcr.py
 layout.words("exclusive exclusive_size exclusive_low exclusive_high", exclusive=-1)  # the local monitor: address or -1, what was read
 layout.words("syndrome fault_address exception_return exception_kind exception_el2")  # what the routine `exception` takes
-layout.words("others lines")  # are there other processors; interrupt lines that are up, as bits of DAIF
+layout.words("others lines virtual_lines")  # are there other processors; interrupt lines that are up, as bits of DAIF
 
 EL0_WORDS = "tpidr_el0 tpidrro_el0 sp_el0 cntfrq_el0"
 EL1_WORDS = """sctlr_el1 actlr_el1 cpacr_el1 ttbr0_el1 ttbr1_el1 tcr_el1 esr_el1 afsr0_el1 afsr1_el1 far_el1 par_el1 mair_el1 amair_el1

@@ -13,7 +13,6 @@ from exuvia.isa.mips.forms import ROWS, Row
 from exuvia.isa.mips.state import ADEL, CPU, RI, mode_facts
 
 # A leaf's entry, 64 bits, and behind it the fixed bits and their mask. The immediate is (word << UP) >> DOWN << SHIFT.
-SLOT_BITS = 16
 UP, DOWN, SHIFT = 16, 23, 30  # where the counts stand, 7 bits each
 SIGNED, WRITES_RD, WRITES_RT, WRITES_RA = (1 << i for i in range(40, 44))
 ENDS, DELAYED, ALONE = (1 << i for i in range(44, 47))

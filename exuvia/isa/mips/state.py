@@ -11,7 +11,7 @@ SINK = 32  # what is written to register 0 goes to a register of its own, so tha
 
 # exceptions: Cause.ExcCode (vol. III, table 9.33)
 INT, MOD, TLBL, TLBS, ADEL, ADES, IBE, DBE, SYS, BP, RI, CPU, OV, TR = range(14)
-FPE, WATCH, MCHECK = 15, 23, 24
+FPE = 15
 
 # Status (vol. III, 9.21)
 IE, EXL, ERL, SM, UM = (1 << i for i in range(5))
@@ -23,7 +23,7 @@ CU0, CU1 = 1 << 28, 1 << 29
 
 # Cause (vol. III, 9.26). The hardware's interrupt lines are in the word `lines`, which only Python writes.
 EXC_CODE = 0x7C
-IP_SOFTWARE, IP_HARDWARE = 0x300, 0xFC00
+IP_SOFTWARE = 0x300
 WP, IV, PCI, DC, TI, BD = (1 << i for i in (22, 23, 26, 27, 30, 31))
 CE_SHIFT = 28
 CE = 3 << CE_SHIFT
@@ -32,7 +32,7 @@ TIMER_LINE = 7  # IntCtl.IPTI
 # EntryHi, EntryLo (vol. III, 9.5, 9.15)
 ASID = 0xFF
 VPN2 = 0xFFFF_E000
-LO_G, LO_V, LO_D, LO_PFN_SHIFT = 1, 2, 4, 6
+LO_G, LO_V, LO_D = 1, 2, 4
 ENTRYLO = 0x3FFF_FFFF
 PAGE_MASK = 0x1FFF_E000  # pages of up to 256 MiB
 

@@ -105,13 +105,13 @@ def fill(cpu: Cpu, index: Value) -> None:
 
 @op("010000 10000 00000 00000 00000 000010", kernel=True, ends=True)
 def tlbwi(cpu: Cpu) -> None:
-    """An Index beyond the last entry is undefined: nothing is written."""
+    """Index.P, which a probe that found nothing leaves, says nothing of the entry that is meant."""
     with when((cpu.probed == 0) & (cpu.olds != 0)):
         cpu.effect("flush_tlb", 0, lift(1, 64))
         cpu.olds, cpu.old_global = lift(0, 64), lift(0, 64)
-    with when(cpu.tlb_index.u < cpu.tlb_size):
-        replace(cpu, cpu.tlb_index, later=False)
-        fill(cpu, cpu.tlb_index)
+    index = cpu.tlb_index & (cpu.tlb_size - 1)
+    replace(cpu, index, later=False)
+    fill(cpu, index)
 
 
 @op("010000 10000 00000 00000 00000 000110", kernel=True, ends=True)
@@ -135,7 +135,7 @@ def tlbp(cpu: Cpu) -> None:
 
 @op("010000 10000 00000 00000 00000 000001", kernel=True, ends=True)
 def tlbr(cpu: Cpu) -> None:
-    index = (cpu.tlb_index.u < cpu.tlb_size).choose(cpu.tlb_index, lift(0, 64))
+    index = cpu.tlb_index & (cpu.tlb_size - 1)
     hi, mask, lo0, lo1 = (cpu.get_at(file, index) for file in ("tlb_hi", "tlb_mask", "tlb_lo0", "tlb_lo1"))
     set_entryhi(cpu, hi & (VPN2 | ASID))
     cpu.pagemask, cpu.entrylo0, cpu.entrylo1 = mask & PAGE_MASK, lo0 & ENTRYLO, lo1 & ENTRYLO

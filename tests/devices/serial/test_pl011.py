@@ -93,6 +93,16 @@ def test_much_input_comes_in_portions(rig: Rig) -> None:
     assert rig.read(RIS) & OVERRUN == 0
 
 
+def test_switching_the_fifos_lets_more_come(rig: Rig) -> None:
+    rig.wire.deliver(bytes(range(40)))
+    assert rig.read(FR) & FULL
+    rig.write(LCR_H, 0x60)
+    assert rig.read(FR) & EMPTY
+    assert rig.read(RIS) & (RX | TIMEOUT) == 0
+    rig.clock.advance(10_000_000)
+    assert rig.read(FR) & EMPTY == 0
+
+
 def test_early_input_waits(rig: Rig) -> None:
     rig.write(CR, 0)
     rig.wire.deliver(b"early")

@@ -162,3 +162,9 @@ def test_masks(machine: Native) -> None:
     assert (n["daif"], n.requests) == (0x340, before + 1)
     n = step(machine, 0xD50341FF, daif=0x3C0, lines=0x80)  # msr daifclr, #1 is for FIQ
     assert (n["daif"], n.requests) == (0x380, before + 1)
+
+
+@pytest.mark.parametrize("word", ["virtual_lines", "hcr_el2"])
+def test_unmasking_lets_a_hypervisors_interrupt_in(machine: Native, word: str) -> None:
+    before = machine.requests
+    assert step(machine, 0xD50342FF, daif=0x3C0, **{word: 0x80}).requests == before + 1  # msr daifclr, #2

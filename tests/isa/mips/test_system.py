@@ -270,6 +270,18 @@ def test_page_sizes(m: Machine, size: int) -> None:
     assert loaded(m, USER + inside) is None
 
 
+def test_index_after_a_probe_in_vain(m: Machine) -> None:
+    """Linux writes Index after probes that found nothing: P stays, and is not part of the number."""
+    cpu = m.cpu
+    begin(m, word("tlbp"), mtc0("t0", "tlb_index"), word("tlbwi"), word("tlbr"), NOP)
+    cpu.r[8], cpu.entryhi, cpu.entrylo0, cpu.entrylo1 = 5, USER | 3, lo(0x4000), lo(0x5000)
+    m.until(AT + 12)
+    assert (cpu.tlb_index, cpu.tlb_hi[5]) == (1 << 31 | 5, USER | 3)
+    cpu.entryhi = cpu.entrylo0 = 0
+    m.until(AT + 16)
+    assert (cpu.entryhi, cpu.entrylo0) == (USER | 3, lo(0x4000))
+
+
 def test_probe_read_and_random(m: Machine) -> None:
     cpu = m.cpu
     entry(m, 5, USER, lo(0x4000), lo(0x5000), asid=7)
