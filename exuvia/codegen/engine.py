@@ -21,7 +21,6 @@ from exuvia.codegen.layout import (
     INDEXED,
     MODE,
     MODE_ENTRY,
-    NEVER,
     PAGE_ENTRY,
     PLAIN,
     SLOT_ENTRY,
@@ -34,6 +33,7 @@ from exuvia.codegen.registers import FUNCTION_NUMBERS, NativeText, function_numb
 from exuvia.codegen.store import Store
 from exuvia.dsl.architecture import Architecture, Form, Tables
 from exuvia.dsl.state import STATE_SIZE
+from exuvia.dsl.tick import NEVER
 from exuvia.dsl.trace import FUNCTIONS, Function
 
 CODE_SIZE = 128 << 20
@@ -346,7 +346,8 @@ class State:
         for name, value in dict(
             cache=ctypes.addressof(engine.cache), tlb_base=tlb, tlb_system=tlb + TLB_SIZE, tlb=tlb + TLB_SIZE,
             slots=ctypes.addressof(engine.slots), modes=ctypes.addressof(engine.modes), functions=ctypes.addressof(engine.functions),
-            large_low=(1 << 64) - 1, large_low2=(1 << 64) - 1, walk_error=(1 << 64) - 1, alarm=NEVER, time_runs=(1 << 64) - 1,
+            large_low=(1 << 64) - 1, large_low2=(1 << 64) - 1, walk_error=(1 << 64) - 1, alarm=NEVER, tick_at=NEVER,
+            time_runs=(1 << 64) - 1,
             wanted=ctypes.addressof(self.wanted),
         ).items():  # fmt: skip
             self.words[self.index[name]] = value

@@ -49,10 +49,9 @@ SLOT_ENTRY = 32  # guest-physical memory slots: start, size, host address, writa
 ACCESS_WRITE, ACCESS_SYSTEM, ACCESS_FETCH, ACCESS_ALSO_READ = 1, 2, 4, 8  # bits of the access word; the size in bytes from bit 8
 SEGMENT_SHIFT = 24  # the segment, for the architecture's choice of fault
 
-REASONS = "budget request leave pio_in pio_out mmio_read mmio_write lazy careful full mode fetch step watch hot alarm".split()
+REASONS = "budget request leave pio_in pio_out mmio_read mmio_write lazy careful full mode fetch step watch hot alarm tick".split()
 REASON = {name: i for i, name in enumerate(REASONS)}
 PENDING_FAULT, PENDING_MMIO = 1, 2
-NEVER = (1 << 63) - 1  # the word `alarm` where there is none, in ns
 
 RUNTIME = (
     "miss jump fresh leave leave_out fault finish access careful_leave again io_in flush flush_page h_head relax virtual_time".split()

@@ -22,8 +22,8 @@ Sink = Callable[[bool], object]
 class Alarmed(Protocol):
     """A timer of the clock, see docs/architecture.md."""
 
-    deadline: int | None
-
+    @property
+    def deadline(self) -> int | None: ...
     def set(self, at: int) -> None: ...
     def cancel(self) -> None: ...
 
@@ -229,13 +229,25 @@ class AlarmTimer:
     def set(self, at: int) -> None:
         """Arm, or arm again, for virtual time `at`."""
         if self._timer is None:
-            self._timer = self._device.clock.timer(lambda: self._callback(self._device))
+            self._timer = self._device.clock.timer(self.rings)
         self._timer.set(at)
 
     def cancel(self) -> None:
         """Disarm."""
         if self._timer is not None:
             self._timer.cancel()
+
+    def run_on(self, timer: Alarmed | None) -> None:
+        """Have another timer do it, which calls `rings`; None for the clock's again."""
+        deadline = self.deadline
+        self.cancel()
+        self._timer = timer
+        if deadline is not None:
+            self.set(deadline)
+
+    def rings(self) -> None:
+        """The alarm is due."""
+        self._callback(self._device)
 
 
 class Alarm:

@@ -82,6 +82,7 @@ class Processor:
     model: Any
     pc: int
     here: int  # linear address of the instruction that is being done; `pc` is already the next one's
+    tick: Any = None  # where an engine does what the interrupt of the processor's timer asks for (dsl/tick.py)
 
     def __getattr__(self, name: str) -> int:
         try:
@@ -240,6 +241,9 @@ class Processor:
 
     def attention(self, wanted: bool) -> None:
         """Whether something waits that `between` has to look at; native code is left for it."""
+
+    def tick_pending(self) -> None:
+        """The tick waits to be delivered (dsl/tick.py): what halted for an interrupt goes on; of architectures that have one."""
 
     def halt(self) -> None:
         """Stop: `halted`, until something makes that False."""

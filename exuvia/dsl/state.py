@@ -7,14 +7,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from exuvia.dsl import tick
+
 # What every engine needs, one 64-bit word each. `pc` here is the linear address where execution goes on.
-ENGINE = """deadline budget_end request interrupt_pending icount pc op resume reason current mode generation cache
+ENGINE = f"""deadline budget_end request interrupt_pending icount pc op resume reason current mode generation cache
     tlb tlb_system slots modes functions leave arg0 arg1 arg2 arg3
     vector error fault_vector fault_error address access pending miss_op miss_icount miss_count
     io_port io_size io_data io_ready mmio_address mmio_size mmio_done mmio_next bounce_count bounce_used bounce_entry bounce_none
     walk_page walk_rights walk_error local_count global_count large_low large_high large_low2 large_high2 huge_pages
     journal journaled slot wanted_count stepping watching access_count tlb_base decoded invalidated hot hot_after first_look
-    tlb_misses host_control wanted inside asked pauses alarm time_offset time_runs""".split()
+    tlb_misses host_control wanted inside asked pauses alarm time_offset time_runs
+    {tick.WORDS}""".split()
 ENGINE_AT = 256
 ISA_AT = 2560  # where the architecture's declarations start
 PAGE_AT = 136  # the linear address of the running block's page

@@ -39,6 +39,7 @@ class Vcpu(Protocol):
 
     index: int
     halted: bool
+    tick: Any  # what its interrupt controller may lend it (vcpu/tick.py), or None
     # `wake_at(ns or None)`, of those that have it, is a kick when the host's clock shows that; each call takes the place of the one before
 
     def run(self) -> None:
@@ -284,6 +285,10 @@ class Machine:
                 self._turn = index
 
         return enter
+
+    def outside(self, index: int) -> bool:
+        """Is processor `index`, one of several, in native code? For who holds the machine."""
+        return index in self._outside and self._outside[index].locked()
 
     def _kick_all(self) -> None:
         for vcpu in self.vcpus:

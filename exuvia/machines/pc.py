@@ -212,6 +212,7 @@ class Pc(Board):
         """The local APIC drives its processor."""
         vcpu.acknowledge = controller.acknowledge
         controller.processor = vcpu if self.config.smp == 1 else _Attended(self, vcpu)
+        controller.lend_timer(vcpu.tick)
 
     def _boot_order(self) -> bytes:
         """The disks with a bootindex as firmware names them (Open Firmware paths, a line each, NUL at the end)."""

@@ -186,6 +186,8 @@ class Virt(Board):
         for timer, number in (("virtual", VIRTUAL_TIMER), ("physical", PHYSICAL_TIMER), ("hypervisor", HYPERVISOR_TIMER)):
             getattr(vcpu.timers, timer).output = self.gic.private(vcpu.index, number)
         vcpu.conduit = self.conduit
+        if not self.virtualization:  # EL2 may have it routed elsewhere
+            self.gic.lend_timer(vcpu.index, VIRTUAL_TIMER, vcpu.tick, GIC)
 
     @property
     def conduit(self) -> str:

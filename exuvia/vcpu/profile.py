@@ -41,7 +41,7 @@ IN_PYTHON = dict.fromkeys("pio_in pio_out mmio_read mmio_write".split(), "device
 IN_PYTHON |= dict.fromkeys("lazy careful mode".split(), "compiling handlers")
 IN_PYTHON |= dict.fromkeys("hot full".split(), "choosing regions")
 IN_PYTHON |= dict.fromkeys("leave fetch step watch".split(), "instructions in Python")
-IN_PYTHON |= dict.fromkeys("budget request alarm".split(), "timers, interrupts, terminals")
+IN_PYTHON |= dict.fromkeys("budget request alarm tick".split(), "timers, interrupts, terminals")
 OF_THE_BLOCK = (INTERPRETER, CAREFUL, WALKS)  # where the state's `current` says whose time it is; a region that calls does not
 
 

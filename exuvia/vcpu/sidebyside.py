@@ -77,6 +77,7 @@ class SideBySide(SoftwareVcpu):
         kind = combined(SoftwareVcpu, engine.architecture.processor)
         d["ahead"] = kind(second.engine, model, index, memory, ports, controller, second.machine)
         second.machine.vcpus.append(self.ahead)
+        d["tick"] = self.ahead.__dict__["tick"] = None  # time stands in a stretch
         d["journals"] = [(ctypes.c_uint64 * JOURNAL)() for _ in range(2)]
         for cpu, journal in zip((self, self.ahead), self.journals, strict=True):
             cpu.journal = ctypes.addressof(journal)

@@ -11,14 +11,15 @@ from typing import TYPE_CHECKING, Any
 
 from exuvia.codegen.engine import Engine
 from exuvia.codegen.layout import ACCESS_SYSTEM, ACCESS_WRITE, CAREFUL, INDEXED, INDEXED_SHIFT, PLAIN, REASON, REASONS, routine_at
-from exuvia.codegen.layout import NEVER as NO_ALARM
 from exuvia.codegen.registers import leave_number
 from exuvia.dsl.processor import Fault
 from exuvia.dsl.state import ACCESSES, ACCESSES_AT, BOUNCES_AT, JUMPS, JUMPS_AT, MMIO_RESULTS, MMIO_RESULTS_AT, WATCHES, WATCHES_AT
+from exuvia.dsl.tick import NEVER as NO_ALARM
 from exuvia.support import log
 from exuvia.vcpu.counters import counters
 from exuvia.vcpu.listing import show_block
 from exuvia.vcpu.processor import MachineProcessor
+from exuvia.vcpu.tick import Tick
 
 if TYPE_CHECKING:
     from exuvia.memory.space import AddressSpace
@@ -47,6 +48,9 @@ class SoftwareVcpu(MachineProcessor):
         d["leaves"] = {leave_number(name): name for name in self.rare}
         self.budget_end = FOREVER
         self.hot_after, self.first_look = HOT_AFTER, 1
+        d["tick_wanted"] = False
+        if "interrupt" in self.layout.routines and not log.interrupts.on:  # native code logs nothing
+            d["tick"] = Tick(self)
 
     native: Any
     engine: Engine
@@ -91,13 +95,20 @@ class SoftwareVcpu(MachineProcessor):
         super().reset()
         self.resume = 0
         self.icount = self.mmio_done = self.io_ready = 0
+        if self.tick is not None:
+            self.tick.reset()
         self.engine.drop_blocks()
 
     def run(self) -> None:
         """Until kicked or halted."""
         d, words, native_run, address = self.__dict__, self.words, self.native_run, self.native.address
         handlers, resume, exits = self.exit_handlers, self._resume, self.exits
+        if self.tick is not None:
+            self.tick.wake()
         while True:
+            if d["tick_wanted"]:
+                d["tick_wanted"] = False
+                d["tick"].wanted()
             if not words[resume]:
                 if d["kicked"]:
                     d["kicked"] = False
@@ -106,6 +117,8 @@ class SoftwareVcpu(MachineProcessor):
                 if not self.between():
                     continue
                 if d["halted"]:
+                    if self.tick is not None:
+                        self.tick.sleep()
                     return
                 if log.exec.on or log.in_asm.on:
                     show_block(self)
@@ -163,6 +176,12 @@ class SoftwareVcpu(MachineProcessor):
         """A device's timer is due."""
         self.set_alarm(None)
         self.__dict__["kicked"] = True
+
+    def on_tick(self) -> None:
+        """The processor's own timer rings, and its interrupt is not lent."""
+        assert self.tick is not None
+        self.tick.cancel()
+        self.tick.ring()
 
     def on_request(self) -> None:
         """Somebody wants something; `run` looks at what."""

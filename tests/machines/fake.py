@@ -17,6 +17,7 @@ class FakeVcpu:
         self.index, self.program = index, program
         self.halted = False
         self.line = False
+        self.tick = None
         self.kicked = threading.Event()
         self.acknowledge: Callable[[], int] = lambda: 0
         self.numeric_error: Callable[[], None] = lambda: None

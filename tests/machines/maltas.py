@@ -11,7 +11,7 @@ from exuvia.machines.malta import Malta
 class Inputs:
     """A processor that only remembers what its inputs are."""
 
-    index, halted = 0, False
+    index, halted, tick = 0, False, None
 
     def __init__(self) -> None:
         self.lines: dict[str, bool] = {}

@@ -23,6 +23,7 @@ class Inputs:
     """A processor that only remembers what its inputs are and how it would begin."""
 
     halted = False
+    tick = None
 
     def __init__(self, index: int) -> None:
         self.index, self.timers, self.conduit = index, Timers(), ""

@@ -19,17 +19,18 @@ from exuvia.codegen.layout import (
     LINK_STUB,
     MODE,
     MODE_ENTRY,
-    NEVER,
     REASON,
     RUNTIME,
     SPECIAL,
     routine_at,
 )
 from exuvia.codegen.native import Native, V
+from exuvia.codegen.runtime import tick
 from exuvia.codegen.runtime.blocks import INDEX, OFF, SLOT, jump_entry, special, usual_head
 from exuvia.codegen.runtime.memory import PAGE, function, handler, leave_slot, words
 from exuvia.codegen.runtime.sharing import publish, state_word
 from exuvia.dsl.state import SCRATCH_AT, Layout
+from exuvia.dsl.tick import NEVER
 
 SAMPLE = 8192  # instructions from look to look, and up to twice as many
 
@@ -43,7 +44,7 @@ def source(layout: Layout, no_index: int) -> str:
         + run(at, layout)
         + lazy(at, no_index)
         + jump(at, looks, layout)
-        + out(at, looks)
+        + out(at, looks, layout)
         + faults(at, layout)
     )
 
@@ -254,7 +255,7 @@ def faults(at: dict[str, int], layout: Layout) -> str:
     return text
 
 
-def out(at: dict[str, int], looks: Callable[[Native], V]) -> str:
+def out(at: dict[str, int], looks: Callable[[Native], V], layout: Layout) -> str:
     """The deadline passed: the budget, a request, or only a look whether an interrupt can come in now."""
     b = handler("out")
     ic = b.arg("ic")
@@ -266,8 +267,14 @@ def out(at: dict[str, int], looks: Callable[[Native], V]) -> str:
     b.put(at["icount"], ic)
     with alarm_due(b, at):
         b.ret(REASON["alarm"])
+    if tick.takes_part(layout):
+        with tick_due(b, at) as now:
+            tick.rings(b, at, now)
     with b.if_((load_atomic(b, at["request"]) | looks(b)) != 0):
         b.ret(REASON["request"])
+    if tick.takes_part(layout):
+        with b.if_(tick.pending(b, at), False):
+            tick.deliver(b, layout)
     with b.if_(ic >= end):
         b.ret(REASON["budget"])
     found = b.call("find")
@@ -288,6 +295,15 @@ def alarm_due(b: Native, at: dict[str, int]) -> Iterator[None]:
     """What is to be done if the host's clock shows that the next alarm is due."""
     with b.if_(b.get(at["alarm"]) != NEVER, False), b.if_(host_time(b, at) >= b.get(at["alarm"]), False):
         yield
+
+
+@contextmanager
+def tick_due(b: Native, at: dict[str, int]) -> Iterator[V]:
+    """What is to be done if the processor's own timer rings, at this virtual time."""
+    with b.if_(b.get(at["tick_at"]) != NEVER, False):
+        now = b.call("virtual_time")
+        with b.if_(tick.due(b, at, now), False):
+            yield now
 
 
 def host_time(b: Native, at: dict[str, int]) -> V:
@@ -325,6 +341,11 @@ def run(at: dict[str, int], layout: Layout) -> str:
     put_atomic(b, at["asked"], 0)
     with alarm_due(b, at):  # a guest that leaves often gets to no look
         put_atomic(b, at["deadline"], 0)
+    if tick.takes_part(layout):
+        with tick_due(b, at):
+            put_atomic(b, at["deadline"], 0)
+        with b.if_(tick.pending(b, at), False):
+            put_atomic(b, at["deadline"], 0)
     resume = b.get(at["resume"])
     tlb = b.pointer(b.get(at["tlb"]))
     ic = b.get(at["icount"])

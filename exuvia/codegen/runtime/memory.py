@@ -31,6 +31,7 @@ from exuvia.codegen.layout import (
     WRITE,
 )  # fmt: skip
 from exuvia.codegen.native import ARGS, Native, V
+from exuvia.codegen.runtime import tick
 from exuvia.dsl.record import FIELDS, RECORD
 from exuvia.dsl.state import (
     ACCESSES,
@@ -78,8 +79,8 @@ def fence_if_shared(b: Native, at: dict[str, int]) -> None:
 def source(layout: Layout) -> str:
     """LLVM text of this part."""
     at = words(layout)
-    parts = (phys, translate, watched, miss, access, exact, flush, flush_page, hit_or_zero)
-    return "".join(f(at) for f in parts) + finish(at, layout) + counter()
+    parts = (phys, translate, watched, miss, exact, flush, flush_page, hit_or_zero)
+    return "".join(f(at) for f in parts) + access(at, layout) + finish(at, layout) + counter()
 
 
 def half_of(linear: V) -> V:
@@ -229,7 +230,7 @@ def miss(at: dict[str, int]) -> str:
     return text + b.text()
 
 
-def access(at: dict[str, int]) -> str:
+def access(at: dict[str, int], layout: Layout) -> str:
     """(tlb, linear, access) for careful handlers -> an address to read or write; 0 with `pending` says why not.
 
     RAM inside one page is given as it is, so that what is atomic stays so; everything else through a bounce buffer, of which there are
@@ -304,6 +305,11 @@ def access(at: dict[str, int]) -> str:
                 left = n - done.v
                 step = b.choose(left >= 8, 8, b.choose(left >= 4, 4, b.choose(left >= 2, 2, 1)))
                 following = b.get(at["mmio_next"])
+                if tick.takes_part(layout):  # answered as Python's answers are: what was read already is not read again
+                    own = (place.v == b.get(at["tick_ack"])) & (n == 4) & (following == b.get(at["mmio_done"]))
+                    with b.if_(own, False), b.if_(tick.lent(b, at)):
+                        b.store(st + MMIO_RESULTS_AT + ((following & (MMIO_RESULTS - 1)) << 3), tick.acknowledge(b, at))
+                        b.put(at["mmio_done"], following + 1)
                 with b.if_(following >= b.get(at["mmio_done"])):
                     b.put(at["mmio_address"], place.v + done.v)
                     b.put(at["mmio_size"], step)
@@ -380,7 +386,18 @@ def finish(at: dict[str, int], layout: Layout) -> str:
                             b.call("invalidate", place, size)
                         continue
                     with b.if_(kind == 1):
-                        devices.v = 1
+                        if tick.takes_part(layout):
+                            word = tick.lent(b, at) & (size == 4) & (count == 1)
+                            with b.if_(word & (place == b.get(at["tick_end"])), False), b.if_(tick.ends(b, at, b.load(data, 32))):
+                                tick.end(b, at)
+                                with b.if_(tick.pending(b, at)):
+                                    b.put(at["deadline"], 0)
+                                b.store(entry + BOUNCE["write"], 0)
+                            arms = word & (place == b.get(at["tick_arm"])) & (b.get(at["tick_scale"]) != 0)
+                            with b.if_(arms, False):
+                                tick.arm(b, at, b.load(data, 32), b.call("virtual_time"))
+                                b.store(entry + BOUNCE["write"], 0)
+                        devices.v = devices.v | b.load(entry + BOUNCE["write"])
                     with b.if_((kind != 1) & (size != 0) & (place != data + first)):
                         b.call("copy_bytes", place, data + first, size)
             i.v = i.v + 1

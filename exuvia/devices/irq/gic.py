@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, ClassVar, NamedTuple
 
 from exuvia.devices.device import Device, Irq, Sink, State
+from exuvia.devices.irq.gic_timer import LentTimer
 
 SGIS, PRIVATE, LAST_SPI = 16, 32, 1019
 NONE, OTHER_GROUP = 1023, 1022  # special INTIDs
@@ -213,17 +214,26 @@ class Priorities(Device):
 class Interface(Priorities):
     """A processor's end, with the interrupts of its own."""
 
+    timer: LentTimer | None = None
+    """The interrupt of the processor's timer, where native code can have it."""
+
     def __init__(self, clock: Any = None, *, always: int = 0, edge_fixed: int = 0xFFFF) -> None:
         self.bank = Bank(0, PRIVATE, edge=0xFFFF, edge_fixed=edge_fixed, always=always)
         super().__init__(clock)
 
+    def reclaim(self) -> bool:
+        """For an access of this processor: what native code has is here again. Whether it had something: `update` lends it anew."""
+        return self.timer is not None and self.timer.tick.lent and self.timer.take_back()
+
     def reset(self) -> None:
         """As after power-on."""
+        self.reclaim()
         super().reset()
         self.bank.reset()
 
     def save(self) -> dict[str, Any]:
         """With its bank."""
+        self.reclaim()
         return super().save() | {"bank": self.bank.save()}
 
     def load(self, saved: dict[str, Any]) -> None:
@@ -232,12 +242,13 @@ class Interface(Priorities):
         super().load(saved)
 
 
-def follower(bank: Bank, intid: int, changed: Callable[[], object]) -> Sink:
-    """An input of `bank`; `changed` is called when the line does."""
+def follower(bank: Bank, intid: int, changed: Callable[[], object], before: Callable[[], object] = bool) -> Sink:
+    """An input of `bank`; `before` and `changed` are called when the line does."""
     if not bank.first <= intid < bank.end:
         raise ValueError(f"a GIC has no INTID {intid} here")
 
     def follow(level: bool) -> None:
+        before()
         bank.drive(intid, level)
         changed()
 

@@ -8,6 +8,7 @@ from exuvia.devices.device import State
 from exuvia.devices.irq.gic import GROUP1, NONE, PRIORITY_BITS, PRIORITY_MASK, PRIVATE, Bank, Candidate, Interface
 from exuvia.devices.irq.gic_lpi import FIRST as FIRST_LPI
 from exuvia.devices.irq.gic_lpi import ID_BITS, Lpis
+from exuvia.devices.irq.gic_timer import LentTimer
 from exuvia.devices.irq.gic_virtual import VirtualInterface
 from exuvia.support import log
 
@@ -78,8 +79,24 @@ class Redistributor(Interface):
             return message
         return found
 
+    def _lends(self, timer: LentTimer) -> bool:
+        """Whether the timer's interrupt is the only one there is, and an IRQ: native code has it then, or will have."""
+        if not timer.take_back():
+            return True
+        groups = self.enables & self.gic.control
+        if not groups & timer.group() & GROUP1 or self.interface & EOI_MODE or (condition := timer.condition()) is None:
+            return False
+        if self.lpis.pending or self.bank.best(groups, ~timer.bit) or self.gic.spis.best(groups, self.gic.targets[self.index]):
+            return False
+        self.irq.set(False)
+        self.fiq.set(False)
+        timer.lend(condition)
+        return True
+
     def update(self) -> None:
         """Drive the wires: group 0 is an FIQ, group 1 an IRQ, where there is one security state."""
+        if self.timer is not None and self._lends(self.timer):
+            return
         found = self.best(self.enables)
         if found is None or not self.preempts(found):
             self.irq.set(False)
@@ -110,6 +127,13 @@ class Redistributor(Interface):
         """ICC_*, and of the virtual interface ICV_* and ICH_*. What does not exist reads as zero."""
         if name[:3] != "ICC":
             return self.virtual.read_register(name)
+        lent = self.reclaim()
+        value = self._read_register(name)
+        if lent:
+            self.update()
+        return value
+
+    def _read_register(self, name: str) -> int:
         group = 1 if name.endswith("1_EL1") else 0
         match name:
             case "ICC_IAR0_EL1" | "ICC_IAR1_EL1":
@@ -145,6 +169,7 @@ class Redistributor(Interface):
             self.virtual.write_register(name, value)
             self.update()  # it may have ended one of ours
             return
+        self.reclaim()
         group = 1 if name.endswith("1_EL1") else 0
         match name:
             case "ICC_PMR_EL1":
@@ -205,6 +230,8 @@ class Redistributor(Interface):
         """RD_base, then SGI_base."""
         if offset % size:
             return 0
+        if self.reclaim():
+            self.update()
         if offset >= FRAME:
             if size == 8:
                 return self.read(offset, 4) | self.read(offset + 4, 4) << 32
@@ -236,6 +263,7 @@ class Redistributor(Interface):
         if offset % size:
             log.guest_errors(f"gic-v3: write of {size} to {offset:#x} of a redistributor")
             return
+        self.reclaim()
         if offset >= FRAME:
             if size == 8:
                 self.write(offset, 4, value & 0xFFFFFFFF)

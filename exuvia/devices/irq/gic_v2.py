@@ -7,6 +7,8 @@ from typing import Any
 
 from exuvia.devices.device import Device, Property, Sink, State
 from exuvia.devices.irq.gic import GROUP0, GROUP1, LAST_SPI, NONE, OTHER_GROUP, PRIVATE, SGIS, Bank, Candidate, Interface, follower, ones
+from exuvia.devices.irq.gic_timer import LentTimer
+from exuvia.devices.irq.tick import Tick
 from exuvia.support import log
 
 MOST_PROCESSORS = 8
@@ -68,7 +70,16 @@ class GicV2(Device):
 
     def private(self, cpu: int, number: int) -> Sink:
         """The sink of a processor's PPI `number`, which is INTID 16 + number."""
-        return follower(self.cpus[cpu].bank, SGIS + number, self.update)
+        interface = self.cpus[cpu]
+        return follower(interface.bank, SGIS + number, self.update, interface.reclaim)
+
+    def lend_timer(self, cpu: int, number: int, tick: Tick | None, base: int) -> None:
+        """PPI `number` is that of processor `cpu`'s timer, which has `tick`; the device's window is at `base`."""
+        interface = self.cpus[cpu]
+        interface.timer = None
+        if tick is not None:
+            interface.timer = LentTimer(interface, tick, SGIS + number, base + INTERFACE + 0x0C, base + INTERFACE + 0x10)
+            tick.wanted = self.update
 
     def reset(self) -> None:
         """As after power-on."""
@@ -99,11 +110,28 @@ class GicV2(Device):
     def update(self) -> None:
         """Drive the wires to the processors."""
         for index, cpu in enumerate(self.cpus):
+            if cpu.timer is not None and self._lends(index, cpu, cpu.timer):
+                continue
             found = self.best(index, cpu.groups())
             wanted = cpu.preempts(found)
             fast = wanted and found is not None and not found.group and bool(cpu.control & FIQ_EN)
             cpu.irq.set(wanted and not fast)
             cpu.fiq.set(fast)
+
+    def _lends(self, index: int, cpu: CpuInterface, timer: LentTimer) -> bool:
+        """Whether the timer's interrupt is the only one there is and goes the usual way: native code has it then, or will have."""
+        if not timer.take_back():
+            return True
+        groups, group, control = cpu.groups() & self.control, timer.group(), int(cpu.control)
+        usual = control & ACK_CTL if group == GROUP1 else not control & FIQ_EN
+        if not groups & group or not usual or control & EOI_MODE or (condition := timer.condition()) is None:
+            return False
+        if cpu.bank.best(groups, ~timer.bit) or self.spis.best(groups, self.targets[index] if self.processors > 1 else -1):
+            return False
+        cpu.irq.set(False)
+        cpu.fiq.set(False)
+        timer.lend(condition)
+        return True
 
     def _bank(self, cpu: CpuInterface, intid: int) -> Bank | None:
         if intid < PRIVATE:
@@ -117,9 +145,14 @@ class GicV2(Device):
         if size > 4 or offset % size:
             return self._odd("read", offset, size)
         index = self.requester() % len(self.cpus)
+        lent = self.cpus[index].reclaim()
         if offset >= INTERFACE:
-            return self._read_interface(index, offset - INTERFACE) >> 8 * (offset & 3) & (1 << 8 * size) - 1
-        return self._read_distributor(index, offset, size)
+            value = self._read_interface(index, offset - INTERFACE) >> 8 * (offset & 3) & (1 << 8 * size) - 1
+        else:
+            value = self._read_distributor(index, offset, size)
+        if lent:
+            self.update()
+        return value
 
     def write(self, offset: int, size: int, value: int) -> None:
         """Distributor or CPU interface; the latter takes words only."""
@@ -127,6 +160,7 @@ class GicV2(Device):
             self._odd("write", offset, size)
             return
         index = self.requester() % len(self.cpus)
+        self.cpus[index].reclaim()
         if offset >= INTERFACE:
             self._write_interface(index, offset - INTERFACE, value)
         else:

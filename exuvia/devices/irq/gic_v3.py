@@ -7,6 +7,8 @@ from typing import Any
 from exuvia.devices.device import Device, Property, Sink, State
 from exuvia.devices.irq.gic import GROUP0, GROUP1, PRIVATE, SGIS, Bank, follower
 from exuvia.devices.irq.gic_redistributor import IIDR, PIDR2, Redistributor
+from exuvia.devices.irq.gic_timer import LentTimer
+from exuvia.devices.irq.tick import Tick
 from exuvia.memory.dma import Dma
 from exuvia.support import log
 
@@ -52,7 +54,15 @@ class GicV3(Device):
 
     def private(self, cpu: int, number: int) -> Sink:
         """The sink of a processor's PPI `number`, which is INTID 16 + number."""
-        return follower(self.cpus[cpu].bank, SGIS + number, self.cpus[cpu].update)
+        interface = self.cpus[cpu]
+        return follower(interface.bank, SGIS + number, interface.update, interface.reclaim)
+
+    def lend_timer(self, cpu: int, number: int, tick: Tick | None, base: int) -> None:
+        """PPI `number` is that of processor `cpu`'s timer, which has `tick`. It is acknowledged by instructions, wherever `base` is."""
+        interface = self.cpus[cpu]
+        interface.timer = None if tick is None else LentTimer(interface, tick, SGIS + number)
+        if tick is not None:
+            tick.wanted = interface.update
 
     def read_register(self, cpu: int, name: str) -> int:
         """Processor `cpu` reads its register ICC_*."""

@@ -5,13 +5,14 @@ from typing import Any, Protocol
 
 from exuvia.devices.device import Alarm, Device, Irq, Property, Reg, Sink, State, Word
 from exuvia.devices.irq.apicbus import EXTINT, FIXED, INIT, LOWEST, NMI, START, ApicBus, Message
+from exuvia.devices.irq.lapic_timer import SHORTEST, LentTimer
+from exuvia.devices.irq.tick import Tick
 from exuvia.support import log
 from exuvia.support.bits import bit
 
 _MASKED = 1 << 16
 _GLOBALLY, _BY_SOFTWARE = 1 << 11, 1 << 8  # enabled: in IA32_APIC_BASE, in SVR
 _SEND_ILLEGAL, _RECEIVE_ILLEGAL = 1 << 5, 1 << 6  # ESR
-_SHORTEST = 20_000  # ns between two ticks: a guest that asks for shorter ones would never get to run
 
 
 class ProcessorPort(Protocol):
@@ -80,6 +81,7 @@ class LocalApic(Device):
         self.bus = bus or ApicBus()
         self.pic_acknowledge: Callable[[], int] = lambda: int(self.svr & 0xFF)
         self._processor: ProcessorPort | None = None
+        self._lent: LentTimer | None = None
         self.bus.processors.append(self)
         self.intr.connect(self._drive)
         self.reset()
@@ -95,12 +97,25 @@ class LocalApic(Device):
         if self.intr.level:
             port.interrupt(True)
 
+    def lend_timer(self, tick: Tick | None) -> None:
+        """The processor has `tick` for the timer and its interrupt, or has none."""
+        self._reclaim()
+        self._lent = None if tick is None else LentTimer(self, tick)
+        if tick is not None:
+            tick.ring = self.tick.rings
+        self.tick.run_on(tick)
+
+    def _reclaim(self) -> bool:
+        """What native code has of the timer's interrupt is here again; False if the processor has yet to leave native code."""
+        return self._lent is None or self._lent.take_back()
+
     def _drive(self, level: bool) -> None:
         if self._processor is not None:
             self._processor.interrupt(level)
 
     def reset(self) -> None:
         """As after power-on: enabled in the base MSR; the bootstrap processor's LINT0 is an unmasked ExtINT, as firmware leaves it."""
+        self._reclaim()
         super().reset()
         self.base_msr = 0xFEE00000 | 1 << 11 | (self.index == 0) << 8
         self.id = self.index << 24
@@ -130,6 +145,7 @@ class LocalApic(Device):
         word = type(self).base_msr.word(value)
         if value & 0xFF or value & 1 << 9 or value >> 52 or word.x2apic:
             raise ValueError("reserved bits in IA32_APIC_BASE")
+        self._reclaim()
         if value >> 12 != 0xFEE00:
             log.unimp.once("base", f"apic: the local APIC cannot be moved to {value & ~0xFFF:#x}, it stays at 0xfee00000")
         self.base_msr = value & ~(1 << 8) | int(self.base_msr) & 1 << 8
@@ -147,6 +163,7 @@ class LocalApic(Device):
 
     @task_priority.setter
     def task_priority(self, value: int) -> None:
+        self._reclaim()
         self.tpr = value << 4 & 0xF0
         self._update()
 
@@ -154,11 +171,12 @@ class LocalApic(Device):
         """The vector to deliver now: the highest pending one, else the 8259's, else the spurious vector."""
         if self.bus.remote is not None:
             return self.pic_acknowledge()
+        self._reclaim()
         if self._deliverable():
             vector = self.requests.bit_length() - 1
             self.requests &= ~(1 << vector)
             self.service |= 1 << vector
-        elif self._external():
+        elif self.external():
             self.extint = False
             vector = self.pic_acknowledge()
         else:
@@ -176,7 +194,8 @@ class LocalApic(Device):
         requests = self.requests
         return bool(requests) and self.accepts and requests.bit_length() - 1 & 0xF0 > self.processor_priority() & 0xF0
 
-    def _external(self) -> bool:
+    def external(self) -> bool:
+        """Whether an ExtINT waits."""
         if not (self.lines & 1 or self.extint):
             return False
         if not self.enabled:
@@ -186,10 +205,21 @@ class LocalApic(Device):
 
     def _update(self) -> None:
         remote = self.bus.remote is not None  # whoever does the work knows what is let through
-        self.intr.set(bool(self.lines & 1) if remote else self._deliverable() or self._external())
+        if self._lent is not None and (not self._lent.take_back() or not remote and self._lent.lend()):
+            self.intr.set(False)
+            return
+        self.intr.set(bool(self.lines & 1) if remote else self._deliverable() or self.external())
+
+    def save(self) -> dict[str, Any]:
+        """With what native code did."""
+        self._reclaim()
+        saved = super().save()
+        self._update()
+        return saved
 
     def load(self, saved: dict[str, Any]) -> None:
         """Take the state that `save` gave, and drive the processor accordingly."""
+        self._reclaim()
         super().load(saved)
         self._update()
 
@@ -214,6 +244,8 @@ class LocalApic(Device):
 
     def receive(self, message: Message) -> bool:
         """Take a message that is meant for this APIC; False when it is refused."""
+        if message.mode != NMI and self._lent is not None and self._lent.receive(message):
+            return True
         if message.mode in (FIXED, LOWEST):
             return self._accept(message.vector, message.level)
         port = self._processor
@@ -258,6 +290,7 @@ class LocalApic(Device):
         own = 1 << number
 
         def follow(level: bool) -> None:
+            self._reclaim()
             rising = level and not self.lines & own
             self.lines = self.lines | own if level else self.lines & ~own
             if rising:
@@ -278,6 +311,9 @@ class LocalApic(Device):
 
     def read(self, offset: int, size: int) -> int:
         """As a Device; the 256-bit ISR, TMR and IRR stand at 0x100 to 0x27F, 32 bits every 16 bytes."""
+        if self._lent is not None and self._lent.tick.lent:
+            self._reclaim()
+            self._update()
         if 0x100 <= offset < 0x280 and size == 4 and not offset & 0xF:
             bits = (self.service, self.trigger, self.requests)[(offset >> 7) - 2]
             return bits >> (offset >> 4 & 7) * 32 & 0xFFFFFFFF
@@ -285,8 +321,10 @@ class LocalApic(Device):
 
     def write(self, offset: int, size: int, value: int) -> None:
         """As a Device; ISR, TMR and IRR cannot be written."""
+        self._reclaim()
         if not 0x100 <= offset < 0x280:
             super().write(offset, size, value)
+            self._update()
 
     @tpr.write
     def write_tpr(self, value: int) -> None:
@@ -373,6 +411,7 @@ class LocalApic(Device):
     # The timer (SDM 3A, 11.5.4).
 
     def on_tick(self) -> None:
+        self._reclaim()
         if not self.lvt_timer.periodic:
             self.expired = True
         if not self.lvt_timer.masked:
@@ -381,7 +420,8 @@ class LocalApic(Device):
 
     tick = Alarm(on_tick)
 
-    def _divisor(self) -> int:
+    def divisor(self) -> int:
+        """ns for each count."""
         return 2 << ((int(self.divide) >> 1 & 4) | int(self.divide) & 3) if int(self.divide) != 0xB else 1
 
     def _schedule(self) -> None:
@@ -389,11 +429,11 @@ class LocalApic(Device):
         if not count or self.lvt_timer.masked:
             self.tick.cancel()
             return
-        period = count * self._divisor()
+        period = count * self.divisor()
         if self.lvt_timer.periodic:
             now = self.clock.now()
             following = self.loaded_at + ((now - self.loaded_at) // period + 1) * period
-            self.tick.set(following if period >= _SHORTEST else max(following, now + _SHORTEST))
+            self.tick.set(following if period >= SHORTEST else max(following, now + SHORTEST))
         elif self.expired:
             self.tick.cancel()
         else:
@@ -415,7 +455,7 @@ class LocalApic(Device):
         count = int(self.initial_count)
         if not count:
             return 0
-        gone = (self.clock.now() - self.loaded_at) // self._divisor()
+        gone = (self.clock.now() - self.loaded_at) // self.divisor()
         return count - gone % count if self.lvt_timer.periodic else max(count - gone, 0)
 
     @current_count.read
@@ -431,7 +471,7 @@ class LocalApic(Device):
         gone = int(self.initial_count) - self._remaining()
         self.divide = value & 0xB
         if self.initial_count:
-            self.loaded_at = self.clock.now() - gone * self._divisor()
+            self.loaded_at = self.clock.now() - gone * self.divisor()
             self._schedule()
 
     _lvts = (lvt_timer, lvt_thermal, lvt_counters, lvt_lint0, lvt_lint1, lvt_error)

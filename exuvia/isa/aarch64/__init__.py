@@ -2,7 +2,7 @@
 
 from importlib import import_module
 
-CHAPTERS = "arithmetic logical conditional branches loads atomics exceptions system maintenance pointer_auth".split()
+CHAPTERS = "arithmetic logical conditional branches loads atomics exceptions system tick maintenance pointer_auth".split()
 CHAPTERS += "fp_scalar fp_vector fp_later fp_system simd_same simd_different simd_shift simd_misc simd_copy simd_memory".split()
 CHAPTERS += "crypto crypto_sm".split()
 

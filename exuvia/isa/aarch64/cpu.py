@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+from exuvia.dsl import tick
 from exuvia.dsl.trace import Trace, now, retry, when
 from exuvia.dsl.values import Node, Readable, Value, lift
 from exuvia.isa.aarch64.flags import FLAG_RULES, condition
 from exuvia.isa.aarch64.state import SINK, SP, layout
 
 WORDS = {name for name in layout.declared if layout.files[name].count == 1} | {"deadline", "interrupt_pending", "mode", "page", "tlb_base"}
+WORDS |= set(tick.WORDS.split())
 REGISTERS = dict(Rd="reg", Rt="reg", Rn="base", Rt2="extra", Ra="extra", Rm="rm", Rs="rm", Rsd="seg")
 """Fields of an encoding that name general registers -> the record's. `Rsd` is Rs, or Rm, where it is written."""
 FOLLOWING = "V+1", "V+2", "V+3"

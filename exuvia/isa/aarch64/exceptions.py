@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+from exuvia.dsl.tick import PENDING
 from exuvia.dsl.trace import when
 from exuvia.dsl.values import Value, lift
 from exuvia.isa.aarch64.cpu import (
@@ -180,15 +181,26 @@ def eret(cpu: Cpu) -> None:
     welcome(cpu)
 
 
+def interrupt(cpu: Cpu) -> None:
+    """The tick, an IRQ of EL1, if it is welcome at `pc`: it is only lent where there is no EL2."""
+    with when((cpu.daif & DAIF_I) == 0):
+        cpu.exception_kind = IRQ
+        cpu.exception_el2 = 0
+        cpu.exception_return = word(cpu, "pc")
+        enter("exception")
+
+
 def welcome(cpu: Cpu) -> None:
     """If an interrupt that is waiting may come in now, have it looked at before the next block."""
+    with when((cpu.tick_state == PENDING) & ((cpu.daif & DAIF_I) == 0)):
+        cpu.put_at("deadline", lift(0, 64), lift(0, 64))
     waiting = (cpu.lines | cpu.virtual_lines | cpu.hcr_el2) & (DAIF_I | DAIF_F)  # VI and VF stand where I and F do
     with when(((waiting & ~cpu.daif) != 0) | ((waiting != 0) & (cpu.hcr_el2 != 0))):
         cpu.put_at("interrupt_pending", lift(0, 64), lift(1, 64))
         cpu.put_at("deadline", lift(0, 64), lift(0, 64))
 
 
-ROUTINES = {"fault": fault, "access_fault": access_fault, "exception": exception, "eret": eret}
+ROUTINES = {"fault": fault, "access_fault": access_fault, "exception": exception, "eret": eret, "interrupt": interrupt}
 
 
 @op("1101011 0100 11111 000000 11111 00000", "eret", ends=True)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from exuvia.dsl import processor
 from exuvia.dsl.processor import Registers
+from exuvia.dsl.tick import PENDING
 from exuvia.isa.aarch64.cpu import ALIGNMENT, EC_DATA, EC_FETCH, EC_STEP
 from exuvia.isa.aarch64.exceptions import EC_SHIFT, EVERY_ACCESS, FIQ, HCR_TGE, IL, IRQ, MISALIGNED, SCTLR_A, SYNCHRONOUS
 from exuvia.isa.aarch64.faults import Fault, rare
@@ -52,6 +53,7 @@ class Processor(processor.Processor):
     halted: bool
     powered_off: bool
     virtual_lines: int
+    tick_state: int
     timers: Timers
     conduit: str
     debug: dict[int, int]  # registers of op0 2 and others that are only kept
@@ -151,7 +153,7 @@ class Processor(processor.Processor):
             self.flush_as_asked()
         if d["powered_off"]:
             return True
-        lines = words[at["lines"]]
+        lines = words[at["lines"]] | (DAIF_I if words[at["tick_state"]] == PENDING else 0)
         virtual = words[at["virtual_lines"]] | (words[at["hcr_el2"]] & (HCR_VI | HCR_VF) and self.by_hcr())
         if (lines or virtual) and (found := self.welcome(lines, virtual)) is not None:
             d["halted"] = False
@@ -200,8 +202,14 @@ class Processor(processor.Processor):
 
     def wait_for_interrupt(self) -> None:
         """WFI: halted until a line is up, masked or not."""
-        if not self.lines and not self.virtual_lines and not self.by_hcr():
+        if not self.lines and not self.virtual_lines and not self.by_hcr() and self.tick_state != PENDING:
             self.__dict__["halted"] = True
+
+    def tick_pending(self) -> None:
+        """The virtual timer's interrupt, which native code delivers."""
+        if not self.powered_off:
+            self.__dict__["halted"] = False
+            self.machine.attend(self)
 
     def input_arrived(self) -> None:
         """What a call of semihosting waits for."""

@@ -19,7 +19,7 @@ SPSR_DIT, SPSR_UAO, SPSR_PAN, SPSR_SS, SPSR_IL = (1 << i for i in (24, 23, 22, 2
 BTYPE_SHIFT = 10
 
 layout = Layout()
-layout.routines += ["exception", "eret"]
+layout.routines += ["exception", "eret", "interrupt"]
 layout.file("x", 34, 64)
 layout.file("v", 32, 128)
 layout.words("nz cv")  # the flags, see flags.py

@@ -17,14 +17,33 @@ def nothing(level: bool) -> None:
 
 
 class Timer:
-    """One timer of a processor. `output` is where its level goes: a private interrupt. The words are `cntX_ctl` and `cntX_cval`."""
+    """One timer of a processor. `output` is where its level goes: a private interrupt. The words are `cntX_ctl` and `cntX_cval`.
+
+    The virtual one is the processor's tick, where that has one (dsl/tick.py)."""
 
     def __init__(self, processor: Any, words: str, end: str, virtual: bool) -> None:
         self.processor, self.virtual = processor, virtual
         self.ctl_word, self.cval_word = f"{words}_ctl_{end}", f"{words}_cval_{end}"
         self.output: Callable[[bool], None] = nothing
-        self.level = False
+        self._level = False
         self._alarm: Any = None
+
+    @property
+    def tick(self) -> Any:
+        """The processor's, or None where the machine's clock has to do."""
+        return self.processor.tick if self.virtual else None
+
+    @property
+    def level(self) -> bool:
+        """The output."""
+        return self._level if self.tick is None else bool(self.tick.line)
+
+    @level.setter
+    def level(self, level: bool) -> None:
+        if self.tick is None:
+            self._level = level
+        else:
+            self.tick.line = level
 
     @property
     def offset(self) -> int:
@@ -65,9 +84,12 @@ class Timer:
 
     def update(self) -> None:
         """The output, and when to look again. Also what the alarm calls."""
-        if self._alarm is None:
-            self._alarm = self.processor.clock.timer(self.update)
         p = self.processor
+        if self._alarm is None:
+            if self.tick is not None:
+                self._alarm, self.tick.ring = self.tick, self.update
+            else:
+                self._alarm = p.clock.timer(self.update)
         ctl = getattr(p, self.ctl_word)
         met = self.met
         level = bool(ctl & ENABLE) and not ctl & IMASK and met

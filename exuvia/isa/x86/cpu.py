@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+from exuvia.dsl import tick
 from exuvia.dsl.trace import Trace, now, retry, when
 from exuvia.dsl.values import Node, Readable, Value, const, lift
 from exuvia.isa.x86.flags import FLAG_RULES
 from exuvia.isa.x86.state import CR0_PE, CS, ES, GP, GPR, SS, SS_FAULT, VM, layout
 
-WORDS = {name for name in layout.declared if layout.files[name].count == 1} | {"deadline"}
+WORDS = {name for name in layout.declared if layout.files[name].count == 1} | {"deadline"} | set(tick.WORDS.split())
 
 
 class Cpu(Trace):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from exuvia.dsl.tick import PENDING
 from exuvia.dsl.trace import when
 from exuvia.dsl.values import Value, lift
 from exuvia.isa.x86.cpu import Cpu, raise_
@@ -50,6 +51,17 @@ def load_flags(cpu: Cpu, value: Value, system: Any) -> None:
     cpu.df = value.bit(10).choose(lift(-1, 64), lift(1, 64))
     mask = lift(system, 64)
     cpu.eflags = cpu.eflags & ~mask | value & mask
+    welcome(cpu)
+
+
+def welcome(cpu: Cpu) -> None:
+    """After IF may have been set: an interrupt that waited comes in before the next block."""
+    enabled = (cpu.eflags & IF) != 0
+    for waits, word in (cpu.intr_high != 0, "interrupt_pending"), (cpu.tick_state == PENDING, ""):
+        with when(enabled & waits):
+            if word:
+                cpu.effect("poke", 0, lift(0, 64), lift(1, 64), attr=word)
+            cpu.effect("poke", 0, lift(0, 64), lift(0, 64), attr="deadline")
 
 
 def privileged(cpu: Cpu) -> None:
@@ -119,6 +131,7 @@ def sti(cpu: Cpu) -> None:
         raise_(GP, 0)
     cpu.eflags = cpu.eflags | IF
     cpu.inhibit, cpu.inhibit_pc = lift(INHIBIT_STI, 64), cpu.linear_next
+    welcome(cpu)
 
 
 @op("0F 06", ends=True)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from exuvia.dsl.tick import ACTIVE
 from exuvia.dsl.trace import Var, when
 from exuvia.dsl.values import Value, lift
 from exuvia.isa.x86.cpu import Cpu, enter, leave, protected, raise_
@@ -31,6 +32,7 @@ from exuvia.isa.x86.state import (
     EFER_LMA,
     ES,
     EXCEPTION,
+    EXTERNAL,
     FS,
     GP,
     GS,
@@ -203,7 +205,24 @@ def deliver_protected(cpu: Cpu) -> None:
     update_mode(cpu)
 
 
-ROUTINES: dict[str, Callable[[Cpu], None]] = {"deliver": deliver, "deliver_protected": deliver_protected}
+def interrupt(cpu: Cpu) -> None:
+    """The tick, if it is welcome at `pc`. What STI holds back for one instruction, Python does."""
+    enabled = (cpu.eflags & IF) != 0
+    held = (cpu.inhibit != 0) & (cpu.inhibit_pc == word(cpu, "pc"))
+    with when(enabled & held):
+        cpu.effect("poke", 0, lift(0, 64), lift(1, 64), attr="interrupt_pending")
+        cpu.effect("poke", 0, lift(0, 64), lift(0, 64), attr="deadline")
+    with when(enabled & ~held):
+        base = cpu.get(("seg_base", CS, 64))
+        ip = (word(cpu, "mode") == 0).choose(word(cpu, "pc"), (word(cpu, "pc") - base) & 0xFFFFFFFF)
+        for name, value in ("vector", cpu.tick_number), ("error", lift(0, 64)):
+            cpu.put((name, 0, 64), value)
+        cpu.event, cpu.event_has_error, cpu.event_ip, cpu.event_start, cpu.inhibit = EXTERNAL, 0, ip, ip, 0
+        cpu.tick_state, cpu.tick_line = ACTIVE, 0
+        enter("deliver")
+
+
+ROUTINES: dict[str, Callable[[Cpu], None]] = {"deliver": deliver, "deliver_protected": deliver_protected, "interrupt": interrupt}
 
 
 def software_interrupt(cpu: Cpu, vector: Any, event: int = SOFTWARE) -> None:

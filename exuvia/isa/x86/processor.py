@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from exuvia.dsl import processor
+from exuvia.dsl.tick import PENDING
 from exuvia.isa.x86 import concrete
 from exuvia.isa.x86.concrete import Fault, canonical
 from exuvia.isa.x86.rare import debug
@@ -33,6 +34,9 @@ class Processor(concrete.Processor):
 
     intr: bool
     nmi_pending: bool
+    intr_high: int
+    others: int
+    tick_state: int
     waiting: bool  # for SIPI
     halted: bool
     long_mode: bool  # it has 64-bit mode
@@ -67,7 +71,19 @@ class Processor(concrete.Processor):
     def interrupt(self, level: bool) -> None:
         """Drive the INTR line."""
         self.__dict__["intr"] = level
+        self.intr_high = int(level)
         self.show_pending()
+
+    def tick_pending(self) -> None:
+        """The local APIC's timer interrupt, which native code delivers."""
+        if not self.waiting and self.eflags & IF:
+            self.__dict__["halted"] = False
+            self.machine.attend(self)
+
+    @property
+    def interrupted(self) -> bool:
+        """Does an interrupt wait that IF lets in or not?"""
+        return self.intr or self.tick_state == PENDING
 
     def nmi(self) -> None:
         """A non-maskable interrupt, before the next instruction."""
@@ -88,7 +104,8 @@ class Processor(concrete.Processor):
         """After any change of what waits: the engine is to look, and HLT may end."""
         d = self.__dict__
         nmi = d["nmi_pending"] and self.nmi_welcome
-        pending = d["intr"] or nmi
+        # with IF clear it is looked at when that is set; of a processor that another thread runs, the word may be old
+        pending = nmi or d["intr"] and bool(self.others or self.words[self.at["eflags"]] & IF)
         self.attention(pending)
         if pending and not d["waiting"] and (nmi or self.words[self.at["eflags"]] & IF):
             d["halted"] = False
@@ -117,6 +134,7 @@ class Processor(concrete.Processor):
         self.others = int(len(vcpus) > 1)
         d = self.__dict__
         d["intr"] = d["nmi_pending"] = False
+        self.intr_high = 0
         d["waiting"] = d["halted"] = self.index != 0
         self.show_pending()
 
@@ -143,7 +161,7 @@ class Processor(concrete.Processor):
                 debug.stepped(self, self.single_step)
                 return False
             debug.trap(self)
-        if (d["intr"] or d["nmi_pending"]) and not self.take_interrupt():
+        if (d["intr"] or d["nmi_pending"] or words[at["tick_state"]] == PENDING) and not self.take_interrupt():
             return False
         if not d["halted"] and not words[at["resume"]] and words[at["eflags"]] & (TF | RF):
             debug.stepped(self, self.single_step)
@@ -154,7 +172,8 @@ class Processor(concrete.Processor):
         """Begin the delivery of what is pending, if it is welcome; False if an instruction has to run before."""
         d, words, at = self.__dict__, self.words, self.at
         nmi = d["nmi_pending"] and self.nmi_welcome
-        if not nmi and not (d["intr"] and words[at["eflags"]] & IF):
+        if not nmi and not (self.interrupted and words[at["eflags"]] & IF):
+            self.attention(False)
             return True
         if words[at["inhibit"]] and self.held and not d["halted"]:
             debug.stepped(self, self.single_step)
@@ -186,7 +205,7 @@ class Processor(concrete.Processor):
 
     def halt(self) -> None:
         """Until an interrupt."""
-        if not ((self.intr and self.eflags & IF) or self.nmi_welcome):
+        if not ((self.interrupted and self.eflags & IF) or self.nmi_welcome):
             self.__dict__["halted"] = True
 
     def shutdown(self) -> None:
@@ -270,6 +289,7 @@ class Processor(concrete.Processor):
         for name in ("waiting", "nmi_pending", "acknowledge", "numeric_error"):
             d[name] = o[name]
         d["intr"] = self.apic.intr.level
+        self.intr_high = int(d["intr"])
         d["msrs"] = dict(o.get("msrs", {}))
         self.others = int(len(self.machine.vcpus) > 1)
         self.watch()

@@ -41,13 +41,14 @@ def mode_facts(mode: int) -> dict[str, int | bool]:
 
 
 layout = Layout()
-layout.routines += ["deliver", "deliver_protected"]
+layout.routines += ["deliver", "deliver_protected", "interrupt"]
 layout.file("r", 136, 64, stride=1, at=0)  # slots are byte offsets: AL is 0, AH is 1, RCX is 8; 128 holds zero
 ZERO = 128
 layout.words("result aux df eflags cpl unflat cr0 cr2 cr3 cr4 efer xcr0 gdt_base gdt_limit idt_base idt_limit", df=1)
 layout.file("pdpte", 4, 64)  # PAE: the page directory pointers, as they were when CR3 was loaded
 layout.attention["eflags"] = TF | RF
 layout.words("event event_ip event_start event_has_error inhibit inhibit_pc nmi_blocked others pending_db")
+layout.words("intr_high")  # is the INTR line up?
 layout.words("star lstar cstar fmask kernel_gs_base sysenter_cs sysenter_esp sysenter_eip tsc_offset tsc_aux pat apic_base misc_enable")
 layout.words("no_huge")  # 1 where the model has no pages of 1 GiB
 layout.words("tsc_runs", tsc_runs=-1)  # all ones; zero where a run is to be repeatable: then `tsc_offset` alone is the time

@@ -68,6 +68,8 @@ class Maker:
             made = combined(SoftwareVcpu, processor)(*whole)
         if self.several:
             made.__dict__["native_run"], made.__dict__["alone"] = machine.apart(index, engine.run), machine.alone
+            if made.tick is not None:
+                made.tick.elsewhere = lambda: machine.outside(index)
         if self.regions == "off":
             made.first_look, made.hot_after = 0, NEVER
         made.__dict__["count"] = machine.clock.count

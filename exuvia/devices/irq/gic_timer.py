@@ -1,0 +1,67 @@
+"""The private interrupt of a processor's timer, lent to native code while nothing else goes on at the processor (docs/engine.md, the tick).
+
+What a GIC would do then is little: pending becomes active when it is acknowledged, and that ends with EOIR (IHI 0048B, 3.2.1).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from exuvia.devices.irq.tick import Condition, Tick
+
+if TYPE_CHECKING:
+    from exuvia.devices.irq.gic import Interface
+
+NOWHERE = (1 << 64) - 1  # no address: it is a system register
+NONE = 1023
+
+
+class LentTimer:
+    """`intid` at `interface`; `ack` and `end` are where the processor finds the registers IAR and EOIR."""
+
+    def __init__(self, interface: Interface, tick: Tick, intid: int, ack: int = NOWHERE, end: int = NOWHERE) -> None:
+        self.interface, self.tick, self.intid, self.bit = interface, tick, intid, 1 << intid
+        self.ack, self.end = ack, end
+
+    def take_back(self) -> bool:
+        """What native code did is in the interface again. False: the processor has yet to leave native code, and calls `tick.wanted`."""
+        if not self.tick.lent:
+            return True
+        condition = self.tick.take_back()
+        if condition is None:
+            return False
+        interface, bank, bit = self.interface, self.interface.bank, self.bit
+        bank.lines = bank.lines | bit if self.tick.line else bank.lines & ~bit
+        group, own = self._priority()
+        if condition == "active":
+            bank.active |= bit
+            interface.active_priorities[group] |= own
+        else:
+            bank.active &= ~bit
+            interface.active_priorities[group] &= ~own
+        return True
+
+    def _priority(self) -> tuple[int, int]:
+        """The group, and the bit of the active priorities."""
+        group = self.interface.bank.group >> self.intid & 1
+        priority = self.interface.group_priority(self.interface.bank.priority[self.intid], group)
+        return group, 1 << (priority >> 3)
+
+    def group(self) -> int:
+        """As a set."""
+        return 1 << (self.interface.bank.group >> self.intid & 1)
+
+    def condition(self) -> Condition | None:
+        """How it could be lent, None where it is disabled or masked, or something else is active. What else is pending is not looked at."""
+        interface, bank, bit = self.interface, self.interface.bank, self.bit
+        if not bank.enabled & bit or (bank.edge | bank.latched) & bit or bank.priority[self.intid] >= interface.priority_mask:
+            return None
+        active = list(interface.active_priorities)
+        if not bank.active & bit:
+            return None if any(active) else "pending" if bank.lines & bit else "idle"
+        group, own = self._priority()
+        return "active" if active[group] == own and not active[1 - group] else None
+
+    def lend(self, condition: Condition) -> None:
+        """Let native code have it."""
+        self.tick.lend(condition, self.intid, end=self.end, ack=self.ack, none=NONE)
