@@ -9,13 +9,13 @@ from __future__ import annotations
 from exuvia.dsl.trace import when
 from exuvia.dsl.values import Value, lift
 from exuvia.isa.aarch64.cpu import (
-    ALIGNMENT,
     EC_BRK,
     EC_DATA,
     EC_FETCH,
     EC_ILLEGAL,
     EC_PC,
     EC_SVC,
+    MAINTENANCE,
     TO_EL2,
     Cpu,
     enter,
@@ -25,13 +25,15 @@ from exuvia.isa.aarch64.cpu import (
 )
 from exuvia.isa.aarch64.flags import nzcv_word
 from exuvia.isa.aarch64.forms import op
-from exuvia.isa.aarch64.paging import FETCH, STAGE2, WRITE, pick, yes
+from exuvia.isa.aarch64.paging import FETCH, GUARDED_PAGE, HCR_DC, HCR_TGE, STAGE2, WRITE, pick, segment, stage1_on, yes
 from exuvia.isa.aarch64.state import (
+    AWARE,
     BTYPE_SHIFT,
     DAIF,
     DAIF_D,
     DAIF_F,
     DAIF_I,
+    LANDING,
     PRIVILEGED,
     SP,
     SPSR_DIT,
@@ -39,6 +41,7 @@ from exuvia.isa.aarch64.state import (
     SPSR_PAN,
     SPSR_SS,
     SPSR_UAO,
+    STRICT,
     USER,
 )  # fmt: skip
 
@@ -46,11 +49,8 @@ SEMIHOSTING = 0xF000  # of HLT in A64 (Semihosting for AArch32 and AArch64, 2.0)
 EC_SHIFT, IL = 26, 1 << 25
 SYNCHRONOUS, IRQ, FIQ, SERROR = 0, 0x80, 0x100, 0x180
 SCTLR_A, SCTLR_SPAN = 1 << 1, 1 << 23
-EVERY_ACCESS = 3  # of the TLBs, the one in which nothing is ever found: alignment is checked
 MDSCR_SS, MDSCR_KDE = 1 << 0, 1 << 13
-HCR_TGE, HCR_TWI, HCR_TWE = 1 << 27, 1 << 13, 1 << 14
-MISALIGNED = (1 << 64) - 3  # in the word `walk_error`
-SEGMENT_SHIFT, MAINTENANCE = 24, 1  # in the engine's access word: the instruction maintains caches (ISS.CM)
+HCR_TWI, HCR_TWE = 1 << 13, 1 << 14
 
 
 def word(cpu: Cpu, name: str) -> Value:
@@ -76,8 +76,10 @@ def fault(cpu: Cpu) -> None:
 def access_fault(cpu: Cpu) -> None:
     """An access found no translation: a data abort or an instruction abort."""
     access, error = word(cpu, "access"), word(cpu, "walk_error")
-    error = pick(error == MISALIGNED, ALIGNMENT, error)
-    fetch, maintains = (access & FETCH) != 0, ((access.u >> SEGMENT_SHIFT) & 0xFF) == MAINTENANCE
+    with when(error == GUARDED_PAGE):  # met for the first time: it is fetched again by who knows of such pages
+        cpu.met_guarded = cpu.met_guarded | pick(cpu.el == 0, 1, 2)
+        enter("look_again")
+    fetch, maintains = (access & FETCH) != 0, segment(access) == MAINTENANCE
     writes = ((access & WRITE) != 0) | maintains
     status = error & 0xBF
     iss = pick(fetch, status, status | yes(writes, 1 << 6) | yes(maintains, 1 << 8))
@@ -107,11 +109,19 @@ def take_stack_pointer(cpu: Cpu, el: Value, spsel: Value) -> None:
     cpu.set_X(SP, pick(bank == 0, cpu.sp_el0, pick(bank == 1, cpu.sp_el1, cpu.sp_el2)))
 
 
+def usual_mode(cpu: Cpu) -> Value:
+    """The mode of an exception level, where no branch is about to land."""
+    user, second = cpu.el == 0, cpu.el == 2
+    sctlr = pick(second, cpu.sctlr_el2, cpu.sctlr_el1)
+    strict = ((sctlr & SCTLR_A) != 0) | ~stage1_on(cpu, second) & (second | ((cpu.hcr_el2 & HCR_DC) == 0))
+    aware = (cpu.met_guarded & pick(user, 1, 2)) != 0
+    return pick(user, USER, PRIVILEGED) | yes(strict, STRICT) | yes(aware, AWARE)
+
+
 def choose_tlb(cpu: Cpu) -> None:
     """The mode and the TLB of the exception level and of PAN."""
-    cpu.mode = pick(cpu.el == 0, USER, PRIVILEGED)
-    user = pick((cpu.sctlr_el1 & SCTLR_A) != 0, EVERY_ACCESS, 0)
-    cpu.effect("switch_tlb", 0, pick(cpu.el == 0, user, pick(cpu.pan != 0, 2, 1)))
+    cpu.mode = pick(cpu.btype != 0, LANDING | pick(cpu.el == 0, USER, PRIVILEGED), usual_mode(cpu))
+    cpu.effect("switch_tlb", 0, pick(cpu.el == 0, 0, pick(cpu.pan != 0, 2, 1)))
 
 
 def regime_changes(cpu: Cpu, old: Value, new: Value) -> None:
@@ -170,7 +180,7 @@ def eret(cpu: Cpu) -> None:
     own = ((cpu.mdscr_el1 & MDSCR_KDE) != 0) & ((spsr & DAIF_D) == 0)
     armed = steps & ((new == 0) | (new == 1) & own)
     cpu.step_armed, cpu.pstate_ss = yes(armed, 1), yes(armed & ((spsr & SPSR_SS) != 0), 1)
-    cpu.btype = (spsr.u >> BTYPE_SHIFT) & 3
+    cpu.btype = pick(cpu.has_bti != 0, (spsr.u >> BTYPE_SHIFT) & 3, 0)
     cpu.exclusive = -1
     regime_changes(cpu, old, new)
     choose_tlb(cpu)

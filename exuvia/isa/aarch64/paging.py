@@ -17,17 +17,19 @@ from dataclasses import dataclass
 
 from exuvia.dsl.trace import Var, loop, tracing, when
 from exuvia.dsl.values import Node, Value, lift
-from exuvia.isa.aarch64.cpu import Cpu
+from exuvia.isa.aarch64.cpu import ALIGNMENT, MAINTENANCE, UNITS, ZEROES, Cpu
+from exuvia.isa.aarch64.state import GUARDED, GUARDS
 
 WRITE, FETCH = 1, 4
 MAY_WRITE, USER_PAGE, MAY_EXECUTE, GLOBAL, LARGE, MAY_READ, HUGE = 1, 2, 4, 8, 16, 32, 64
 NO_FAULT = (1 << 64) - 1
 S1PTW, STAGE2 = 1 << 7, 1 << 8
+GUARDED_PAGE = 1 << 17  # no fault: an instruction from a guarded page, and who fetches it does not expect one (bti.py)
 FOUND = 1 << 16  # in a fault status code while the walk is under way: one of its codes is 0
 ADDRESS_SIZE, TRANSLATION, ACCESS_FLAG, PERMISSION, EXTERNAL_WALK = 0x00, 0x04, 0x08, 0x0C, 0x14  # with the level in bits 1:0
 ADDRESS = (1 << 48) - (1 << 12)
 SCTLR_M, SCTLR_WXN = 1 << 0, 1 << 19
-HCR_VM = 1 << 0
+HCR_VM, HCR_FMO, HCR_IMO, HCR_DC, HCR_TGE = (1 << i for i in (0, 3, 4, 12, 27))
 LARGEST_PIECE = 21  # log2 of the largest page that is dropped piece by piece
 
 
@@ -39,6 +41,24 @@ def yes(c: Value, v: int) -> Value:
 def pick(c: Value, a: Value | int, b: Value | int) -> Value:
     """A choice, of 64 bits."""
     return c.choose(lift(a, 64), lift(b, 64))
+
+
+def segment(access: Value) -> Value:
+    """What an access is: MAINTENANCE and its kin (cpu.py)."""
+    return (access.u >> 24) & 0xFF
+
+
+def unaligned(linear: Value, access: Value) -> Value:
+    """Is this what no device takes?"""
+    what = segment(access)
+    size = pick(what == MAINTENANCE, 1, pick(what.u < UNITS, (access.u >> 8) & 0xFFFF, lift(1, 64) << ((what - UNITS) & 7)))
+    return ((access & FETCH) == 0) & (((linear & (size - 1)) != 0) | (what == ZEROES))
+
+
+def stage1_on(cpu: Cpu, el2: Value) -> Value:
+    """Does stage 1 of this regime, EL2's or EL1&0's, translate?"""
+    off = (cpu.hcr_el2 & (HCR_DC | HCR_TGE)) != 0
+    return el2.choose((cpu.sctlr_el2 & SCTLR_M) != 0, ((cpu.sctlr_el1 & SCTLR_M) != 0) & ~off)
 
 
 @dataclass
@@ -172,9 +192,10 @@ class Walk:
         self.cpu, self.linear = cpu, linear
         self.write, self.fetch = (access & WRITE) != 0, (access & FETCH) != 0
         self.user, self.forbidden = index == 0, index == 2
-        self.error, self.page, self.rights, self.hpfar = Var(NO_FAULT), Var(0), Var(0), Var(0)
+        self.unaligned = unaligned(linear, access)
+        self.error, self.page, self.rights, self.hpfar, self.guard = Var(NO_FAULT), Var(0), Var(0), Var(0), Var(0)
         self.el2 = (cpu.el == 2) & ~self.user
-        self.stage2 = Stage2(cpu, ((cpu.hcr_el2 & HCR_VM) != 0) & ~self.el2)
+        self.stage2 = Stage2(cpu, ((cpu.hcr_el2 & (HCR_VM | HCR_DC)) != 0) & ~self.el2)
 
     def regime(self) -> tuple[Regime, Value, Value]:
         """Tables, the address within them, and whether there are none for it."""
@@ -221,12 +242,24 @@ class Walk:
             may_execute = user.choose(~uxn, el2.choose(~uxn, own)) & ~(wxn & writable & user.choose(for_user, lift(1, 1)))
             allowed = self.fetch.choose(may_execute, self.write.choose(may_write, may_read))
             t.fail(~allowed, PERMISSION)
+            attributes = pick(el2, cpu.mair_el2, cpu.mair_el1).u >> ((d.u >> 2) & 7) * 8
+            device = (attributes & 0xF0) == 0
+            with when((t.error == 0) & device & self.unaligned):
+                t.error.set(ALIGNMENT | FOUND)
+            may_read, may_write = may_read & ~device, may_write & ~device  # each access is looked at
             self.page.set(t.page)
             self.hpfar.set(t.hpfar)
             with when(t.error != 0):
                 self.error.set(t.error & ~FOUND)
+            guarded = (cpu.has_bti != 0) & (d.bit(50) == 1)
+            self.guard.set(yes(guarded, GUARDED))
+            unaware = guarded & may_execute & ((cpu.met_guarded & pick(user, 1, 2)) == 0)
+            with when((self.error == NO_FAULT) & self.fetch & unaware):
+                self.error.set(GUARDED_PAGE)
+            may_execute = may_execute & ~unaware
+            common = (el2 | (d.bit(11) == 0)) & ~(guarded & for_user)  # `met_guarded` is forgotten with the address space
             rights = yes(t.size.u > 12, LARGE) | yes(t.size.u > LARGEST_PIECE, HUGE)
-            self.allow(rights, may_read, may_write, may_execute, for_user, el2 | (d.bit(11) == 0))
+            self.allow(rights, may_read, may_write, may_execute, for_user, common)
 
     def allow(self, rights: Value, may_read: Value, may_write: Value, may_execute: Value, for_user: Value, common: Value) -> None:
         """The rights as a word."""
@@ -250,6 +283,10 @@ class Walk:
         d = t.leaf.read()
         may_read, may_write, may_execute = d.bit(6) == 1, d.bit(7) == 1, d.bit(54) == 0
         t.fail(~self.fetch.choose(may_execute, self.write.choose(may_write, may_read)), PERMISSION)
+        device = ((d.u >> 4) & 3) == 0
+        with when((t.error == 0) & device & self.unaligned):
+            t.error.set(ALIGNMENT | FOUND)
+        may_read, may_write = may_read & ~device, may_write & ~device
         with when(t.error != 0):
             self.error.set(t.error & ~FOUND | STAGE2)
             self.hpfar.set((address.u >> 12) << 4)
@@ -260,7 +297,7 @@ class Walk:
     def run(self) -> None:
         """Both stages."""
         cpu = self.cpu
-        on = (pick(self.el2, cpu.sctlr_el2, cpu.sctlr_el1) & SCTLR_M) != 0
+        on = stage1_on(cpu, self.el2)
         with when(on):
             self.stage1()
         with when(~on):
@@ -269,6 +306,7 @@ class Walk:
             self.second()
         second = (self.error != NO_FAULT) & ((self.error & STAGE2) != 0)
         cpu.hpfar_el2 = second.choose(self.hpfar.read(), cpu.hpfar_el2)
+        cpu.put_at("guards", (self.linear.u >> 12) & (GUARDS - 1), self.linear & ~0xFFF | self.guard)
         for name in ("error", "page", "rights"):
             cpu.put(("walk_" + name, 0, 64), getattr(self, name).read())
 

@@ -7,18 +7,18 @@ from typing import TYPE_CHECKING, Any
 
 from exuvia.dsl import processor
 from exuvia.dsl.processor import Registers
-from exuvia.isa.aarch64.cpu import ALIGNMENT, EC_DATA, EC_FETCH, EC_STEP
-from exuvia.isa.aarch64.exceptions import EC_SHIFT, EVERY_ACCESS, FIQ, HCR_TGE, IL, IRQ, MISALIGNED, SCTLR_A, SYNCHRONOUS
+from exuvia.isa.aarch64.cpu import EC_DATA, EC_FETCH, EC_STEP
+from exuvia.isa.aarch64.exceptions import EC_SHIFT, FIQ, IL, IRQ, SCTLR_A, SYNCHRONOUS
 from exuvia.isa.aarch64.faults import Fault, rare
-from exuvia.isa.aarch64.paging import STAGE2
-from exuvia.isa.aarch64.state import BTYPE_SHIFT, DAIF, DAIF_F, DAIF_I, PRIVILEGED, SP, SPSR_PAN, USER, layout
+from exuvia.isa.aarch64.paging import HCR_DC, HCR_FMO, HCR_IMO, HCR_TGE, SCTLR_M, STAGE2
+from exuvia.isa.aarch64.state import AWARE, BTYPE_SHIFT, DAIF, DAIF_F, DAIF_I, LANDING, PRIVILEGED, SP, SPSR_PAN, STRICT, USER, layout
 from exuvia.isa.aarch64.timers import FREQUENCY, Timers
 from exuvia.support import log
 
 if TYPE_CHECKING:
     from exuvia.isa.aarch64.cpus import CpuModel
 
-HCR_FMO, HCR_IMO, HCR_VF, HCR_VI = (1 << i for i in (3, 4, 6, 7))
+HCR_VF, HCR_VI = 1 << 6, 1 << 7
 SCTLR_RESET = 0x30C50838  # the bits that are one whatever is implemented, and SPAN; no big-endian data
 LINES = dict(irq=DAIF_I, fiq=DAIF_F)
 VIRTUAL_LINES = dict(virq=DAIF_I, vfiq=DAIF_F)
@@ -42,6 +42,10 @@ class Processor(processor.Processor):
     daif: int
     lines: int
     hcr_el2: int
+    sctlr_el1: int
+    sctlr_el2: int
+    btype: int
+    met_guarded: int
     pstate_ss: int
     step_armed: int
     mpidr_el1: int
@@ -79,7 +83,7 @@ class Processor(processor.Processor):
         model, d = self.model, self.__dict__
         self.tlb_system = self.tlb_base  # what is accessed as EL0 would
         self.has_el2 = int(bool(getattr(self.machine, "virtualization", False)))
-        self.has_pan = int("pan" in model)
+        self.has_pan, self.has_bti = int("pan" in model), int("bti" in model)
         self.el = 2 if self.has_el2 else 1
         self.midr_el1 = self.vpidr_el2 = model.kind.midr
         self.mpidr_el1 = self.vmpidr_el2 = model.mpidr
@@ -124,9 +128,20 @@ class Processor(processor.Processor):
 
     def update_mode(self) -> None:
         """After a change of EL or PAN."""
-        self.mode = PRIVILEGED if self.el else USER
-        user = EVERY_ACCESS if self.sctlr_el1 & SCTLR_A else 0
-        self.switch_tlb(user if self.el == 0 else 2 if self.pan else 1)
+        self.mode = (PRIVILEGED if self.el else USER) | (LANDING if self.btype else self.strict | self.knows_guarded)
+        self.switch_tlb(0 if self.el == 0 else 2 if self.pan else 1)
+
+    @property
+    def strict(self) -> int:
+        """STRICT, where accesses must be aligned: SCTLR_ELx.A says so, or no translation says what is memory."""
+        sctlr, hcr = self.sctlr_el2 if self.el == 2 else self.sctlr_el1, self.hcr_el2
+        on = sctlr & SCTLR_M and (self.el == 2 or not hcr & HCR_TGE) or self.el < 2 and hcr & HCR_DC
+        return 0 if on and not sctlr & SCTLR_A else STRICT
+
+    @property
+    def knows_guarded(self) -> int:
+        """AWARE, where this exception level has met guarded pages."""
+        return AWARE if self.met_guarded & (2 if self.el else 1) else 0
 
     # -- wires
     def signal(self, line: str, level: bool) -> None:
@@ -221,8 +236,6 @@ class Processor(processor.Processor):
 
     def page_fault(self, linear: int) -> Fault:
         """A data abort by the walk's word."""
-        if self.walk_error == MISALIGNED:
-            return Fault(EC_DATA, ALIGNMENT, linear)
         return Fault(EC_DATA, self.walk_error & 0xBF, linear, bool(self.walk_error & STAGE2))
 
     def fetch_fault(self, linear: int) -> Fault:

@@ -9,6 +9,7 @@ from exuvia.isa.aarch64.maintenance import PAGE
 from exuvia.isa.aarch64.paging import WRITE
 from exuvia.isa.aarch64.processor import Processor
 from exuvia.isa.aarch64.state import SINK, ZR
+from exuvia.isa.aarch64.timers import EL0PTEN, EL0VTEN, EL1PCEN
 
 HCR_TSC, HCR_HCD = 1 << 19, 1 << 29
 SIZE_SHIFT, AS_USER = 8, 2  # in the engine's access word
@@ -23,14 +24,16 @@ TIMERS = {
 }  # fmt: skip
 LIMITED_ORDERING = [(3, 0, 10, 4, op2) for op2 in (0, 1, 2, 3, 7)]  # LORSA, LOREA, LORN, LORC, LORID: there are no regions
 OSLSR, OSLAR = (2, 0, 1, 1, 4), (2, 0, 1, 0, 4)
-CNTKCTL_PTEN, CNTKCTL_VTEN = 1 << 9, 1 << 8
+CNTFRQ = (3, 3, 14, 0, 0)
 
 
 def timer_trapped(p: Processor, where: Encoding, instruction: int) -> None:
-    """CNTKCTL_EL1 says whether EL0 has the timers."""
-    wanted = CNTKCTL_PTEN if where[3] == 2 else CNTKCTL_VTEN
-    if p.el == 0 and not p.cntkctl_el1 & wanted:
+    """CNTKCTL_EL1 says whether EL0 has the timers, CNTHCTL_EL2 whether EL1 and EL0 have the physical one."""
+    physical = where[1:4] == (3, 14, 2)
+    if p.el == 0 and not p.cntkctl_el1 & (EL0PTEN if physical else EL0VTEN):
         raise trap(instruction)
+    if physical and p.has_el2 and p.el < 2 and not p.cnthctl_el2 & EL1PCEN:
+        raise trap(instruction, el2=True)
 
 
 @rare
@@ -92,7 +95,7 @@ def write_system_register(p: Processor, instruction: int, value: int) -> None:
         raise undefined()
     if (name_ := gic.register(p, where, instruction)) is not None:
         p.controller.write_register(name_, value)
-    elif where == (3, 3, 14, 0, 0):
+    elif where == CNTFRQ and p.el == (2 if p.has_el2 else 1):
         p.cntfrq_el0 = value
     elif where in LIMITED_ORDERING[:-1] and "lor" in p.model:
         pass
@@ -103,6 +106,12 @@ def write_system_register(p: Processor, instruction: int, value: int) -> None:
     else:
         p.unknown(f"write of system register S{op0}_{op1}_C{n}_C{m}_{op2} at {p.here:#x}")
         raise undefined()
+
+
+@rare
+def timers_change(p: Processor) -> None:
+    """CNTVOFF_EL2 was written."""
+    p.timers.virtual.update()
 
 
 @rare

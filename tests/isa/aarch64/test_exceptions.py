@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from exuvia.isa.aarch64.state import DAIF, SP, SPSR_PAN, layout
+from exuvia.isa.aarch64.state import DAIF, SP, SPSR_PAN, STRICT, USER, layout
 from tests.isa.aarch64.machine import CODE, DATA, Case, Native
 
 VECTORS, VECTORS2 = 0x40000, 0x48000
@@ -46,7 +46,7 @@ def sp(n: Native) -> int:
 def taken(n: Native, vector: int, spsr: int, elr: int, esr: int) -> None:
     """An exception to EL1."""
     assert (n["pc"], n["spsr_el1"], n["elr_el1"], n["esr_el1"]) == (vector, FLAGS << 28 | spsr, elr, esr)
-    assert (n["el"], n["spsel"], n["daif"], n["mode"]) == (1, 1, DAIF, 0)
+    assert (n["el"], n["spsel"], n["daif"], n["mode"]) == (1, 1, DAIF, STRICT)
 
 
 def test_svc_from_el0(machine: Native) -> None:
@@ -95,7 +95,7 @@ def test_pan_is_set(machine: Native) -> None:
 
 def test_eret(machine: Native) -> None:
     n = step(machine, ERET, spsr_el1=0x6000_0340, elr_el1=0x1234)
-    assert (n["pc"], n["el"], n["spsel"], n["daif"], n["mode"], sp(n)) == (0x1234, 0, 0, 0x340, 1, 0x100)
+    assert (n["pc"], n["el"], n["spsel"], n["daif"], n["mode"], sp(n)) == (0x1234, 0, 0, 0x340, USER | STRICT, 0x100)
     assert (n["nz"], n["cv"], n["sp_el1"]) == (0, 1 << 31, 0x7000)
 
 
@@ -122,14 +122,43 @@ def test_illegal_return(machine: Native, spsr: int) -> None:
     assert (n["esr_el1"], n["elr_el1"], n["spsr_el1"] & (1 << 20 | 0xF)) == (0x0E << 26 | 1 << 25, 0x1234, 1 << 20 | 5)
 
 
-def test_alignment_of_el0(machine: Native) -> None:
-    """SCTLR_EL1.A."""
-    n = step(machine, ERET, elr_el1=CODE + 0x100, sctlr_el1=2)
-    assert n["tlb"] == n["tlb_base"] + 3 * 4096 * 32
-    n = step(machine, LDR, el=0, x0=DATA + 4, tlb=n["tlb"])
-    taken(n, VECTORS + 0x400, 0, CODE, 0x24 << 26 | 1 << 25 | 0x21)
-    assert n["far_el1"] == DATA + 4
-    assert step(machine, LDR, el=0, x0=DATA + 8, tlb=machine["tlb_base"] + 3 * 4096 * 32)["pc"] == CODE + 4
+@pytest.mark.parametrize(
+    ("sctlr", "mode"), [(0, USER | STRICT), (2, USER | STRICT), (1, USER), (3, USER | STRICT)], ids=["off", "off A", "on", "on A"]
+)
+def test_when_accesses_must_be_aligned(machine: Native, sctlr: int, mode: int) -> None:
+    """SCTLR_EL1.A, or stage 1 off, which makes all memory a device's (D8.2.12); HCR_EL2.DC makes it normal memory then."""
+    assert step(machine, ERET, elr_el1=CODE + 0x100, sctlr_el1=sctlr)["mode"] == mode
+    n = step(machine, ERET, elr_el1=CODE + 0x100, sctlr_el1=0, hcr_el2=1 << 12, has_el2=1)
+    assert n["mode"] == USER
+
+
+LDRH, LDP, LDR_Q, LD1_S, LD1_B, STR_W, DC_ZVA = 0x79400001, 0xA9400801, 0x3DC00000, 0x4C407800, 0x4C407000, 0xB9000001, 0xD50B7420
+
+
+@pytest.mark.parametrize(
+    ("code", "offset", "faults"),
+    [
+        (LDR, 4, True), (LDR, 8, False), (LDRH, 1, True), (LDRH, 2, False), (LDP, 8, False), (LDP, 4, True), (LDR_Q, 8, True),
+        (LDR_Q, 16, False), (LD1_S, 4, False), (LD1_S, 2, True), (LD1_B, 1, False), (STR_W, 2, True), (STR_W, 4, False),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("user", [0, 1])
+def test_alignment(machine: Native, user: int, code: int, offset: int, faults: bool) -> None:
+    """By the size of what is loaded or stored, of pairs and structures by that of one element (B2.5.2, AArch64.MemSingle)."""
+    n = step(machine, code, el=1 - user, x0=DATA + offset, mode=user | STRICT)
+    if not faults:
+        assert n["pc"] == CODE + 4
+        return
+    group, spsr, ec = (0x400, 0, 0x24) if user else (0x200, 5, 0x25)
+    taken(n, VECTORS + group, spsr, CODE, ec << 26 | 1 << 25 | (code == STR_W) << 6 | 0x21)
+    assert n["far_el1"] == DATA + offset
+    assert step(machine, code, el=1 - user, x0=DATA + offset, mode=user)["pc"] == CODE + 4
+
+
+def test_zeroing_a_device(machine: Native) -> None:
+    n = step(machine, DC_ZVA, x0=DATA, mode=STRICT)
+    taken(n, VECTORS + 0x200, 5, CODE, 0x25 << 26 | 1 << 25 | 1 << 6 | 0x21)
+    assert step(machine, DC_ZVA, x0=DATA, mode=STRICT, hcr_el2=1 << 12)["pc"] == CODE + 4
 
 
 @pytest.mark.parametrize("code", [0xD5381000, 0xD5181000, ERET, HVC, 0xD5384000, 0xD508871F])
