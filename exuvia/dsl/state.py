@@ -31,8 +31,8 @@ BOUNCES_AT = JUMPS_AT + 16 * JUMPS  # what the careful handlers access in pieces
 BOUNCES, BOUNCE_BYTES = 80, 8192  # XSAVE has 63 accesses
 WATCHES_AT = (
     BOUNCES_AT + 64 * BOUNCES + BOUNCE_BYTES
-)  # linear pages whose accesses Python wants to see: 4 of data, 4 of code; all ones: none
-WATCHES = 4
+)  # linear pages whose accesses Python wants to see: WATCHES of data, as many of code; all ones: none
+WATCHES = 6
 ACCESSES_AT = WATCHES_AT + 8 * 2 * WATCHES  # what an instruction did there: {linear address, access word}
 ACCESSES = 64
 STEP_AT = ACCESSES_AT + 16 * ACCESSES  # the block of one instruction that is stepped through

@@ -12,8 +12,8 @@ from collections.abc import Callable
 
 from exuvia.dsl.trace import when
 from exuvia.dsl.values import Value
-from exuvia.isa.aarch64.cpu import EC_BTI, Cpu, enter, raise_
-from exuvia.isa.aarch64.exceptions import choose_tlb, usual_mode, word
+from exuvia.isa.aarch64.cpu import EC_BRK, EC_BTI, Cpu, enter, raise_, undefined
+from exuvia.isa.aarch64.exceptions import SEMIHOSTING, choose_tlb, usual_mode, word
 from exuvia.isa.aarch64.forms import Row
 from exuvia.isa.aarch64.paging import pick
 from exuvia.isa.aarch64.state import GUARDED, GUARDS, LANDING, LR, USER
@@ -93,18 +93,26 @@ def bti(cpu: Cpu) -> None:
     cpu.mode, cpu.btype = usual_mode(cpu), 0
 
 
-def execute(cpu: Cpu) -> None:
-    """Also BRK and HLT, whose exceptions come first (D1.3.5)."""
-    cpu.btype = 0
-    look_again(cpu)
-
-
 def paciasp(cpu: Cpu) -> None:
     """PACIASP and PACIBSP are BTI c, and jc unless SCTLR_ELx.BT0 or BT says otherwise; what they do they do after that."""
     strict = (cpu.sctlr_el1 & SCTLR_BT0) != 0 if cpu.el0 else (pick(cpu.el == 2, cpu.sctlr_el2, cpu.sctlr_el1) & SCTLR_BT) != 0
     with when((cpu.btype == BY_JUMP) & strict):
         other(cpu)
-    execute(cpu)
+    cpu.btype = 0
+    look_again(cpu)
+
+
+def brk(cpu: Cpu) -> None:
+    """Its own exception comes first (D1.3.5)."""
+    raise_(EC_BRK, cpu.bits("imm16"))
+
+
+def hlt(cpu: Cpu) -> None:
+    """Likewise."""
+    with when(cpu.bits("imm16") != SEMIHOSTING):
+        undefined()
+    cpu.btype = 0
+    look_again(cpu)
 
 
 def row(text: str, name: str, run: Callable[[Cpu], None]) -> Row:
@@ -119,6 +127,6 @@ ROWS = [
     row("11010101000000110010 0100 targets:2 0 11111", "bti", bti),
     row("11010101000000110010 0011 001 11111", "paciasp", paciasp),
     row("11010101000000110010 0011 011 11111", "pacibsp", paciasp),
-    row("11010100 001 imm16=16 000 00", "brk", execute),
-    row("11010100 010 imm16=16 000 00", "hlt", execute),
+    row("11010100 001 imm16=16 000 00", "brk", brk),
+    row("11010100 010 imm16=16 000 00", "hlt", hlt),
 ]

@@ -19,11 +19,13 @@ VECTORS = dict(Vd="reg", Vt="reg", Vn="base", Vt2="extra", Va="extra", Vm="rm") 
 # exception classes (ESR_ELx.EC)
 EC_UNKNOWN, EC_WFX, EC_FP, EC_PAC, EC_BTI, EC_ILLEGAL = 0x00, 0x01, 0x07, 0x09, 0x0D, 0x0E
 EC_SVC, EC_HVC, EC_SMC, EC_SYSTEM = 0x15, 0x16, 0x17, 0x18
-EC_FETCH, EC_PC, EC_DATA, EC_STEP, EC_BRK = 0x20, 0x22, 0x24, 0x32, 0x3C
+EC_FETCH, EC_PC, EC_DATA, EC_SP = 0x20, 0x22, 0x24, 0x26
+EC_BREAKPOINT, EC_STEP, EC_WATCHPOINT, EC_BRK = 0x30, 0x32, 0x34, 0x3C
 TO_EL2 = 0x40  # beside an exception class: for EL2, whatever else
 ALIGNMENT = 0x21  # fault status code
-MAINTENANCE, UNITS, ZEROES = 1, 2, 255
-"""What an access is, in the access word's segment: it maintains caches (ISS.CM); UNITS + n: parts of 2^n bytes side by side; DC ZVA."""
+MAINTENANCE, UNITS, STORES, ZEROES = 1, 2, 254, 255
+"""What an access is, in the access word's segment: it maintains caches (ISS.CM); UNITS + n: parts of 2^n bytes side by side; it only
+stores, though it looks at what was there, as STXR does; DC ZVA."""
 
 
 class Cpu(Trace):
@@ -124,7 +126,7 @@ class Cpu(Trace):
     # memory
     def memory(self, address: Value, w: int, *, user: bool = False, unit: int = 0, what: int = 0) -> Memory:
         """An operand of w bits in memory. `user`: accessed as EL0 would; `unit`: bits of its parts, which is what alignment is about;
-        `what`: ZEROES."""
+        `what`: STORES, ZEROES."""
         return Memory(self, address, w, user, unit or w, what)
 
     # files indexed by a value

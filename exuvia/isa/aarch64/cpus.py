@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from exuvia.isa import UnknownName
+from exuvia.isa.aarch64 import debug
 
 # feature -> identification register, the field's lowest bit, its value; of two features in one field the larger value counts
 FEATURES: dict[str, tuple[str, int, int]] = {
@@ -92,12 +93,12 @@ class CpuModel:
         return sum(value << at for at, value in found.items())
 
     def identification(self, has_el2: bool, gic_registers: bool) -> dict[str, int]:
-        """ID_AA64*_EL1 by the ends of their names; others are zero. AArch64 only; FP and SIMD; no debug beyond what is mandatory."""
+        """ID_AA64*_EL1 by the ends of their names; others are zero. AArch64 only; FP and SIMD."""
         kind = self.kind
         return {
             "pfr0": 0x11 | has_el2 << 8 | gic_registers << 24 | self.fields("pfr0"),
             "pfr1": self.fields("pfr1"),
-            "dfr0": 6 | 1 << 12 | 1 << 20,
+            "dfr0": debug.FEATURES,
             "isar0": self.fields("isar0"),
             "isar1": self.fields("isar1"),
             "mmfr0": PARANGE[kind.address_bits] | 2 << 4 | kind.granule16 << 20,

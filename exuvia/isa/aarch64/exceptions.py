@@ -9,12 +9,15 @@ from __future__ import annotations
 from exuvia.dsl.trace import when
 from exuvia.dsl.values import Value, lift
 from exuvia.isa.aarch64.cpu import (
+    EC_BREAKPOINT,
     EC_BRK,
     EC_DATA,
     EC_FETCH,
     EC_ILLEGAL,
     EC_PC,
+    EC_STEP,
     EC_SVC,
+    EC_WATCHPOINT,
     MAINTENANCE,
     TO_EL2,
     Cpu,
@@ -23,14 +26,31 @@ from exuvia.isa.aarch64.cpu import (
     raise_,
     undefined,
 )
+from exuvia.isa.aarch64.debug import STATUS, step_armed
 from exuvia.isa.aarch64.flags import nzcv_word
 from exuvia.isa.aarch64.forms import op
-from exuvia.isa.aarch64.paging import FETCH, GUARDED_PAGE, HCR_DC, HCR_TGE, STAGE2, WRITE, pick, segment, stage1_on, yes
+from exuvia.isa.aarch64.paging import (
+    FETCH,
+    GUARDED_PAGE,
+    HCR_DC,
+    HCR_TGE,
+    PERMISSION,
+    STAGE2,
+    WATCHPOINT,
+    WNR,
+    WRITE,
+    debug_enabled,
+    debug_to_el2,
+    loads_too,
+    pick,
+    segment,
+    stage1_on,
+    yes,
+)
 from exuvia.isa.aarch64.state import (
     AWARE,
     BTYPE_SHIFT,
     DAIF,
-    DAIF_D,
     DAIF_F,
     DAIF_I,
     LANDING,
@@ -49,7 +69,6 @@ SEMIHOSTING = 0xF000  # of HLT in A64 (Semihosting for AArch32 and AArch64, 2.0)
 EC_SHIFT, IL = 26, 1 << 25
 SYNCHRONOUS, IRQ, FIQ, SERROR = 0, 0x80, 0x100, 0x180
 SCTLR_A, SCTLR_SPAN = 1 << 1, 1 << 23
-MDSCR_SS, MDSCR_KDE = 1 << 0, 1 << 13
 HCR_TWI, HCR_TWE = 1 << 13, 1 << 14
 
 
@@ -80,9 +99,12 @@ def access_fault(cpu: Cpu) -> None:
         cpu.met_guarded = cpu.met_guarded | pick(cpu.el == 0, 1, 2)
         enter("look_again")
     fetch, maintains = (access & FETCH) != 0, segment(access) == MAINTENANCE
-    writes = ((access & WRITE) != 0) | maintains
+    with when((error & WATCHPOINT) != 0):
+        synchronous(cpu, lift(EC_WATCHPOINT, 64), error & WNR | STATUS, 0, word(cpu, "pc"))
+    # of an atomic operation on memory it is the load that faults, where a load would have
+    writes = ((access & WRITE) != 0) & ~(loads_too(access) & ((error & 0x3C) != PERMISSION)) | maintains
     status = error & 0xBF
-    iss = pick(fetch, status, status | yes(writes, 1 << 6) | yes(maintains, 1 << 8))
+    iss = pick(fetch, status, status | yes(writes, WNR) | yes(maintains, 1 << 8))
     cpu.fault_address = word(cpu, "address")
     synchronous(cpu, pick(fetch, EC_FETCH, EC_DATA), iss, yes((error & STAGE2) != 0, 1), word(cpu, "pc"))
 
@@ -133,18 +155,19 @@ def regime_changes(cpu: Cpu, old: Value, new: Value) -> None:
 def exception(cpu: Cpu) -> None:
     """AArch64.TakeException()."""
     old = cpu.el
-    to2 = (cpu.exception_el2 != 0) | (old == 2) | ((old == 0) & ((cpu.hcr_el2 & HCR_TGE) != 0))
+    ec = cpu.syndrome.u >> EC_SHIFT
+    is_synchronous = cpu.exception_kind == SYNCHRONOUS
+    debug = is_synchronous & ~(ec.u < EC_BREAKPOINT) & debug_to_el2(cpu)
+    to2 = (cpu.exception_el2 != 0) | (old == 2) | ((old == 0) & ((cpu.hcr_el2 & HCR_TGE) != 0)) | debug
     new = pick(to2, 2, 1)
     same = old == new
-    ec = cpu.syndrome.u >> EC_SHIFT
-    banked = (ec == EC_FETCH) | (ec == EC_DATA) | (ec == 0x30) | (ec == 0x32) | (ec == 0x34)
+    banked = (ec == EC_FETCH) | (ec == EC_DATA) | (ec == EC_BREAKPOINT) | (ec == EC_STEP) | (ec == EC_WATCHPOINT)
     esr = cpu.syndrome | yes(banked & same, 1 << EC_SHIFT)
     base = pick(to2, cpu.vbar_el2, cpu.vbar_el1)
     group = pick(same, pick(cpu.spsel != 0, 0x200, 0), 0x400)
     spsr = spsr_word(cpu)
-    is_synchronous = cpu.exception_kind == SYNCHRONOUS
     reported = is_synchronous | (cpu.exception_kind == SERROR)
-    addressed = is_synchronous & (banked & (ec.u < 0x30) | (ec == EC_PC) | (ec == 0x34))
+    addressed = is_synchronous & (banked & (ec.u < 0x30) | (ec == EC_PC) | (ec == EC_WATCHPOINT))
     for name, c in (("_el1", ~to2), ("_el2", to2)):
         told = ("spsr", spsr, c), ("elr", cpu.exception_return, c), ("esr", esr, c & reported), ("far", cpu.fault_address, c & addressed)
         for register, value, holds in told:
@@ -155,7 +178,8 @@ def exception(cpu: Cpu) -> None:
     sets_pan = ~to2 & (cpu.has_pan != 0) & ((cpu.sctlr_el1 & SCTLR_SPAN) == 0)
     cpu.pan = pick(sets_pan, 1, cpu.pan)
     cpu.el, cpu.spsel, cpu.daif = new, 1, DAIF
-    cpu.uao = cpu.pstate_ss = cpu.illegal = cpu.btype = cpu.step_armed = 0
+    cpu.uao = cpu.pstate_ss = cpu.illegal = cpu.btype = cpu.step_info = 0
+    cpu.step_armed = yes(step_armed(cpu, new, lift(DAIF, 64)), 1)
     cpu.exclusive = -1
     regime_changes(cpu, old, new)
     choose_tlb(cpu)
@@ -173,13 +197,12 @@ def eret(cpu: Cpu) -> None:
     cpu.set_flags("nzcv", (spsr.u >> 28).low(4))
     keep_stack_pointer(cpu, old, cpu.spsel)
     take_stack_pointer(cpu, new, spsel)
+    own = debug_enabled(cpu, old, cpu.daif)  # who steps itself
     cpu.el, cpu.spsel, cpu.daif = new, spsel, spsr & DAIF
     cpu.pan = pick(illegal, cpu.pan, yes((cpu.has_pan != 0) & ((spsr & SPSR_PAN) != 0), 1))
     cpu.illegal = yes(illegal | ((spsr & SPSR_IL) != 0), 1)
-    steps = (cpu.mdscr_el1 & MDSCR_SS) != 0
-    own = ((cpu.mdscr_el1 & MDSCR_KDE) != 0) & ((spsr & DAIF_D) == 0)
-    armed = steps & ((new == 0) | (new == 1) & own)
-    cpu.step_armed, cpu.pstate_ss = yes(armed, 1), yes(armed & ((spsr & SPSR_SS) != 0), 1)
+    armed = step_armed(cpu, new, spsr)
+    cpu.step_armed, cpu.pstate_ss, cpu.step_info = yes(armed, 1), yes(armed & ~own & ((spsr & SPSR_SS) != 0), 1), 0
     cpu.btype = pick(cpu.has_bti != 0, (spsr.u >> BTYPE_SHIFT) & 3, 0)
     cpu.exclusive = -1
     regime_changes(cpu, old, new)

@@ -17,19 +17,21 @@ from dataclasses import dataclass
 
 from exuvia.dsl.trace import Var, loop, tracing, when
 from exuvia.dsl.values import Node, Value, lift
-from exuvia.isa.aarch64.cpu import ALIGNMENT, MAINTENANCE, UNITS, ZEROES, Cpu
-from exuvia.isa.aarch64.state import GUARDED, GUARDS
+from exuvia.isa.aarch64.cpu import ALIGNMENT, MAINTENANCE, STORES, UNITS, ZEROES, Cpu
+from exuvia.isa.aarch64.state import DAIF_D, GUARDED, GUARDS, WATCHPOINTS
 
-WRITE, FETCH = 1, 4
+WRITE, FETCH, ALSO_READ = 1, 4, 8
 MAY_WRITE, USER_PAGE, MAY_EXECUTE, GLOBAL, LARGE, MAY_READ, HUGE = 1, 2, 4, 8, 16, 32, 64
 NO_FAULT = (1 << 64) - 1
 S1PTW, STAGE2 = 1 << 7, 1 << 8
 GUARDED_PAGE = 1 << 17  # no fault: an instruction from a guarded page, and who fetches it does not expect one (bti.py)
+WATCHPOINT, WNR = 1 << 18, 1 << 6  # no fault either: a watchpoint means this access; only its store
 FOUND = 1 << 16  # in a fault status code while the walk is under way: one of its codes is 0
 ADDRESS_SIZE, TRANSLATION, ACCESS_FLAG, PERMISSION, EXTERNAL_WALK = 0x00, 0x04, 0x08, 0x0C, 0x14  # with the level in bits 1:0
 ADDRESS = (1 << 48) - (1 << 12)
 SCTLR_M, SCTLR_WXN = 1 << 0, 1 << 19
 HCR_VM, HCR_FMO, HCR_IMO, HCR_DC, HCR_TGE = (1 << i for i in (0, 3, 4, 12, 27))
+MDSCR_KDE, MDCR_TDE = 1 << 13, 1 << 8
 LARGEST_PIECE = 21  # log2 of the largest page that is dropped piece by piece
 
 
@@ -48,10 +50,16 @@ def segment(access: Value) -> Value:
     return (access.u >> 24) & 0xFF
 
 
+def loads_too(access: Value) -> Value:
+    """Is this store one of an atomic operation on memory?"""
+    return ((access & ALSO_READ) != 0) & (segment(access) != STORES)
+
+
 def unaligned(linear: Value, access: Value) -> Value:
     """Is this what no device takes?"""
     what = segment(access)
-    size = pick(what == MAINTENANCE, 1, pick(what.u < UNITS, (access.u >> 8) & 0xFFFF, lift(1, 64) << ((what - UNITS) & 7)))
+    whole = (what.u < UNITS) | (what == STORES)
+    size = pick(what == MAINTENANCE, 1, pick(whole, (access.u >> 8) & 0xFFFF, lift(1, 64) << ((what - UNITS) & 7)))
     return ((access & FETCH) == 0) & (((linear & (size - 1)) != 0) | (what == ZEROES))
 
 
@@ -59,6 +67,20 @@ def stage1_on(cpu: Cpu, el2: Value) -> Value:
     """Does stage 1 of this regime, EL2's or EL1&0's, translate?"""
     off = (cpu.hcr_el2 & (HCR_DC | HCR_TGE)) != 0
     return el2.choose((cpu.sctlr_el2 & SCTLR_M) != 0, ((cpu.sctlr_el1 & SCTLR_M) != 0) & ~off)
+
+
+def debug_to_el2(cpu: Cpu) -> Value:
+    """Are debug exceptions of EL1 and EL0 EL2's?"""
+    to_el2: Value = (cpu.has_el2 != 0) & (((cpu.mdcr_el2 & MDCR_TDE) | (cpu.hcr_el2 & HCR_TGE)) != 0)
+    return to_el2
+
+
+def debug_enabled(cpu: Cpu, el: Value, daif: Value) -> Value:
+    """AArch64.GenerateDebugExceptionsFrom() (D2.4)."""
+    target = pick(debug_to_el2(cpu), 2, 1)
+    own = ((cpu.mdscr_el1 & MDSCR_KDE) != 0) & ((daif & DAIF_D) == 0)
+    on: Value = (cpu.os_locked == 0) & ((el.u < target) | (el == target) & own)
+    return on
 
 
 @dataclass
@@ -191,6 +213,7 @@ class Walk:
     def __init__(self, cpu: Cpu, linear: Value, access: Value, index: Value) -> None:
         self.cpu, self.linear = cpu, linear
         self.write, self.fetch = (access & WRITE) != 0, (access & FETCH) != 0
+        self.access = access
         self.user, self.forbidden = index == 0, index == 2
         self.unaligned = unaligned(linear, access)
         self.error, self.page, self.rights, self.hpfar, self.guard = Var(NO_FAULT), Var(0), Var(0), Var(0), Var(0)
@@ -294,6 +317,32 @@ class Walk:
         keep = yes(may_read, MAY_READ) | yes(may_write, MAY_WRITE) | yes(may_execute, MAY_EXECUTE) | (USER_PAGE | GLOBAL | LARGE | HUGE)
         self.rights.set(self.rights & keep | yes(t.size.u > 12, LARGE) | yes(t.size.u > LARGEST_PIECE, HUGE))
 
+    def watch(self) -> None:
+        """Watchpoints (AArch64.WatchpointMatch()): pages with one have no entry in a TLB."""
+        cpu, access = self.cpu, self.access
+        first = self.linear.low(56).sext(64)
+        room = lift(4096, 64) - (first & 0xFFF)
+        size = (access.u >> 8) & 0xFFFF
+        last = first + pick(size.u < room, size, room) - 1
+        reads = ~self.write | loads_too(access)
+        level = pick(self.user, 0, cpu.el * 2)
+        known = cpu.contextidr_el1 & 0xFFFF_FFFF | ((cpu.vttbr_el2.u >> 48) & 0xFF) << 32
+        near, load, store, far = lift(0, 1), lift(0, 1), lift(0, 1), self.linear
+        for i in range(WATCHPOINTS):
+            low, high, who, context, mask = (
+                cpu.get((f"watch_{name}", i, 64)) for name in ("first", "last", "who", "context", "mask")
+            )  # fmt: skip
+            near = near | ~((first | 0xFFF).u < low) & ~(high.u < (first & ~0xFFF))
+            touched = ~(last.u < low) & ~(high.u < first) & ((known & mask) == context)
+            of_load, of_store = (touched & c & ((who.u >> level).bit(k) == 1) for k, c in enumerate((reads, self.write)))
+            load, store = load | of_load, store | of_store
+            far = pick((of_load | of_store) & (first.u < low), low, far)
+        with when(near):
+            self.rights.set(self.rights & ~(MAY_READ | MAY_WRITE))
+        with when((load | store) & (segment(access) != MAINTENANCE) & debug_enabled(cpu, cpu.el, cpu.daif)):
+            self.error.set(WATCHPOINT | yes(~load, WNR))
+            cpu.fault_address = far
+
     def run(self) -> None:
         """Both stages."""
         cpu = self.cpu
@@ -304,6 +353,8 @@ class Walk:
             self.flat()
         with when((self.error == NO_FAULT) & self.stage2.on):
             self.second()
+        with when((self.error == NO_FAULT) & ~self.fetch & (cpu.watchpoints != 0)):
+            self.watch()
         second = (self.error != NO_FAULT) & ((self.error & STAGE2) != 0)
         cpu.hpfar_el2 = second.choose(self.hpfar.read(), cpu.hpfar_el2)
         cpu.put_at("guards", (self.linear.u >> 12) & (GUARDS - 1), self.linear & ~0xFFF | self.guard)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from exuvia.isa.aarch64 import gic, psci
+from exuvia.isa.aarch64 import debug, gic, psci
 from exuvia.isa.aarch64.cpu import EC_HVC, EC_SMC
 from exuvia.isa.aarch64.faults import Fault, fields, rare, trap, undefined
 from exuvia.isa.aarch64.maintenance import PAGE
@@ -23,7 +23,6 @@ TIMERS = {
     (3, 4, 14, 2, 0): ("hypervisor", "tval"), (3, 4, 14, 2, 1): ("hypervisor", "ctl"), (3, 4, 14, 2, 2): ("hypervisor", "cval"),
 }  # fmt: skip
 LIMITED_ORDERING = [(3, 0, 10, 4, op2) for op2 in (0, 1, 2, 3, 7)]  # LORSA, LOREA, LORN, LORC, LORID: there are no regions
-OSLSR, OSLAR = (2, 0, 1, 1, 4), (2, 0, 1, 0, 4)
 CNTFRQ = (3, 3, 14, 0, 0)
 
 
@@ -65,14 +64,12 @@ def read(p: Processor, where: Encoding, instruction: int) -> int:
     if (op0, op1, n, m) == (3, 1, 0, 0):
         kind = p.model.kind
         return int({0: kind.caches[{0: 0, 1: 1}.get(p.csselr_el1 & 15, 2)], 1: kind.clidr}.get(op2, 0))
-    if where == OSLSR:
-        return 8 | p.debug.get(encoded(OSLAR), 0) << 1
     if where in LIMITED_ORDERING and "lor" in p.model:
         return 0
-    if op0 == 2 and op1 == 0:
-        return p.debug.get(encoded(where), 0)
+    if op0 == 2:
+        return debug.read(p, where, instruction)
     if op1 == 4 and p.el == 2:
-        return p.debug.get(encoded(where), 0)
+        return p.kept.get(encoded(where), 0)
     p.unknown(f"read of system register S{op0}_{op1}_C{n}_C{m}_{op2} at {p.here:#x}")
     raise undefined()
 
@@ -99,13 +96,18 @@ def write_system_register(p: Processor, instruction: int, value: int) -> None:
         p.cntfrq_el0 = value
     elif where in LIMITED_ORDERING[:-1] and "lor" in p.model:
         pass
-    elif where == OSLAR:
-        p.debug[encoded(OSLAR)] = value & 1
-    elif op0 == 2 and op1 == 0 or op1 == 4 and p.el == 2:
-        p.debug[encoded(where)] = value
+    elif op0 == 2:
+        debug.write(p, where, instruction, value)
+    elif op1 == 4 and p.el == 2:
+        p.kept[encoded(where)] = value
     else:
         p.unknown(f"write of system register S{op0}_{op1}_C{n}_C{m}_{op2} at {p.here:#x}")
         raise undefined()
+
+
+@rare
+def between_instructions(p: Processor) -> None:
+    """`Processor.between` sees what there is to do."""
 
 
 @rare
@@ -145,6 +147,7 @@ def secure_monitor_call(p: Processor, number: int) -> None:
 
 def call(p: Processor, ec: int, number: int) -> None:
     """An exception to EL2 that comes back behind the instruction."""
+    p.pstate_ss = 0  # it is done, where it was the one to be stepped
     p.fault(Fault(ec, number, el2=True), p.pc)
 
 

@@ -23,14 +23,23 @@ BTYPE_SHIFT = 10
 # FEAT_BTI: what is known of pages
 GUARDS, GUARDED = 128, 1
 
+BREAKPOINTS, WATCHPOINTS = 6, 4
+
 layout = Layout()
 layout.routines += ["exception", "eret", "look_again"]
 layout.file("x", 34, 64)
 layout.file("v", 32, 128)
 layout.words("nz cv")  # the flags, see flags.py
 layout.words("el spsel daif pan uao dit btype pstate_ss illegal", el=1, spsel=1, daif=DAIF)
-layout.words("step_armed")  # software step is on at this exception level: Python does one instruction at a time (D2.12)
-layout.attention["step_armed"] = 1
+# software step is on at this exception level, or a breakpoint means a whole context: Python does one instruction at a time (debug.py)
+layout.words("step_armed every_instruction")
+layout.attention |= {"step_armed": 1, "every_instruction": 1}
+layout.words("step_info os_locked claimed", os_locked=1)  # of software step's syndrome; the OS lock; the debugger's claim tags
+for _name in ("dbgbvr", "dbgbcr"):
+    layout.file(_name, BREAKPOINTS, 64)
+for _name in ("dbgwvr", "dbgwcr", "watch_first", "watch_last", "watch_who", "watch_context", "watch_mask"):
+    layout.file(_name, WATCHPOINTS, 64)  # the last five say what a walk compares
+layout.words("watchpoints")  # is there one?
 layout.words("fpcr fpsr fp_host", fp_host=0x1F80)
 layout.vector_control = "fp_host"  # see fpcr.py
 layout.words("exclusive exclusive_size exclusive_low exclusive_high", exclusive=-1)  # the local monitor: address or -1, what was read

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from exuvia.dsl.trace import when
 from exuvia.dsl.values import Value, lift
 from exuvia.isa.aarch64.cpu import EC_SYSTEM, EC_WFX, TO_EL2, Cpu, leave, raise_, undefined
+from exuvia.isa.aarch64.debug import masks_changed
 from exuvia.isa.aarch64.exceptions import HCR_TWE, HCR_TWI, choose_tlb, keep_stack_pointer, synchronous, take_stack_pointer, welcome
 from exuvia.isa.aarch64.flags import nzcv_word
 from exuvia.isa.aarch64.forms import op
@@ -110,7 +111,7 @@ WORDS = """
 3_0_C1_C0_1  actlr_el1    3_0_C1_C0_2  cpacr_el1   3_0_C5_C1_0 afsr0_el1   3_0_C5_C1_1  afsr1_el1   3_0_C5_C2_0  esr_el1
 3_0_C6_C0_0  far_el1      3_0_C7_C4_0  par_el1     3_0_C10_C2_0 mair_el1   3_0_C10_C3_0 amair_el1   3_0_C13_C0_1 contextidr_el1
 3_0_C13_C0_4 tpidr_el1    3_0_C14_C1_0 cntkctl_el1 3_0_C4_C0_1  elr_el1    3_0_C4_C0_0  spsr_el1    3_2_C0_C0_0  csselr_el1
-3_3_C13_C0_2 tpidr_el0    2_0_C0_C2_2  mdscr_el1
+3_3_C13_C0_2 tpidr_el0
 3_4_C1_C0_1  actlr_el2    3_4_C1_C1_1  mdcr_el2    3_4_C1_C1_2  cptr_el2   3_4_C1_C1_3  hstr_el2    3_4_C1_C1_7  hacr_el2
 3_4_C5_C1_0  afsr0_el2    3_4_C5_C1_1  afsr1_el2   3_4_C5_C2_0  esr_el2    3_4_C6_C0_0  far_el2     3_4_C6_C0_4  hpfar_el2
 3_4_C10_C2_0 mair_el2     3_4_C10_C3_0 amair_el2   3_4_C13_C0_2 tpidr_el2  3_4_C14_C1_0 cnthctl_el2
@@ -290,6 +291,14 @@ def masks_trapped(cpu: Cpu) -> None:
     trapped(cpu, cpu.el0 and (cpu.sctlr_el1 & SCTLR_UMA) == 0)
 
 
+def set_masks(cpu: Cpu, daif: Value) -> None:
+    """An interrupt may come in now, software step be on."""
+    cpu.daif = daif
+    if not cpu.el0:
+        masks_changed(cpu)
+    welcome(cpu)
+
+
 @read("3_3_C4_C2_1", "daif")
 def read_daif(cpu: Cpu) -> None:
     masks_trapped(cpu)
@@ -299,8 +308,7 @@ def read_daif(cpu: Cpu) -> None:
 @write("3_3_C4_C2_1", "daif")
 def write_daif(cpu: Cpu) -> None:
     masks_trapped(cpu)
-    cpu.daif = cpu.X("Rt") & DAIF
-    welcome(cpu)
+    set_masks(cpu, cpu.X("Rt") & DAIF)
 
 
 @op("1101010100 0 00 011 0100 CRm=4 110 11111", "msr", asm="daifset, {CRm}")
@@ -312,8 +320,7 @@ def daifset(cpu: Cpu) -> None:
 @op("1101010100 0 00 011 0100 CRm=4 111 11111", "msr", asm="daifclr, {CRm}")
 def daifclr(cpu: Cpu) -> None:
     masks_trapped(cpu)
-    cpu.daif = cpu.daif & ~(cpu.bits("CRm") << 6)
-    welcome(cpu)
+    set_masks(cpu, cpu.daif & ~(cpu.bits("CRm") << 6))
 
 
 @read("3_3_C4_C2_0", "nzcv")

@@ -14,7 +14,7 @@ TABLE, VECTORS, GUARDED, PLAIN = 0x40000, 0x50000, 0x20000, 0x21000
 BR_X0, BR_X16, BLR_X0, NOP, RET, ERET = 0xD61F0000, 0xD61F0200, 0xD63F0000, 0xD503201F, 0xD65F0000, 0xD69F03E0
 BTI, BTI_C, BTI_J, BTI_JC = (0xD503241F | targets << 6 for targets in range(4))
 PACIASP, PACIBSP, HLT, BRK = 0xD503233F, 0xD503237F, 0xD4400020, 0xD4200000
-EC_BTI, EC_BRK, EC_PC, EC_FETCH, EC_BRK_BTI = 0x0D, 0x3C, 0x22, 0x21, 0x3C
+EC_BTI, EC_BRK, EC_PC, EC_FETCH = 0x0D, 0x3C, 0x22, 0x21
 BT0, BT1 = 1 << 35, 1 << 36
 
 
@@ -95,7 +95,9 @@ def test_other_ways(machine: Native) -> None:
     begin(machine, 0, {GUARDED: RET, GUARDED + 0x100: BRK}, GUARDED, GUARDED + 0x100)
     assert run(machine) == (EC_BRK, 0)
     begin(machine, 0, {GUARDED: BLR_X0, GUARDED + 0x100: BRK}, GUARDED, GUARDED + 0x100)
-    assert run(machine) == (EC_BRK, 0)
+    assert run(machine) == (EC_BRK, 2)
+    begin(machine, 0, {GUARDED: BLR_X0, GUARDED + 0x100: HLT}, GUARDED, GUARDED + 0x100)
+    assert run(machine) == (0, 2)
     begin(machine, 0, {GUARDED: BLR_X0}, GUARDED, GUARDED + 0x102)
     assert run(machine) == (EC_PC, 2)
     begin(machine, 0, {GUARDED: BLR_X0}, GUARDED, 0x100000)

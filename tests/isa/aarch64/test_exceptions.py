@@ -100,7 +100,7 @@ def test_eret(machine: Native) -> None:
 
 
 def test_eret_arms_software_step(machine: Native) -> None:
-    """MDSCR_EL1.SS, to EL0 whatever is masked, to EL1 with KDE and D clear."""
+    """MDSCR_EL1.SS, to EL0 whatever is masked, to EL1 with KDE and D clear; SPSR.SS counts where who returns is not stepped itself."""
     for spsr, mdscr, armed in (
         (1 << 21, 1, 1),
         (1 << 21, 0, 0),
@@ -108,9 +108,9 @@ def test_eret_arms_software_step(machine: Native) -> None:
         (1 << 21 | 5, 1 | 1 << 13, 1),
         (1 << 21 | 0x205, 1 | 1 << 13, 0),
     ):
-        n = step(machine, ERET, spsr_el1=spsr, elr_el1=CODE + 0x100, mdscr_el1=mdscr)
+        n = step(machine, ERET, spsr_el1=spsr, elr_el1=CODE + 0x100, mdscr_el1=mdscr, os_locked=0, daif=0x200)
         assert (n["step_armed"], n["pstate_ss"]) == (armed, armed)
-    n = step(machine, SVC, el=0, step_armed=1, pstate_ss=1)
+    n = step(machine, SVC, el=0, step_armed=1, pstate_ss=1, mdscr_el1=1, os_locked=0)
     assert (n["step_armed"], n["spsr_el1"] & 1 << 21) == (0, 0)
 
 
