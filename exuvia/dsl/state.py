@@ -73,6 +73,7 @@ class Layout:
         # slots. An instruction with a slot is several records, all but the last two of length 0
         self.delayed: str | None = None
         self.above: dict[str, str] = {}  # files whose registers lie right above those of another and make one of twice the width with them
+        self.walked: set[str] = set()  # files that page walks write, so that they depend on what a TLB held
         self.attention: dict[str, int] = {}  # bits of words: where an instruction that may change them leaves one set, Python looks
 
     def file(self, name: str, count: int, width: int, *, stride: int | None = None, at: int | None = None, reset: int = 0) -> File:

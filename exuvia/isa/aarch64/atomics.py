@@ -139,7 +139,7 @@ for _size in range(4):
             )  # fmt: skip
             def cas(cpu: Cpu, size: int = _size) -> None:
                 w = 8 << size
-                cpu.set_X("Rsd", compare_and_swap(cpu, aligned(cpu, w, True), cpu.X("Rs", w), cpu.X("Rt", w)))
+                cpu.set_X("Rsd", compare_and_swap(cpu, aligned(cpu, w), cpu.X("Rs", w), cpu.X("Rt", w)))
 
             if _size > 1:
                 continue
@@ -151,7 +151,7 @@ for _size in range(4):
             def casp(cpu: Cpu, size: int = _size) -> None:
                 w = 64 if size else 32
                 expected = concat(cpu.X("Rs", w), cpu.second_expected.low(w))
-                seen = compare_and_swap(cpu, aligned(cpu, 2 * w, True), expected, concat(cpu.X("Rt", w), cpu.X("Rt2", w)))
+                seen = compare_and_swap(cpu, aligned(cpu, 2 * w), expected, concat(cpu.X("Rt", w), cpu.X("Rt2", w)))
                 cpu.set_X("Rsd", seen.lane(0, w))
                 cpu.set_X("index", seen.lane(1, w))
 
@@ -179,7 +179,7 @@ def operation(name: str, code: str, f: Callable[[Value, Value], Value], size: in
         asm="{Rs}, {Rt}, [{Xn}]",
     )  # fmt: skip
     def run(cpu: Cpu) -> None:
-        memory, source = aligned(cpu, w, True), cpu.X("Rs", w)
+        memory, source = aligned(cpu, w), cpu.X("Rs", w)
         memory.writable()
         old = memory.read()
         memory.update(f(old, source))

@@ -23,9 +23,9 @@ EC_FETCH, EC_PC, EC_DATA, EC_SP = 0x20, 0x22, 0x24, 0x26
 EC_BREAKPOINT, EC_STEP, EC_WATCHPOINT, EC_BRK = 0x30, 0x32, 0x34, 0x3C
 TO_EL2 = 0x40  # beside an exception class: for EL2, whatever else
 ALIGNMENT = 0x21  # fault status code
-MAINTENANCE, UNITS, STORES, ZEROES = 1, 2, 254, 255
-"""What an access is, in the access word's segment: it maintains caches (ISS.CM); UNITS + n: parts of 2^n bytes side by side; it only
-stores, though it looks at what was there, as STXR does; DC ZVA."""
+MAINTENANCE, UNITS, AT_STAGE1, AT_BOTH, STORES, ZEROES = 1, 2, 252, 253, 254, 255
+"""What an access is, in the access word's segment: it maintains caches (ISS.CM); UNITS + n: parts of 2^n bytes side by side; AT, of
+stage 1 or of both, which fills no TLB; it only stores, though it looks at what was there, as STXR does; DC ZVA."""
 
 
 class Cpu(Trace):

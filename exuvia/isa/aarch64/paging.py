@@ -7,6 +7,7 @@ every miss of a TLB.
     walk_page    physical address of the 4 KiB page
     walk_rights  what a TLB entry may allow: 1 write, 2 user page, 4 execute, 8 global, 16 part of a large page, 32 read, 64 part of
                  something that is dropped only with everything
+    walk_attributes  of the memory, as PAR_EL1 tells them
 
 `access`: WRITE, FETCH; `index` is the TLB to be filled: 0 unprivileged, 1 privileged, 2 privileged while PAN keeps it from user pages.
 """
@@ -17,13 +18,14 @@ from dataclasses import dataclass
 
 from exuvia.dsl.trace import Var, loop, tracing, when
 from exuvia.dsl.values import Node, Value, lift
-from exuvia.isa.aarch64.cpu import ALIGNMENT, MAINTENANCE, STORES, UNITS, ZEROES, Cpu
+from exuvia.isa.aarch64.cpu import ALIGNMENT, AT_BOTH, AT_STAGE1, MAINTENANCE, STORES, UNITS, ZEROES, Cpu
 from exuvia.isa.aarch64.state import DAIF_D, GUARDED, GUARDS, WATCHPOINTS
 
 WRITE, FETCH, ALSO_READ = 1, 4, 8
 MAY_WRITE, USER_PAGE, MAY_EXECUTE, GLOBAL, LARGE, MAY_READ, HUGE = 1, 2, 4, 8, 16, 32, 64
 NO_FAULT = (1 << 64) - 1
 S1PTW, STAGE2 = 1 << 7, 1 << 8
+SHAREABILITY = 8  # in the word `walk_attributes`, above those of MAIR_ELx
 GUARDED_PAGE = 1 << 17  # no fault: an instruction from a guarded page, and who fetches it does not expect one (bti.py)
 WATCHPOINT, WNR = 1 << 18, 1 << 6  # no fault either: a watchpoint means this access; only its store
 FOUND = 1 << 16  # in a fault status code while the walk is under way: one of its codes is 0
@@ -59,7 +61,8 @@ def unaligned(linear: Value, access: Value) -> Value:
     """Is this what no device takes?"""
     what = segment(access)
     whole = (what.u < UNITS) | (what == STORES)
-    size = pick(what == MAINTENANCE, 1, pick(whole, (access.u >> 8) & 0xFFFF, lift(1, 64) << ((what - UNITS) & 7)))
+    asks = (what == MAINTENANCE) | (what == AT_STAGE1) | (what == AT_BOTH)
+    size = pick(asks, 1, pick(whole, (access.u >> 8) & 0xFFFF, lift(1, 64) << ((what - UNITS) & 7)))
     return ((access & FETCH) == 0) & (((linear & (size - 1)) != 0) | (what == ZEROES))
 
 
@@ -213,7 +216,10 @@ class Walk:
     def __init__(self, cpu: Cpu, linear: Value, access: Value, index: Value) -> None:
         self.cpu, self.linear = cpu, linear
         self.write, self.fetch = (access & WRITE) != 0, (access & FETCH) != 0
-        self.access = access
+        self.access, self.what = access, segment(access)
+        self.asks = (self.what == AT_STAGE1) | (self.what == AT_BOTH)
+        normal = (cpu.hcr_el2 & HCR_DC) != 0
+        self.attributes = Var(pick(normal, 0xFF, 2 << SHAREABILITY))  # with stage 1 off: normal memory, or a device
         self.user, self.forbidden = index == 0, index == 2
         self.unaligned = unaligned(linear, access)
         self.error, self.page, self.rights, self.hpfar, self.guard = Var(NO_FAULT), Var(0), Var(0), Var(0), Var(0)
@@ -272,6 +278,7 @@ class Walk:
             may_read, may_write = may_read & ~device, may_write & ~device  # each access is looked at
             self.page.set(t.page)
             self.hpfar.set(t.hpfar)
+            self.attributes.set(attributes & 0xFF | pick(device, 2, (d.u >> 8) & 3) << SHAREABILITY)
             with when(t.error != 0):
                 self.error.set(t.error & ~FOUND)
             guarded = (cpu.has_bti != 0) & (d.bit(50) == 1)
@@ -310,6 +317,7 @@ class Walk:
         with when((t.error == 0) & device & self.unaligned):
             t.error.set(ALIGNMENT | FOUND)
         may_read, may_write = may_read & ~device, may_write & ~device
+        self.attributes.set(pick(device, ((d.u >> 2) & 3) << 2 | 2 << SHAREABILITY, self.attributes.read()))
         with when(t.error != 0):
             self.error.set(t.error & ~FOUND | STAGE2)
             self.hpfar.set((address.u >> 12) << 4)
@@ -351,14 +359,16 @@ class Walk:
             self.stage1()
         with when(~on):
             self.flat()
-        with when((self.error == NO_FAULT) & self.stage2.on):
+        with when((self.error == NO_FAULT) & self.stage2.on & (self.what != AT_STAGE1)):
             self.second()
-        with when((self.error == NO_FAULT) & ~self.fetch & (cpu.watchpoints != 0)):
+        self.rights.set(pick(self.asks, GLOBAL, self.rights.read()))
+        with when((self.error == NO_FAULT) & ~self.fetch & ~self.asks & (cpu.watchpoints != 0)):
             self.watch()
         second = (self.error != NO_FAULT) & ((self.error & STAGE2) != 0)
-        cpu.hpfar_el2 = second.choose(self.hpfar.read(), cpu.hpfar_el2)
-        cpu.put_at("guards", (self.linear.u >> 12) & (GUARDS - 1), self.linear & ~0xFFF | self.guard)
-        for name in ("error", "page", "rights"):
+        cpu.hpfar_el2 = (second & ~self.asks).choose(self.hpfar.read(), cpu.hpfar_el2)
+        with when(~self.asks):
+            cpu.put_at("guards", (self.linear.u >> 12) & (GUARDS - 1), self.linear & ~0xFFF | self.guard)
+        for name in ("error", "page", "rights", "attributes"):
             cpu.put(("walk_" + name, 0, 64), getattr(self, name).read())
 
 

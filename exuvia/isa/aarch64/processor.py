@@ -24,7 +24,7 @@ SCTLR_RESET = 0x30C50838  # the bits that are one whatever is implemented, and S
 LINES = dict(irq=DAIF_I, fiq=DAIF_F)
 VIRTUAL_LINES = dict(virq=DAIF_I, vfiq=DAIF_F)
 EXTERNAL_ABORT = 0x10
-ACCESS_SIZE = 8  # in the engine's access word
+ACCESS_SIZE, ACCESS_KIND = 8, 24  # in the engine's access word
 MOST_WANTED = 32  # invalidations that a processor is told of one by one
 
 
@@ -47,6 +47,7 @@ class Processor(processor.Processor):
     sctlr_el2: int
     btype: int
     walk_error: int
+    tlb: int
     met_guarded: int
     pstate_ss: int
     step_armed: int

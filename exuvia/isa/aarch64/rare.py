@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from exuvia.isa.aarch64 import debug, gic, psci
-from exuvia.isa.aarch64.cpu import EC_HVC, EC_SMC
+from exuvia.isa.aarch64.cpu import AT_BOTH, AT_STAGE1, EC_DATA, EC_HVC, EC_SMC
 from exuvia.isa.aarch64.faults import Fault, fields, rare, trap, undefined
 from exuvia.isa.aarch64.maintenance import PAGE
-from exuvia.isa.aarch64.paging import WRITE
-from exuvia.isa.aarch64.processor import Processor
+from exuvia.isa.aarch64.paging import S1PTW, SHAREABILITY, STAGE2, WRITE
+from exuvia.isa.aarch64.processor import ACCESS_KIND, ACCESS_SIZE, Processor
 from exuvia.isa.aarch64.state import SINK, ZR
 from exuvia.isa.aarch64.timers import EL0PTEN, EL0VTEN, EL1PCEN
 
 HCR_TSC, HCR_HCD = 1 << 19, 1 << 29
-SIZE_SHIFT, AS_USER = 8, 2  # in the engine's access word
+RES1, NOT_SECURE = 1 << 11, 1 << 9  # in PAR_EL1
 Encoding = tuple[int, int, int, int, int]
 IDENTIFICATION = {
     (4, 0): "pfr0", (4, 1): "pfr1", (5, 0): "dfr0", (6, 0): "isar0", (6, 1): "isar1", (7, 0): "mmfr0", (7, 1): "mmfr1",
@@ -162,15 +162,25 @@ def invalidate(p: Processor, what: int, linear: int) -> None:
 
 @rare
 def translate_address(p: Processor, instruction: int, linear: int) -> None:
-    """AT: what the tables say, into PAR_EL1. Stage 1 and 2 together, as the processor's own accesses have them."""
-    op1, op2 = instruction >> 16 & 7, instruction >> 5 & 7
-    if op1 == 4 and p.el != 2:
+    """AT: what the tables say, into PAR_EL1 (D8.14): of stage 1 of EL1&0 or EL2, or of both stages, whoever asks."""
+    op1, op2, el, tlb = instruction >> 16 & 7, instruction >> 5 & 7, p.el, p.tlb
+    if op1 == 4 and el != 2:
         raise undefined()
-    unprivileged, write = op2 & 2, op2 & 1
+    second, both, unprivileged = op1 == 4 and op2 < 2, op2 >= 4, bool(op2 & 2)
     p.invalidate_page(linear)
+    p.el = 2 if second else 1
+    p.switch_tlb(0 if unprivileged else 1)
     try:
-        p.host(linear, 1 << SIZE_SHIFT | (WRITE if write else 0) | (AS_USER if unprivileged else 0))
-    except Fault as fault:
-        p.par_el1 = 1 | (fault.iss & 0x3F) << 1 | fault.el2 << 9 | 1 << 11
-        return
-    p.par_el1 = p.walk_page & ((1 << 48) - 1) & ~0xFFF | 0xFF << 56 | 1 << 11 | 3 << 7
+        p.host(linear, 1 << ACCESS_SIZE | (AT_BOTH if both else AT_STAGE1) << ACCESS_KIND | (WRITE if op2 & 1 else 0))
+    except Fault:
+        error = p.walk_error
+        if el == 1 and error & STAGE2:  # the hypervisor's fault, in a table of stage 1
+            p.el, p.tlb = el, tlb
+            raise Fault(EC_DATA, error & 0xBF, linear, True) from None
+        p.par_el1 = RES1 | bool(error & STAGE2) << 9 | bool(error & S1PTW) << 8 | (error & 0x3F) << 1 | 1
+    else:
+        attributes = p.walk_attributes
+        shared = attributes >> SHAREABILITY
+        p.par_el1 = (attributes & 0xFF) << 56 | p.walk_page & (1 << 48) - 1 & ~0xFFF | RES1 | NOT_SECURE | shared << 7
+    finally:
+        p.el, p.tlb = el, tlb

@@ -43,8 +43,10 @@ layout.words("watchpoints")  # is there one?
 layout.words("fpcr fpsr fp_host", fp_host=0x1F80)
 layout.vector_control = "fp_host"  # see fpcr.py
 layout.words("exclusive exclusive_size exclusive_low exclusive_high", exclusive=-1)  # the local monitor: address or -1, what was read
+layout.words("walk_attributes")  # of the page walk, see paging.py
 layout.words("met_guarded")  # bit 0: EL0 has met guarded pages, and is AWARE; bit 1: EL1 or EL2 has
 layout.file("guards", GUARDS, 64)  # what walks found, by page number: the page's address, and GUARDED
+layout.walked |= {"guards", "walk_attributes"}
 layout.words("syndrome fault_address exception_return exception_kind exception_el2")  # what the routine `exception` takes
 layout.words("others lines virtual_lines")  # are there other processors; interrupt lines that are up, as bits of DAIF
 
