@@ -5,6 +5,7 @@ from __future__ import annotations
 from exuvia.dsl.trace import when
 from exuvia.isa.aarch64.bti import call, jump
 from exuvia.isa.aarch64.cpu import Cpu
+from exuvia.isa.aarch64.exceptions import branch_to
 from exuvia.isa.aarch64.forms import op
 from exuvia.isa.aarch64.state import LR
 
@@ -63,4 +64,4 @@ def blr(cpu: Cpu) -> None:
 
 @op("1101011 0010 11111 000000 Rn 00000", ends=True, asm="{Rn}")
 def ret(cpu: Cpu) -> None:
-    cpu.pc = cpu.Rn
+    branch_to(cpu, cpu.Rn)

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from exuvia.dsl.trace import when
 from exuvia.dsl.values import Value
 from exuvia.isa.aarch64.cpu import EC_BRK, EC_BTI, Cpu, enter, raise_, undefined
-from exuvia.isa.aarch64.exceptions import SEMIHOSTING, choose_tlb, usual_mode, word
+from exuvia.isa.aarch64.exceptions import SEMIHOSTING, branch_to, choose_tlb, usual_mode, word
 from exuvia.isa.aarch64.forms import Row
 from exuvia.isa.aarch64.paging import pick
 from exuvia.isa.aarch64.state import GUARDED, GUARDS, LANDING, LR, USER
@@ -45,7 +45,7 @@ def jump(cpu: Cpu, target: Value) -> None:
             look_again(cpu)
         through = (cpu.field("base") & -2) == X16
         lands(cpu, pick(through | ~guarded, BY_X16, BY_JUMP))
-    cpu.pc = target
+    branch_to(cpu, target)
 
 
 def call(cpu: Cpu, target: Value) -> None:
@@ -53,7 +53,7 @@ def call(cpu: Cpu, target: Value) -> None:
     if cpu.aware:
         lands(cpu, BY_CALL)
     cpu.set_X(LR, cpu.next_pc)
-    cpu.pc = target
+    branch_to(cpu, target)
 
 
 def look_again(cpu: Cpu) -> None:

@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from exuvia.dsl.trace import when
+from exuvia.dsl.trace import seldom, when
 from exuvia.dsl.values import Value, lift
 from exuvia.isa.aarch64.cpu import (
     EC_BREAKPOINT,
@@ -30,12 +30,14 @@ from exuvia.isa.aarch64.debug import STATUS, step_armed
 from exuvia.isa.aarch64.flags import nzcv_word
 from exuvia.isa.aarch64.forms import op
 from exuvia.isa.aarch64.paging import (
+    ADDRESS_SIZE,
     FETCH,
     GUARDED_PAGE,
     HCR_DC,
     HCR_TGE,
     PERMISSION,
     STAGE2,
+    TRANSLATION,
     WATCHPOINT,
     WNR,
     WRITE,
@@ -107,6 +109,41 @@ def access_fault(cpu: Cpu) -> None:
     iss = pick(fetch, status, status | yes(writes, WNR) | yes(maintains, 1 << 8))
     cpu.fault_address = word(cpu, "address")
     synchronous(cpu, pick(fetch, EC_FETCH, EC_DATA), iss, yes((error & STAGE2) != 0, 1), word(cpu, "pc"))
+
+
+def far(address: Value) -> Value:
+    """Is it none that tables can be for: are its upper 16 bits not alike?"""
+    v: Value = ~(((address.s >> 48) + 1).u < 2)
+    return v
+
+
+def branch_to(cpu: Cpu, target: Value) -> None:
+    """AArch64.BranchTo(). The jump cache knows an address by 49 bits."""
+    with seldom(far(target)):
+        cpu.branch_target = target
+        enter("far_branch")
+    cpu.pc = target
+
+
+def far_branch(cpu: Cpu) -> None:
+    """To an address with a tag, which is left out (AArch64.BranchAddr()), or to one that no table is for."""
+    target, el2 = cpu.branch_target, cpu.el == 2
+    upper = (target.bit(55) == 1) & ~el2
+    ignored, data_only = (
+        pick(el2, cpu.tcr_el2.u >> own, pick(upper, cpu.tcr_el1.u >> high, cpu.tcr_el1.u >> low)).low(1) == 1
+        for own, high, low in ((20, 38, 37), (29, 52, 51))
+    )
+    plain = pick(upper, target.low(56).sext(64), target.low(56).zext(64))
+    address = pick(ignored & ~data_only, plain, target)
+    with when(far(address)):
+        for name, v in (
+            ("access", FETCH | 1 << 8), ("address", address), ("op", 0),
+            ("walk_error", pick(stage1_on(cpu, el2), TRANSLATION, ADDRESS_SIZE)),
+        ):  # fmt: skip
+            cpu.put((name, 0, 64), v)
+        cpu.pc = address
+        enter("access_fault")
+    cpu.pc = address
 
 
 def spsr_word(cpu: Cpu) -> Value:
@@ -183,7 +220,7 @@ def exception(cpu: Cpu) -> None:
     cpu.exclusive = -1
     regime_changes(cpu, old, new)
     choose_tlb(cpu)
-    cpu.pc = base + group + cpu.exception_kind
+    branch_to(cpu, base + group + cpu.exception_kind)
 
 
 def eret(cpu: Cpu) -> None:
@@ -207,10 +244,10 @@ def eret(cpu: Cpu) -> None:
     cpu.exclusive = -1
     regime_changes(cpu, old, new)
     choose_tlb(cpu)
-    cpu.pc = back
     with when(cpu.illegal != 0):  # the instruction there is not executed (D1.3.8)
         synchronous(cpu, lift(EC_ILLEGAL, 64), lift(0, 64), 0, back)
     welcome(cpu)
+    branch_to(cpu, back)
 
 
 def welcome(cpu: Cpu) -> None:
@@ -221,7 +258,7 @@ def welcome(cpu: Cpu) -> None:
         cpu.put_at("deadline", lift(0, 64), lift(0, 64))
 
 
-ROUTINES = {"fault": fault, "access_fault": access_fault, "exception": exception, "eret": eret}
+ROUTINES = {"fault": fault, "access_fault": access_fault, "exception": exception, "eret": eret, "far_branch": far_branch}
 
 
 @op("1101011 0100 11111 000000 11111 00000", "eret", ends=True)

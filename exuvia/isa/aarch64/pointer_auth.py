@@ -8,7 +8,7 @@ from exuvia.dsl.trace import function, when
 from exuvia.dsl.values import Value, lift
 from exuvia.isa.aarch64.bti import call, jump
 from exuvia.isa.aarch64.cpu import EC_PAC, Cpu, enter, undefined
-from exuvia.isa.aarch64.exceptions import synchronous
+from exuvia.isa.aarch64.exceptions import branch_to, synchronous
 from exuvia.isa.aarch64.forms import op
 from exuvia.isa.aarch64.paging import pick, yes
 from exuvia.isa.aarch64.state import LR, SP, ZR
@@ -171,7 +171,7 @@ def branches(m: int, name: str) -> None:
 
     @op(f"1101011 0 0 10 11111 0000 1 {m} 11111 11111", "reta" + letter, ends=True, **FACTS)
     def ret(cpu: Cpu) -> None:
-        cpu.pc = authenticate(cpu, cpu.X(LR), cpu.X(SP), name)
+        branch_to(cpu, authenticate(cpu, cpu.X(LR), cpu.X(SP), name))
 
     @op(f"1101011 0 1 00 11111 0000 1 {m} 11111 11111", "ereta" + letter, ends=True, **FACTS)
     def eret(cpu: Cpu) -> None:

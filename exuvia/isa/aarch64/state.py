@@ -26,7 +26,7 @@ GUARDS, GUARDED = 128, 1
 BREAKPOINTS, WATCHPOINTS = 6, 4
 
 layout = Layout()
-layout.routines += ["exception", "eret", "look_again"]
+layout.routines += ["exception", "eret", "look_again", "far_branch"]
 layout.file("x", 34, 64)
 layout.file("v", 32, 128)
 layout.words("nz cv")  # the flags, see flags.py
@@ -47,6 +47,7 @@ layout.words("walk_attributes")  # of the page walk, see paging.py
 layout.words("met_guarded")  # bit 0: EL0 has met guarded pages, and is AWARE; bit 1: EL1 or EL2 has
 layout.file("guards", GUARDS, 64)  # what walks found, by page number: the page's address, and GUARDED
 layout.walked |= {"guards", "walk_attributes"}
+layout.words("branch_target")  # what the routine `far_branch` takes
 layout.words("syndrome fault_address exception_return exception_kind exception_el2")  # what the routine `exception` takes
 layout.words("others lines virtual_lines")  # are there other processors; interrupt lines that are up, as bits of DAIF
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from exuvia.codegen.layout import REASONS
 from exuvia.isa.aarch64.state import DAIF, SP, SPSR_PAN, STRICT, USER, layout
 from tests.isa.aarch64.machine import CODE, DATA, Case, Native
 
@@ -197,3 +198,47 @@ def test_masks(machine: Native) -> None:
 def test_unmasking_lets_a_hypervisors_interrupt_in(machine: Native, word: str) -> None:
     before = machine.requests
     assert step(machine, 0xD50342FF, daif=0x3C0, **{word: 0x80}).requests == before + 1  # msr daifclr, #2
+
+
+@pytest.mark.parametrize("code", [0xD61F0000, BLR_X0, 0xD65F0000, ERET])
+@pytest.mark.parametrize(
+    ("target", "tcr", "lands"),
+    [
+        (0x12 << 56 | CODE + 0x100, 1 << 37, CODE + 0x100), (0x12 << 56 | CODE + 0x100, 0, None), (1 << 48 | CODE, 1 << 37, None),
+        (0x12FF << 48 | CODE, 1 << 37, None), (0x12 << 56 | CODE + 0x100, 1 << 37 | 1 << 51, None),
+    ],
+)  # fmt: skip
+def test_branches_to_where_no_table_leads(machine: Native, code: int, target: int, tcr: int, lands: int | None) -> None:
+    """A tag is left out where TCR_EL1.TBI0 and TBID0 say so; an address with other bits above the 48th is a fault of level 0, there."""
+    n = step(machine, code, x0=target, tcr_el1=tcr, elr_el1=target, spsr_el1=5)
+    if lands is not None:
+        assert n["pc"] == lands
+        return
+    if n["pc"] not in range(VECTORS, VECTORS + 0x800):
+        n.step()
+    assert (n["pc"], n["esr_el1"], n["elr_el1"], n["far_el1"]) == (VECTORS + 0x200, 0x21 << 26 | 1 << 25, target, target)
+
+
+def test_halves_of_the_address_space(machine: Native) -> None:
+    """Code at the same 48 bits is other code."""
+    n = machine
+    low, high, tables = 0xFFFF_0000_8000, 0xFFFF_FFFF_0000_8000, 0x60000
+    n.reset()
+    n.put(Case([0xD2800021]))  # mov x1, 1
+    n.ram.view[CODE + 0x1000 : CODE + 0x1008] = 0xD2800041.to_bytes(4, "little") + BRK.to_bytes(4, "little")
+    n.engine.written(n.at, n.ram.address + CODE + 0x1000, 8)
+    for k, page in enumerate((CODE, CODE + 0x1000)):  # two sets of tables, which have that page everywhere
+        for level in range(4):
+            at = tables + 0x4000 * k + 0x1000 * level
+            d = at + 0x1000 | 3 if level < 3 else page | 1 << 10 | 3
+            n.ram.view[at : at + 4096] = d.to_bytes(8, "little") * 512
+    n["ttbr0_el1"], n["ttbr1_el1"], n["mair_el1"] = tables, tables + 0x4000, 0xFF
+    n["tcr_el1"], n["sctlr_el1"], n["vbar_el1"] = 16 | 16 << 16 | 2 << 30, 1, VECTORS
+    n.engine.flush(n.at, 1)
+    x1 = layout.offset("x", 1)
+    for where, expected in ((low, 1), (high, 2), (low, 1)):
+        n["pc"], n["budget_end"], n["icount"] = where, 1, 0
+        n.state.view[x1 : x1 + 8] = bytes(8)
+        while reason := n.engine.run(n.at):
+            getattr(n, "on_" + REASONS[reason])()
+        assert int.from_bytes(n.state.view[x1 : x1 + 8], "little") == expected
