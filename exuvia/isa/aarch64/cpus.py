@@ -21,7 +21,7 @@ FEATURES: dict[str, tuple[str, int, int]] = {
     "dit": ("pfr0", 48, 1), "fphp": ("pfr0", 16, 1), "asimdhp": ("pfr0", 20, 1), "sha512": ("isar0", 12, 2), "sha3": ("isar0", 32, 1),
     "csv2": ("pfr0", 56, 1), "csv3": ("pfr0", 60, 1), "paca": ("isar1", 8, 1), "pacg": ("isar1", 28, 1),
     "sm3": ("isar0", 36, 1), "sm4": ("isar0", 40, 1), "jscvt": ("isar1", 12, 1), "fcma": ("isar1", 16, 1), "frint": ("isar1", 32, 1),
-    "bti": ("pfr1", 0, 1),
+    "bti": ("pfr1", 0, 1), "e0pd": ("mmfr2", 60, 1),
 }  # fmt: skip
 NEEDS = {"pmull": "aes", "fphp": "asimdhp", "asimdhp": "fphp", "sha512": "sha2", "sha3": "sha512"}
 ALIASES = {"lse": "atomics", "rdm": "asimdrdm", "dotprod": "asimddp", "rcpc": "lrcpc", "sha256": "sha2", "crc": "crc32"}
@@ -103,6 +103,7 @@ class CpuModel:
             "isar1": self.fields("isar1"),
             "mmfr0": PARANGE[kind.address_bits] | 2 << 4 | kind.granule16 << 20,
             "mmfr1": self.fields("mmfr1"),
+            "mmfr2": self.fields("mmfr2"),
         }
 
 

@@ -34,6 +34,7 @@ ADDRESS = (1 << 48) - (1 << 12)
 SCTLR_M, SCTLR_WXN = 1 << 0, 1 << 19
 HCR_VM, HCR_FMO, HCR_IMO, HCR_DC, HCR_TGE = (1 << i for i in (0, 3, 4, 12, 27))
 MDSCR_KDE, MDCR_TDE = 1 << 13, 1 << 8
+E0PD0, E0PD1 = 55, 56  # in TCR_EL1: a half that EL0 cannot reach (FEAT_E0PD)
 LARGEST_PIECE = 21  # log2 of the largest page that is dropped piece by piece
 
 
@@ -239,6 +240,7 @@ class Walk:
         above = ignored.choose(linear.low(56).sext(64), linear)
         wrong = (above.s >> bits) != pick(upper, -1, 0)
         disabled = ~el2 & (pick(upper, (tcr.u >> 23) & 1, (tcr.u >> 7) & 1) != 0)
+        disabled = disabled | self.user & (cpu.has_e0pd != 0) & (pick(upper, cpu.tcr_el1.u >> E0PD1, cpu.tcr_el1.u >> E0PD0).low(1) == 1)
         ttbr = pick(el2, cpu.ttbr0_el2, pick(upper, cpu.ttbr1_el1, cpu.ttbr0_el1))
         level = first_level(bits, granule)
         entries = bits - granule - (granule - 3) * (lift(3, 64) - level)

@@ -15,7 +15,7 @@ HCR_TSC, HCR_HCD = 1 << 19, 1 << 29
 RES1, NOT_SECURE = 1 << 11, 1 << 9  # in PAR_EL1
 Encoding = tuple[int, int, int, int, int]
 IDENTIFICATION = {
-    (4, 0): "pfr0", (4, 1): "pfr1", (5, 0): "dfr0", (6, 0): "isar0", (6, 1): "isar1", (7, 0): "mmfr0", (7, 1): "mmfr1",
+    (4, 0): "pfr0", (4, 1): "pfr1", (5, 0): "dfr0", (6, 0): "isar0", (6, 1): "isar1", (7, 0): "mmfr0", (7, 1): "mmfr1", (7, 2): "mmfr2",
 }  # fmt: skip  # ID_AA64*_EL1 by CRm and op2
 TIMERS = {
     (3, 3, 14, 2, 0): ("physical", "tval"), (3, 3, 14, 2, 1): ("physical", "ctl"), (3, 3, 14, 2, 2): ("physical", "cval"),

@@ -61,4 +61,4 @@ TIMER_WORDS = "cntv_ctl_el0 cntv_cval_el0 cntp_ctl_el0 cntp_cval_el0 cnthp_ctl_e
 KEYS = " ".join(f"ap{key}key{half}_el1" for key in ("ia", "ib", "da", "db", "ga") for half in ("lo", "hi"))
 for _names in (EL0_WORDS, EL1_WORDS, EL2_WORDS, TIMER_WORDS, KEYS):
     layout.words(_names, cnthctl_el2=3)
-layout.words("has_el2 has_pan has_bti physical_bits midr_el1 mpidr_el1 ctr_el0", physical_bits=40, mpidr_el1=1 << 31)
+layout.words("has_el2 has_pan has_bti has_e0pd physical_bits midr_el1 mpidr_el1 ctr_el0", physical_bits=40, mpidr_el1=1 << 31)

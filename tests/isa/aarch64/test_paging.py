@@ -103,6 +103,8 @@ def first(n: Native, address: int, access: int, user: bool, forbidden: bool, sta
     ignored = tcr >> (38 if upper else 37) & 1
     top = (address << 8 & MASK) >> 8 if ignored else address
     width = 56 if ignored else 64
+    if user and n["has_e0pd"] and tcr >> (56 if upper else 55) & 1:
+        raise Fault(4)
     if top >> bits != (((1 << width - bits) - 1) if upper else 0) or tcr >> (23 if upper else 7) & 1:
         raise Fault(4)
     level = 4 - -(-(bits - granule) // (granule - 3))
@@ -173,7 +175,8 @@ def test_random_tables(machine: Native, two: bool) -> None:
         tcr |= (
             {14: 1, 12: 2, 16: 3}[granules[1]] << 30 | rng.choice((0, 1, 2, 5)) << 32 | rng.getrandbits(2) << 37 | rng.getrandbits(2) << 41
         )
-        n["tcr_el1"] = tcr | (rng.random() < 0.1) << 7 | (rng.random() < 0.1) << 23
+        n["has_e0pd"] = rng.getrandbits(1)
+        n["tcr_el1"] = tcr | rng.getrandbits(1) << 55 | (rng.random() < 0.1) << 56 | (rng.random() < 0.1) << 7 | (rng.random() < 0.1) << 23
         n["mair_el1"] = int.from_bytes(rng.choice((b"\x00\xff", b"\x44\xff", b"\xbb\x04")) * 4, "little")
         n["ttbr0_el1"], n["ttbr1_el1"] = TABLES | 7 << 48, TABLES + 0x20000
         n["sctlr_el1"] = 1 | (rng.random() < 0.2) << 19
