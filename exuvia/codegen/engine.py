@@ -132,6 +132,8 @@ class Engine:
             self.cache[CACHE[name] // 8] = value
         ctypes.memset(self.tlb.address, 255, self.tlb.size)
         self.modes = (Word * (MODE_ENTRY // 8 * architecture.modes))()
+        for mode in range(architecture.modes):  # the rest when it is met; an instruction that goes there says where to go on in it
+            self.modes[(mode * MODE_ENTRY + MODE["mask"]) // 8] = architecture.address_mask(mode)
         self.tables: dict[int, Tables] = {}
         self.forms: dict[tuple[int, int], Form] = {}
         self.handler_tables: dict[int, list[ctypes.Array[Word]]] = {}  # by mode and kind
@@ -285,7 +287,6 @@ class Engine:
         self.modes[at + MODE["careful"] // 8] = ctypes.addressof(handlers[CAREFUL])
         self.modes[at + MODE["indexed"] // 8] = ctypes.addressof(handlers[INDEXED])
         self.modes[at + MODE["decode"] // 8] = ctypes.addressof(blob)
-        self.modes[at + MODE["mask"] // 8] = self.architecture.address_mask(mode)
         usual = "limited" if self.architecture.limited(mode) else "head"
         self.modes[at + MODE["head"] // 8] = self.special[SPECIAL.index(usual)]
         self.modes[at + MODE["table"] // 8] = ctypes.addressof(handlers[PLAIN])

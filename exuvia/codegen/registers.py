@@ -9,7 +9,7 @@ from exuvia.codegen.emit import Emitter
 from exuvia.codegen.floats import EXTENDED, available, quads
 from exuvia.codegen.hostfloats import Instruction, floating
 from exuvia.codegen.layout import runtime_at
-from exuvia.dsl.state import JUMPS, JUMPS_AT, PAGE_AT, Layout
+from exuvia.dsl.state import JUMP_TAG, JUMPS, JUMPS_AT, PAGE_AT, Layout
 from exuvia.dsl.trace import Function, Place, Trace, substitute
 from exuvia.dsl.values import Node
 
@@ -135,7 +135,7 @@ class InState(Emitter):
         at = self.let(f"shl i64 {self.let(f'and i64 {mixed}, {JUMPS - 1}')}, 4")
         entry = self.let(f"getelementptr i8, ptr {self.at(JUMPS_AT)}, i64 {at}")
         key = self.let(f"or i64 {self.load('i64', self.word('generation'))}, {self.load('i64', self.word('mode'))}")
-        tag = self.let(f"or i64 {self.let(f'shl i64 {pc}, 16')}, {key}")
+        tag = self.let(f"or i64 {self.let(f'shl i64 {pc}, {JUMP_TAG}')}, {key}")
         return entry, self.let(f"icmp eq i64 {tag}, {self.load('i64', entry)}")
 
     def function(self, f: Function) -> str:

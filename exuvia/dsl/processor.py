@@ -233,7 +233,7 @@ class Processor:
         raise NotImplementedError
 
     def watch_pages(self, data: list[int], code: list[int]) -> None:
-        """Have accesses to these linear pages told to `accessed`, and code on those done by `stepped`; at most four each."""
+        """Have accesses to these linear pages told to `accessed`, and code on those done by `stepped`; at most six each."""
 
     def resume_at(self, routine: str) -> None:
         """Go on with one of `layout.routines`."""

@@ -28,12 +28,14 @@ ROUTINES_AT = RUNTIME_AT + 8 * 24  # one record of 32 bytes for each of ROUTINES
 SCRATCH_AT = 16384 - 128  # bytes for one native function's own use
 JUMPS_AT = 16384  # the jump cache: 4096 x {tag, head}
 JUMPS = 4096
+JUMP_TAG = 15  # a tag: that many bits of generation and mode, below as many bits of the address as there are left
+MODE_BITS = 6  # of those, the mode's
 BOUNCES_AT = JUMPS_AT + 16 * JUMPS  # what the careful handlers access in pieces: descriptions of 64 bytes, then the bytes
 BOUNCES, BOUNCE_BYTES = 80, 8192  # XSAVE has 63 accesses
 WATCHES_AT = (
     BOUNCES_AT + 64 * BOUNCES + BOUNCE_BYTES
-)  # linear pages whose accesses Python wants to see: 4 of data, 4 of code; all ones: none
-WATCHES = 4
+)  # linear pages whose accesses Python wants to see: WATCHES of data, as many of code; all ones: none
+WATCHES = 6
 ACCESSES_AT = WATCHES_AT + 8 * 2 * WATCHES  # what an instruction did there: {linear address, access word}
 ACCESSES = 64
 STEP_AT = ACCESSES_AT + 16 * ACCESSES  # the block of one instruction that is stepped through
@@ -74,6 +76,7 @@ class Layout:
         # slots. An instruction with a slot is several records, all but the last two of length 0
         self.delayed: str | None = None
         self.above: dict[str, str] = {}  # files whose registers lie right above those of another and make one of twice the width with them
+        self.walked: set[str] = set()  # files that page walks write, so that they depend on what a TLB held
         self.attention: dict[str, int] = {}  # bits of words: where an instruction that may change them leaves one set, Python looks
 
     def file(self, name: str, count: int, width: int, *, stride: int | None = None, at: int | None = None, reset: int = 0) -> File:

@@ -211,6 +211,8 @@ class SideBySide(SoftwareVcpu):
             return []
         texts = []
         for name in layout.declared:
+            if name in layout.walked:
+                continue
             f = layout.files[name]
             stride, size = (f.stride, f.width // 8) if f.stride > 1 else (8, 8)
             for k in range(f.count if f.stride > 1 else 16):

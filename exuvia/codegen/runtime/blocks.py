@@ -39,7 +39,7 @@ from exuvia.codegen.native import Native, V
 from exuvia.codegen.runtime.memory import PAGE, address_mask, fence_if_shared, function, handler, words
 from exuvia.codegen.runtime.sharing import atomic, publish
 from exuvia.dsl.record import FIELDS, LINK, RECORD
-from exuvia.dsl.state import JUMPS, JUMPS_AT, SCRATCH_AT, STEP_AT, WATCHES, Layout
+from exuvia.dsl.state import JUMP_TAG, JUMPS, JUMPS_AT, SCRATCH_AT, STEP_AT, WATCHES, Layout
 
 LONGEST_BLOCK = 64  # instructions
 LONGEST_INSTRUCTION = 15  # bytes
@@ -187,9 +187,9 @@ def find(at: dict[str, int]) -> str:
         b.ret(0)
     entry = jump_entry(b, pc)
     before = b.load(entry + 8)  # what stood at this address before translations were dropped: mostly it still does
-    with b.if_(((b.load(entry) >> 16) == ((pc << 16) >> 16)) & (before != -1)):
+    with b.if_(((b.load(entry) >> JUMP_TAG) == ((pc << JUMP_TAG) >> JUMP_TAG)) & (before != -1)):
         with b.if_((b.load(before + HEAD["key"]) == host) & (b.load(before + HEAD["mode"], 8) == mode)):
-            b.store(entry, (pc << 16) | b.get(at["generation"]) | mode)
+            b.store(entry, (pc << JUMP_TAG) | b.get(at["generation"]) | mode)
             b.ret(before)
     cache = b.get(at["cache"])
     bucket = b.load(cache + CACHE["hash"]) + ((((host ^ (host >> 14)) * 0x9E3779B1 + mode) & (BUCKETS - 1)) << 3)
@@ -205,7 +205,7 @@ def find(at: dict[str, int]) -> str:
         with b.if_(head.v == 0):
             b.ret(0)
     b.store(entry + 8, head.v)
-    b.store(entry, (pc << 16) | b.get(at["generation"]) | mode)
+    b.store(entry, (pc << JUMP_TAG) | b.get(at["generation"]) | mode)
     b.ret(head.v)
     text = b.text()
     b = function("look", "bucket", "host", "mode")

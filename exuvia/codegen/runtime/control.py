@@ -29,7 +29,7 @@ from exuvia.codegen.runtime import tick
 from exuvia.codegen.runtime.blocks import INDEX, OFF, SLOT, jump_entry, special, usual_head
 from exuvia.codegen.runtime.memory import PAGE, function, handler, leave_slot, words
 from exuvia.codegen.runtime.sharing import publish, state_word
-from exuvia.dsl.state import SCRATCH_AT, Layout
+from exuvia.dsl.state import JUMP_TAG, SCRATCH_AT, Layout
 from exuvia.dsl.tick import NEVER
 
 SAMPLE = 8192  # instructions from look to look, and up to twice as many
@@ -163,7 +163,7 @@ def jump(at: dict[str, int], looks: Callable[[Native], V], layout: Layout) -> st
     b = handler("jump")
     pc = b.get(at["pc"])
     entry = jump_entry(b, pc)
-    tag = (pc << 16) | b.get(at["generation"]) | b.get(at["mode"])
+    tag = (pc << JUMP_TAG) | b.get(at["generation"]) | b.get(at["mode"])
     with b.if_(b.load(entry) == tag, True):
         b.put(at["page"], pc & PAGE)
         head, ic = b.load(entry + 8), b.arg("ic")

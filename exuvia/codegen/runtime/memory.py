@@ -38,10 +38,12 @@ from exuvia.dsl.state import (
     ACCESSES_AT,
     BOUNCES,
     BOUNCES_AT,
+    JUMP_TAG,
     JUMPS,
     JUMPS_AT,
     MMIO_RESULTS,
     MMIO_RESULTS_AT,
+    MODE_BITS,
     WATCHES,
     WATCHES_AT,
     Layout,
@@ -448,7 +450,7 @@ def flush(at: dict[str, int]) -> str:
     b.ret(b.call("flush_jumps"))
     text = b.text()
     b = function("flush_jumps")
-    g = (b.get(at["generation"]) + 64) & 0xFFFF
+    g = (b.get(at["generation"]) + (1 << MODE_BITS)) & ((1 << JUMP_TAG) - 1)
     b.put(at["generation"], g)
     fence_if_shared(b, at)  # what changes translations is serializing (SDM vol. 3, 8.3)
     with b.if_(g == 0):  # the generations came round: old entries would look right again

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from exuvia.dsl.architecture import Architecture, Form, routine
-from exuvia.isa.aarch64 import cpus, exceptions, load
+from exuvia.isa.aarch64 import bti, cpus, exceptions, load
 from exuvia.isa.aarch64.cpu import Cpu
 from exuvia.isa.aarch64.decode import DECODE
-from exuvia.isa.aarch64.decode_tables import Tables, tables
+from exuvia.isa.aarch64.decode_tables import Tables, landing_tables, tables
 from exuvia.isa.aarch64.disassembler import disassemble
 from exuvia.isa.aarch64.paging import walk_trace
 from exuvia.isa.aarch64.processor import Processor
-from exuvia.isa.aarch64.state import MODES, NO_INDEX, layout
+from exuvia.isa.aarch64.state import LANDING, MODES, NO_INDEX, PRIVILEGED, USER, layout
 
 EVERYDAY = "arithmetic logical conditional branches loads".split()
 
@@ -23,6 +23,10 @@ def form(mode: int, t: Tables, slot: int) -> Form:
 
 def everyday(mode: int, t: Tables) -> list[int]:
     """Integer code, which any guest has: some 630 forms. What compilers do not write is left out."""
+    if mode & LANDING:
+        return list(range(t.slots))
+    if mode not in (PRIVILEGED, USER):
+        return []
     chapters = {f"{__package__}.{name}" for name in EVERYDAY}
     found = []
     for slot in range(2, t.slots):
@@ -44,10 +48,10 @@ def architecture() -> Architecture:
         no_index=NO_INDEX,
         decode=DECODE,
         walk=walk_trace,
-        tables=lambda mode, features: tables(features),
+        tables=lambda mode, features: landing_tables() if mode & LANDING else tables(features),
         form=form,
         everyday=everyday,
-        routines={name: routine(text, Cpu) for name, text in exceptions.ROUTINES.items()},
+        routines={name: routine(text, Cpu) for name, text in (exceptions.ROUTINES | bti.ROUTINES).items()},
         address_mask=lambda mode: (1 << 64) - 1,
         limited=lambda mode: False,
         processor=Processor,

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from exuvia.dsl.trace import Var, when
 from exuvia.dsl.values import Value, concat
-from exuvia.isa.aarch64.cpu import Cpu, Memory
+from exuvia.isa.aarch64.cpu import STORES, Cpu, Memory
 from exuvia.isa.aarch64.forms import op
 
 NONE = (1 << 64) - 1  # the local monitor holds nothing
@@ -44,9 +44,9 @@ def store_if_exclusive(cpu: Cpu, memory: Memory, old: Value, new: Value) -> None
     cpu.set_X("Rsd", failed.read())
 
 
-def aligned(cpu: Cpu, w: int, writes: bool = False) -> Memory:
+def aligned(cpu: Cpu, w: int, writes: bool = False, what: int = 0) -> Memory:
     """The operand at Rn."""
-    return cpu.memory(cpu.X("Rn"), w).aligned(writes)
+    return cpu.memory(cpu.X("Rn"), w, what=what).aligned(writes)
 
 
 for _size in range(4):
@@ -65,7 +65,7 @@ for _size in range(4):
         )  # fmt: skip
         def store_exclusive(cpu: Cpu, size: int = _size) -> None:
             w = 8 << size
-            store_if_exclusive(cpu, aligned(cpu, w, True), cpu.exclusive_low.low(w), cpu.X("Rt", w))
+            store_if_exclusive(cpu, aligned(cpu, w, True, STORES), cpu.exclusive_low.low(w), cpu.X("Rt", w))
 
         if _size < 2:
             continue
@@ -87,7 +87,7 @@ for _size in range(4):
         def store_exclusive_pair(cpu: Cpu, size: int = _size) -> None:
             w = 8 << size
             old = concat(cpu.exclusive_low.low(w), cpu.exclusive_high.low(w))
-            store_if_exclusive(cpu, aligned(cpu, 2 * w, True), old, concat(cpu.X("Rt", w), cpu.X("Rt2", w)))
+            store_if_exclusive(cpu, aligned(cpu, 2 * w, True, STORES), old, concat(cpu.X("Rt", w), cpu.X("Rt2", w)))
 
 
 # acquire and release
@@ -139,7 +139,7 @@ for _size in range(4):
             )  # fmt: skip
             def cas(cpu: Cpu, size: int = _size) -> None:
                 w = 8 << size
-                cpu.set_X("Rsd", compare_and_swap(cpu, aligned(cpu, w, True), cpu.X("Rs", w), cpu.X("Rt", w)))
+                cpu.set_X("Rsd", compare_and_swap(cpu, aligned(cpu, w), cpu.X("Rs", w), cpu.X("Rt", w)))
 
             if _size > 1:
                 continue
@@ -151,7 +151,7 @@ for _size in range(4):
             def casp(cpu: Cpu, size: int = _size) -> None:
                 w = 64 if size else 32
                 expected = concat(cpu.X("Rs", w), cpu.second_expected.low(w))
-                seen = compare_and_swap(cpu, aligned(cpu, 2 * w, True), expected, concat(cpu.X("Rt", w), cpu.X("Rt2", w)))
+                seen = compare_and_swap(cpu, aligned(cpu, 2 * w), expected, concat(cpu.X("Rt", w), cpu.X("Rt2", w)))
                 cpu.set_X("Rsd", seen.lane(0, w))
                 cpu.set_X("index", seen.lane(1, w))
 
@@ -179,7 +179,7 @@ def operation(name: str, code: str, f: Callable[[Value, Value], Value], size: in
         asm="{Rs}, {Rt}, [{Xn}]",
     )  # fmt: skip
     def run(cpu: Cpu) -> None:
-        memory, source = aligned(cpu, w, True), cpu.X("Rs", w)
+        memory, source = aligned(cpu, w), cpu.X("Rs", w)
         memory.writable()
         old = memory.read()
         memory.update(f(old, source))

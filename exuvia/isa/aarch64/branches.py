@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from exuvia.dsl.trace import when
+from exuvia.isa.aarch64.bti import call, jump
 from exuvia.isa.aarch64.cpu import Cpu
+from exuvia.isa.aarch64.exceptions import branch_to
 from exuvia.isa.aarch64.forms import op
 from exuvia.isa.aarch64.state import LR
 
@@ -52,16 +54,14 @@ test(1, "tbnz")
 
 @op("1101011 0000 11111 000000 Rn 00000", ends=True, asm="{Rn}")
 def br(cpu: Cpu) -> None:
-    cpu.pc = cpu.Rn
+    jump(cpu, cpu.Rn)
 
 
 @op("1101011 0001 11111 000000 Rn 00000", ends=True, asm="{Rn}")
 def blr(cpu: Cpu) -> None:
-    target = cpu.Rn
-    cpu.set_X(LR, cpu.next_pc)
-    cpu.pc = target
+    call(cpu, cpu.Rn)
 
 
 @op("1101011 0010 11111 000000 Rn 00000", ends=True, asm="{Rn}")
 def ret(cpu: Cpu) -> None:
-    cpu.pc = cpu.Rn
+    branch_to(cpu, cpu.Rn)

@@ -19,23 +19,28 @@ VECTORS = dict(Vd="reg", Vt="reg", Vn="base", Vt2="extra", Va="extra", Vm="rm") 
 """FOLLOWING are the registers behind the one that the row's fact `several` names."""
 
 # exception classes (ESR_ELx.EC)
-EC_UNKNOWN, EC_WFX, EC_FP, EC_PAC, EC_ILLEGAL = 0x00, 0x01, 0x07, 0x09, 0x0E
+EC_UNKNOWN, EC_WFX, EC_FP, EC_PAC, EC_BTI, EC_ILLEGAL = 0x00, 0x01, 0x07, 0x09, 0x0D, 0x0E
 EC_SVC, EC_HVC, EC_SMC, EC_SYSTEM = 0x15, 0x16, 0x17, 0x18
-EC_FETCH, EC_PC, EC_DATA, EC_STEP, EC_BRK = 0x20, 0x22, 0x24, 0x32, 0x3C
+EC_FETCH, EC_PC, EC_DATA, EC_SP = 0x20, 0x22, 0x24, 0x26
+EC_BREAKPOINT, EC_STEP, EC_WATCHPOINT, EC_BRK = 0x30, 0x32, 0x34, 0x3C
 TO_EL2 = 0x40  # beside an exception class: for EL2, whatever else
 ALIGNMENT = 0x21  # fault status code
+MAINTENANCE, UNITS, AT_STAGE1, AT_BOTH, STORES, ZEROES = 1, 2, 252, 253, 254, 255
+"""What an access is, in the access word's segment: it maintains caches (ISS.CM); UNITS + n: parts of 2^n bytes side by side; AT, of
+stage 1 or of both, which fills no TLB; it only stores, though it looks at what was there, as STXR does; DC ZVA."""
 
 
 class Cpu(Trace):
     """One variant of one encoding. Facts known while tracing, for plain `if`s: the fields of the encoding that are no registers and no
-    immediates, as numbers (`cpu.sf`, `cpu.cond`), `w` (64 or 32: bit 31 unless the row says otherwise), `el0` (is this unprivileged code?).
+    immediates, as numbers (`cpu.sf`, `cpu.cond`), `w` (64 or 32: bit 31 unless the row says otherwise), `el0` (is this unprivileged code?),
+    `strict` and `aware` (is this code of those modes? state.py).
 
     `cpu.Rn` reads a register at width w, `cpu.Rd = v` writes it, `cpu.imm` is the immediate. `cpu.elr_el1` and so on are 64-bit words.
     """
 
     rules = FLAG_RULES
     w = 64
-    el0 = False
+    el0 = strict = aware = False
     row: Any = None
     pc: Any  # where to go on, only ever set
 
@@ -121,9 +126,10 @@ class Cpu(Trace):
         self.pc = Value(Node("target", 64))
 
     # memory
-    def memory(self, address: Value, w: int, *, user: bool = False) -> Memory:
-        """An operand of w bits in memory. `user`: accessed as EL0 would."""
-        return Memory(self, address, w, user)
+    def memory(self, address: Value, w: int, *, user: bool = False, unit: int = 0, what: int = 0) -> Memory:
+        """An operand of w bits in memory. `user`: accessed as EL0 would; `unit`: bits of its parts, which is what alignment is about;
+        `what`: STORES, ZEROES."""
+        return Memory(self, address, w, user, unit or w, what)
 
     # files indexed by a value
     def get_at(self, file: str, index: Value, w: int) -> Value:
@@ -138,23 +144,28 @@ class Cpu(Trace):
 class Memory(Readable):
     """One translation, wanted for writing as soon as the text writes."""
 
-    def __init__(self, cpu: Cpu, address: Value, w: int, user: bool) -> None:
-        self.cpu, self.address, self.w, self.user = cpu, address, w, user
+    def __init__(self, cpu: Cpu, address: Value, w: int, user: bool, unit: int, what: int) -> None:
+        self.cpu, self.address, self.w, self.user, self.unit = cpu, address, w, user, unit
+        self.what: int | str = "system" if user else what or (0 if unit == w else UNITS + unit.bit_length() - 4)
+        self.looked_at = not cpu.strict or what == ZEROES
         self.host: Value | None = None
         self.old: Value | None = None
 
     def where(self, access: str) -> Node:
         """The host's pointer to it; faults as an access of this kind does."""
         if self.host is None:
-            self.host = self.cpu.effect("translate", 64, self.address.n, attr=[access, self.w // 8, "system" if self.user else 0])
+            if not self.looked_at:
+                self.aligned(access == "w")
+            self.host = self.cpu.effect("translate", 64, self.address.n, attr=[access, self.w // 8, self.what])
         if access == "w":
             self.host.n.attr[0] = "w"
         return self.host.n
 
     def aligned(self, writes: bool = False) -> Memory:
-        """An alignment fault unless the address is a multiple of the size."""
-        if self.w > 8:
-            with when((self.address & (self.w // 8 - 1)) != 0):
+        """An alignment fault unless the address is a multiple of the unit's size."""
+        self.looked_at = True
+        if self.unit > 8:
+            with when((self.address & (self.unit // 8 - 1)) != 0):
                 misaligned(self.cpu, self.address, writes)
         return self
 

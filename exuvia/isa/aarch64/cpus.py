@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from exuvia.isa import UnknownName
+from exuvia.isa.aarch64 import debug
 
 # feature -> identification register, the field's lowest bit, its value; of two features in one field the larger value counts
 FEATURES: dict[str, tuple[str, int, int]] = {
@@ -20,6 +21,7 @@ FEATURES: dict[str, tuple[str, int, int]] = {
     "dit": ("pfr0", 48, 1), "fphp": ("pfr0", 16, 1), "asimdhp": ("pfr0", 20, 1), "sha512": ("isar0", 12, 2), "sha3": ("isar0", 32, 1),
     "csv2": ("pfr0", 56, 1), "csv3": ("pfr0", 60, 1), "paca": ("isar1", 8, 1), "pacg": ("isar1", 28, 1),
     "sm3": ("isar0", 36, 1), "sm4": ("isar0", 40, 1), "jscvt": ("isar1", 12, 1), "fcma": ("isar1", 16, 1), "frint": ("isar1", 32, 1),
+    "bti": ("pfr1", 0, 1), "e0pd": ("mmfr2", 60, 1),
 }  # fmt: skip
 NEEDS = {"pmull": "aes", "fphp": "asimdhp", "asimdhp": "fphp", "sha512": "sha2", "sha3": "sha512"}
 ALIASES = {"lse": "atomics", "rdm": "asimdrdm", "dotprod": "asimddp", "rcpc": "lrcpc", "sha256": "sha2", "crc": "crc32"}
@@ -91,16 +93,17 @@ class CpuModel:
         return sum(value << at for at, value in found.items())
 
     def identification(self, has_el2: bool, gic_registers: bool) -> dict[str, int]:
-        """ID_AA64*_EL1 by the ends of their names; others are zero. AArch64 only; FP and SIMD; no debug beyond what is mandatory."""
+        """ID_AA64*_EL1 by the ends of their names; others are zero. AArch64 only; FP and SIMD."""
         kind = self.kind
         return {
             "pfr0": 0x11 | has_el2 << 8 | gic_registers << 24 | self.fields("pfr0"),
             "pfr1": self.fields("pfr1"),
-            "dfr0": 6 | 1 << 12 | 1 << 20,
+            "dfr0": debug.FEATURES,
             "isar0": self.fields("isar0"),
             "isar1": self.fields("isar1"),
             "mmfr0": PARANGE[kind.address_bits] | 2 << 4 | kind.granule16 << 20,
             "mmfr1": self.fields("mmfr1"),
+            "mmfr2": self.fields("mmfr2"),
         }
 
 

@@ -9,6 +9,7 @@ from functools import cache
 from typing import Any
 
 from exuvia.dsl.values import lift, signed
+from exuvia.isa.aarch64 import bti
 from exuvia.isa.aarch64.cpu import EC_PC, Cpu, raise_, undefined
 from exuvia.isa.aarch64.forms import IMMEDIATES, ROWS, Row, place
 from exuvia.isa.aarch64.state import SINK, SP, ZR
@@ -156,8 +157,8 @@ def immediate_value(row: Row, variant: dict[str, int], code: int) -> int:
 class Builder:
     """Fills the blob."""
 
-    def __init__(self, features: frozenset[str] | None, rows: Iterable[Row]) -> None:
-        self.rows: list[tuple[Row, dict[str, int]]] = [(UNDEFINED, {}), (MISALIGNED, {})]
+    def __init__(self, features: frozenset[str] | None, rows: Iterable[Row], other: Row) -> None:
+        self.rows: list[tuple[Row, dict[str, int]]] = [(other, {}), (MISALIGNED, {})]
         self.candidates: list[Candidate] = []
         for row in rows:
             if features is not None and not row.features <= features:
@@ -215,8 +216,14 @@ class Builder:
 
 @cache
 def tables(features: frozenset[str] | None = None) -> Tables:
-    """The decoder's tables, the same in every mode; only rows whose `feature` is among `features`, all if that is None."""
-    return Builder(features, ROWS).build()
+    """The decoder's tables of all modes but LANDING; only rows whose `feature` is among `features`, all if that is None."""
+    return Builder(features, ROWS, UNDEFINED).build()
+
+
+@cache
+def landing_tables() -> Tables:
+    """Those of LANDING: what may stand at the target of an indirect branch, and everything else."""
+    return Builder(None, bti.ROWS, bti.OTHER).build()
 
 
 __all__ = ["SINK", "SP", "ZR", "Overlap", "Tables", "tables"]

@@ -16,7 +16,7 @@ EXTENDS = "uxtb uxth uxtw uxtx sxtb sxth sxtw sxtx".split()
 BARRIERS = {
     1: "oshld", 2: "oshst", 3: "osh", 5: "nshld", 6: "nshst", 7: "nsh", 9: "ishld", 10: "ishst", 11: "ish", 13: "ld", 14: "st", 15: "sy",
 }  # fmt: skip
-HINTS = {0: "nop", 1: "yield", 2: "wfe", 3: "wfi", 4: "sev", 5: "sevl"}
+HINTS = {0: "nop", 1: "yield", 2: "wfe", 3: "wfi", 4: "sev", 5: "sevl", 32: "bti", 34: "bti c", 36: "bti j", 38: "bti jc"}
 PREFETCH = [f"{kind}l{level}{policy}" for kind in ("pld", "pli", "pst") for level in (1, 2, 3) for policy in ("keep", "strm")]
 _PLACE = re.compile(r"\{([^}]+)\}")
 

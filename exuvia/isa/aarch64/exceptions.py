@@ -7,16 +7,19 @@
 from __future__ import annotations
 
 from exuvia.dsl.tick import PENDING
-from exuvia.dsl.trace import when
+from exuvia.dsl.trace import seldom, when
 from exuvia.dsl.values import Value, lift
 from exuvia.isa.aarch64.cpu import (
-    ALIGNMENT,
+    EC_BREAKPOINT,
     EC_BRK,
     EC_DATA,
     EC_FETCH,
     EC_ILLEGAL,
     EC_PC,
+    EC_STEP,
     EC_SVC,
+    EC_WATCHPOINT,
+    MAINTENANCE,
     TO_EL2,
     Cpu,
     enter,
@@ -24,15 +27,36 @@ from exuvia.isa.aarch64.cpu import (
     raise_,
     undefined,
 )
+from exuvia.isa.aarch64.debug import STATUS, step_armed
 from exuvia.isa.aarch64.flags import nzcv_word
 from exuvia.isa.aarch64.forms import op
-from exuvia.isa.aarch64.paging import FETCH, STAGE2, WRITE, pick, yes
+from exuvia.isa.aarch64.paging import (
+    ADDRESS_SIZE,
+    FETCH,
+    GUARDED_PAGE,
+    HCR_DC,
+    HCR_TGE,
+    PERMISSION,
+    STAGE2,
+    TRANSLATION,
+    WATCHPOINT,
+    WNR,
+    WRITE,
+    debug_enabled,
+    debug_to_el2,
+    loads_too,
+    pick,
+    segment,
+    stage1_on,
+    yes,
+)
 from exuvia.isa.aarch64.state import (
+    AWARE,
     BTYPE_SHIFT,
     DAIF,
-    DAIF_D,
     DAIF_F,
     DAIF_I,
+    LANDING,
     PRIVILEGED,
     SP,
     SPSR_DIT,
@@ -40,6 +64,7 @@ from exuvia.isa.aarch64.state import (
     SPSR_PAN,
     SPSR_SS,
     SPSR_UAO,
+    STRICT,
     USER,
 )  # fmt: skip
 
@@ -47,11 +72,7 @@ SEMIHOSTING = 0xF000  # of HLT in A64 (Semihosting for AArch32 and AArch64, 2.0)
 EC_SHIFT, IL = 26, 1 << 25
 SYNCHRONOUS, IRQ, FIQ, SERROR = 0, 0x80, 0x100, 0x180
 SCTLR_A, SCTLR_SPAN = 1 << 1, 1 << 23
-EVERY_ACCESS = 3  # of the TLBs, the one in which nothing is ever found: alignment is checked
-MDSCR_SS, MDSCR_KDE = 1 << 0, 1 << 13
-HCR_TGE, HCR_TWI, HCR_TWE = 1 << 27, 1 << 13, 1 << 14
-MISALIGNED = (1 << 64) - 3  # in the word `walk_error`
-SEGMENT_SHIFT, MAINTENANCE = 24, 1  # in the engine's access word: the instruction maintains caches (ISS.CM)
+HCR_TWI, HCR_TWE = 1 << 13, 1 << 14
 
 
 def word(cpu: Cpu, name: str) -> Value:
@@ -77,13 +98,53 @@ def fault(cpu: Cpu) -> None:
 def access_fault(cpu: Cpu) -> None:
     """An access found no translation: a data abort or an instruction abort."""
     access, error = word(cpu, "access"), word(cpu, "walk_error")
-    error = pick(error == MISALIGNED, ALIGNMENT, error)
-    fetch, maintains = (access & FETCH) != 0, ((access.u >> SEGMENT_SHIFT) & 0xFF) == MAINTENANCE
-    writes = ((access & WRITE) != 0) | maintains
+    with when(error == GUARDED_PAGE):  # met for the first time: it is fetched again by who knows of such pages
+        cpu.met_guarded = cpu.met_guarded | pick(cpu.el == 0, 1, 2)
+        enter("look_again")
+    fetch, maintains = (access & FETCH) != 0, segment(access) == MAINTENANCE
+    with when((error & WATCHPOINT) != 0):
+        synchronous(cpu, lift(EC_WATCHPOINT, 64), error & WNR | STATUS, 0, word(cpu, "pc"))
+    # of an atomic operation on memory it is the load that faults, where a load would have
+    writes = ((access & WRITE) != 0) & ~(loads_too(access) & ((error & 0x3C) != PERMISSION)) | maintains
     status = error & 0xBF
-    iss = pick(fetch, status, status | yes(writes, 1 << 6) | yes(maintains, 1 << 8))
+    iss = pick(fetch, status, status | yes(writes, WNR) | yes(maintains, 1 << 8))
     cpu.fault_address = word(cpu, "address")
     synchronous(cpu, pick(fetch, EC_FETCH, EC_DATA), iss, yes((error & STAGE2) != 0, 1), word(cpu, "pc"))
+
+
+def far(address: Value) -> Value:
+    """Is it none that tables can be for: are its upper 16 bits not alike?"""
+    v: Value = ~(((address.s >> 48) + 1).u < 2)
+    return v
+
+
+def branch_to(cpu: Cpu, target: Value) -> None:
+    """AArch64.BranchTo(). The jump cache knows an address by 49 bits."""
+    with seldom(far(target)):
+        cpu.branch_target = target
+        enter("far_branch")
+    cpu.pc = target
+
+
+def far_branch(cpu: Cpu) -> None:
+    """To an address with a tag, which is left out (AArch64.BranchAddr()), or to one that no table is for."""
+    target, el2 = cpu.branch_target, cpu.el == 2
+    upper = (target.bit(55) == 1) & ~el2
+    ignored, data_only = (
+        pick(el2, cpu.tcr_el2.u >> own, pick(upper, cpu.tcr_el1.u >> high, cpu.tcr_el1.u >> low)).low(1) == 1
+        for own, high, low in ((20, 38, 37), (29, 52, 51))
+    )
+    plain = pick(upper, target.low(56).sext(64), target.low(56).zext(64))
+    address = pick(ignored & ~data_only, plain, target)
+    with when(far(address)):
+        for name, v in (
+            ("access", FETCH | 1 << 8), ("address", address), ("op", 0),
+            ("walk_error", pick(stage1_on(cpu, el2), TRANSLATION, ADDRESS_SIZE)),
+        ):  # fmt: skip
+            cpu.put((name, 0, 64), v)
+        cpu.pc = address
+        enter("access_fault")
+    cpu.pc = address
 
 
 def spsr_word(cpu: Cpu) -> Value:
@@ -108,11 +169,19 @@ def take_stack_pointer(cpu: Cpu, el: Value, spsel: Value) -> None:
     cpu.set_X(SP, pick(bank == 0, cpu.sp_el0, pick(bank == 1, cpu.sp_el1, cpu.sp_el2)))
 
 
+def usual_mode(cpu: Cpu) -> Value:
+    """The mode of an exception level, where no branch is about to land."""
+    user, second = cpu.el == 0, cpu.el == 2
+    sctlr = pick(second, cpu.sctlr_el2, cpu.sctlr_el1)
+    strict = ((sctlr & SCTLR_A) != 0) | ~stage1_on(cpu, second) & (second | ((cpu.hcr_el2 & HCR_DC) == 0))
+    aware = (cpu.met_guarded & pick(user, 1, 2)) != 0
+    return pick(user, USER, PRIVILEGED) | yes(strict, STRICT) | yes(aware, AWARE)
+
+
 def choose_tlb(cpu: Cpu) -> None:
     """The mode and the TLB of the exception level and of PAN."""
-    cpu.mode = pick(cpu.el == 0, USER, PRIVILEGED)
-    user = pick((cpu.sctlr_el1 & SCTLR_A) != 0, EVERY_ACCESS, 0)
-    cpu.effect("switch_tlb", 0, pick(cpu.el == 0, user, pick(cpu.pan != 0, 2, 1)))
+    cpu.mode = pick(cpu.btype != 0, LANDING | pick(cpu.el == 0, USER, PRIVILEGED), usual_mode(cpu))
+    cpu.effect("switch_tlb", 0, pick(cpu.el == 0, 0, pick(cpu.pan != 0, 2, 1)))
 
 
 def regime_changes(cpu: Cpu, old: Value, new: Value) -> None:
@@ -124,18 +193,19 @@ def regime_changes(cpu: Cpu, old: Value, new: Value) -> None:
 def exception(cpu: Cpu) -> None:
     """AArch64.TakeException()."""
     old = cpu.el
-    to2 = (cpu.exception_el2 != 0) | (old == 2) | ((old == 0) & ((cpu.hcr_el2 & HCR_TGE) != 0))
+    ec = cpu.syndrome.u >> EC_SHIFT
+    is_synchronous = cpu.exception_kind == SYNCHRONOUS
+    debug = is_synchronous & ~(ec.u < EC_BREAKPOINT) & debug_to_el2(cpu)
+    to2 = (cpu.exception_el2 != 0) | (old == 2) | ((old == 0) & ((cpu.hcr_el2 & HCR_TGE) != 0)) | debug
     new = pick(to2, 2, 1)
     same = old == new
-    ec = cpu.syndrome.u >> EC_SHIFT
-    banked = (ec == EC_FETCH) | (ec == EC_DATA) | (ec == 0x30) | (ec == 0x32) | (ec == 0x34)
+    banked = (ec == EC_FETCH) | (ec == EC_DATA) | (ec == EC_BREAKPOINT) | (ec == EC_STEP) | (ec == EC_WATCHPOINT)
     esr = cpu.syndrome | yes(banked & same, 1 << EC_SHIFT)
     base = pick(to2, cpu.vbar_el2, cpu.vbar_el1)
     group = pick(same, pick(cpu.spsel != 0, 0x200, 0), 0x400)
     spsr = spsr_word(cpu)
-    is_synchronous = cpu.exception_kind == SYNCHRONOUS
     reported = is_synchronous | (cpu.exception_kind == SERROR)
-    addressed = is_synchronous & (banked & (ec.u < 0x30) | (ec == EC_PC) | (ec == 0x34))
+    addressed = is_synchronous & (banked & (ec.u < 0x30) | (ec == EC_PC) | (ec == EC_WATCHPOINT))
     for name, c in (("_el1", ~to2), ("_el2", to2)):
         told = ("spsr", spsr, c), ("elr", cpu.exception_return, c), ("esr", esr, c & reported), ("far", cpu.fault_address, c & addressed)
         for register, value, holds in told:
@@ -146,11 +216,12 @@ def exception(cpu: Cpu) -> None:
     sets_pan = ~to2 & (cpu.has_pan != 0) & ((cpu.sctlr_el1 & SCTLR_SPAN) == 0)
     cpu.pan = pick(sets_pan, 1, cpu.pan)
     cpu.el, cpu.spsel, cpu.daif = new, 1, DAIF
-    cpu.uao = cpu.pstate_ss = cpu.illegal = cpu.btype = cpu.step_armed = 0
+    cpu.uao = cpu.pstate_ss = cpu.illegal = cpu.btype = cpu.step_info = 0
+    cpu.step_armed = yes(step_armed(cpu, new, lift(DAIF, 64)), 1)
     cpu.exclusive = -1
     regime_changes(cpu, old, new)
     choose_tlb(cpu)
-    cpu.pc = base + group + cpu.exception_kind
+    branch_to(cpu, base + group + cpu.exception_kind)
 
 
 def eret(cpu: Cpu) -> None:
@@ -164,21 +235,20 @@ def eret(cpu: Cpu) -> None:
     cpu.set_flags("nzcv", (spsr.u >> 28).low(4))
     keep_stack_pointer(cpu, old, cpu.spsel)
     take_stack_pointer(cpu, new, spsel)
+    own = debug_enabled(cpu, old, cpu.daif)  # who steps itself
     cpu.el, cpu.spsel, cpu.daif = new, spsel, spsr & DAIF
     cpu.pan = pick(illegal, cpu.pan, yes((cpu.has_pan != 0) & ((spsr & SPSR_PAN) != 0), 1))
     cpu.illegal = yes(illegal | ((spsr & SPSR_IL) != 0), 1)
-    steps = (cpu.mdscr_el1 & MDSCR_SS) != 0
-    own = ((cpu.mdscr_el1 & MDSCR_KDE) != 0) & ((spsr & DAIF_D) == 0)
-    armed = steps & ((new == 0) | (new == 1) & own)
-    cpu.step_armed, cpu.pstate_ss = yes(armed, 1), yes(armed & ((spsr & SPSR_SS) != 0), 1)
-    cpu.btype = (spsr.u >> BTYPE_SHIFT) & 3
+    armed = step_armed(cpu, new, spsr)
+    cpu.step_armed, cpu.pstate_ss, cpu.step_info = yes(armed, 1), yes(armed & ~own & ((spsr & SPSR_SS) != 0), 1), 0
+    cpu.btype = pick(cpu.has_bti != 0, (spsr.u >> BTYPE_SHIFT) & 3, 0)
     cpu.exclusive = -1
     regime_changes(cpu, old, new)
     choose_tlb(cpu)
-    cpu.pc = back
     with when(cpu.illegal != 0):  # the instruction there is not executed (D1.3.8)
         synchronous(cpu, lift(EC_ILLEGAL, 64), lift(0, 64), 0, back)
     welcome(cpu)
+    branch_to(cpu, back)
 
 
 def interrupt(cpu: Cpu) -> None:
@@ -200,7 +270,9 @@ def welcome(cpu: Cpu) -> None:
         cpu.put_at("deadline", lift(0, 64), lift(0, 64))
 
 
-ROUTINES = {"fault": fault, "access_fault": access_fault, "exception": exception, "eret": eret, "interrupt": interrupt}
+ROUTINES = {
+    "fault": fault, "access_fault": access_fault, "exception": exception, "eret": eret, "far_branch": far_branch, "interrupt": interrupt,
+}  # fmt: skip
 
 
 @op("1101011 0100 11111 000000 11111 00000", "eret", ends=True)

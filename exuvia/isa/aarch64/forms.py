@@ -18,7 +18,7 @@ from typing import Any
 
 from exuvia.dsl.trace import tracing
 from exuvia.isa.aarch64.cpu import REGISTERS, VECTORS, Cpu
-from exuvia.isa.aarch64.state import USER
+from exuvia.isa.aarch64.state import AWARE, STRICT, USER
 
 ROWS: list[Row] = []
 WIDTHS = dict.fromkeys("sf sh N S L A R Q U M".split(), 1) | dict(shift=2, option=3, size=2, cond=4, hw=2)
@@ -104,7 +104,7 @@ class Row:
         """The instruction's text, read for one variant in one mode."""
         cpu = Cpu(row=self, **variant)
         cpu.w = int(self.facts.get("w", 0)) or (64 if self.pattern(variant)[1] >> 31 else 32)
-        cpu.el0 = mode == USER
+        cpu.el0, cpu.strict, cpu.aware = bool(mode & USER), bool(mode & STRICT), bool(mode & AWARE)
         with tracing(cpu):
             if (guard := self.facts.get("guard")) is not None:
                 guard(cpu)

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from exuvia.isa.aarch64.faults import trap
+from exuvia.isa.aarch64.paging import HCR_FMO, HCR_IMO
 
 if TYPE_CHECKING:
     from exuvia.isa.aarch64.processor import Processor
 
-HCR_FMO, HCR_IMO = 1 << 3, 1 << 4
 TC, TALL0, TALL1, TDIR = (1 << bit for bit in (10, 11, 12, 14))  # of ICH_HCR_EL2
 ICC = {
     (4, 6, 0): "ICC_PMR_EL1", (12, 8, 0): "ICC_IAR0_EL1", (12, 8, 1): "ICC_EOIR0_EL1", (12, 8, 2): "ICC_HPPIR0_EL1",

@@ -103,7 +103,7 @@ for (_size, _opc), _kind in KINDS.items():
 def pair(cpu: Cpu, address: Value, size: int, loads: bool, signed: bool = False) -> None:
     """Rt and Rt2 side by side: one access."""
     w = 8 << size
-    memory = cpu.memory(address, 2 * w)
+    memory = cpu.memory(address, 2 * w, unit=w)
     if not loads:
         memory.set(concat(cpu.X("Rt", w), cpu.X("Rt2", w)))
         return

@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 from exuvia.dsl.trace import when
 from exuvia.dsl.values import Value, lift
-from exuvia.isa.aarch64.cpu import Cpu, leave, undefined
-from exuvia.isa.aarch64.exceptions import MAINTENANCE
+from exuvia.isa.aarch64.cpu import MAINTENANCE, ZEROES, Cpu, leave, misaligned, undefined
 from exuvia.isa.aarch64.forms import op
+from exuvia.isa.aarch64.paging import HCR_DC, stage1_on
 from exuvia.isa.aarch64.system import SCTLR_DZE, SCTLR_UCI, trapped
 
 Text = Callable[[Cpu], None]
@@ -103,7 +103,10 @@ def dc_zva(cpu: Cpu) -> None:
     """Zeros to 64 bytes."""
     trapped(cpu, cpu.el0 and (cpu.sctlr_el1 & SCTLR_DZE) == 0)
     line = cpu.X("Rt") & ~63
-    parts = [cpu.memory(line + 16 * i, 128).writable() for i in range(4)]
+    if cpu.strict:  # without a translation all memory is a device's
+        with when(~stage1_on(cpu, cpu.el == 2) & ((cpu.hcr_el2 & HCR_DC) == 0)):
+            misaligned(cpu, line, True)
+    parts = [cpu.memory(line + 16 * i, 128, what=ZEROES).writable() for i in range(4)]
     for part in parts:
         part.set(0)
 

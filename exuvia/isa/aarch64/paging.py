@@ -7,6 +7,7 @@ every miss of a TLB.
     walk_page    physical address of the 4 KiB page
     walk_rights  what a TLB entry may allow: 1 write, 2 user page, 4 execute, 8 global, 16 part of a large page, 32 read, 64 part of
                  something that is dropped only with everything
+    walk_attributes  of the memory, as PAR_EL1 tells them
 
 `access`: WRITE, FETCH; `index` is the TLB to be filled: 0 unprivileged, 1 privileged, 2 privileged while PAN keeps it from user pages.
 """
@@ -17,17 +18,23 @@ from dataclasses import dataclass
 
 from exuvia.dsl.trace import Var, loop, tracing, when
 from exuvia.dsl.values import Node, Value, lift
-from exuvia.isa.aarch64.cpu import Cpu
+from exuvia.isa.aarch64.cpu import ALIGNMENT, AT_BOTH, AT_STAGE1, MAINTENANCE, STORES, UNITS, ZEROES, Cpu
+from exuvia.isa.aarch64.state import DAIF_D, GUARDED, GUARDS, WATCHPOINTS
 
-WRITE, FETCH = 1, 4
+WRITE, FETCH, ALSO_READ = 1, 4, 8
 MAY_WRITE, USER_PAGE, MAY_EXECUTE, GLOBAL, LARGE, MAY_READ, HUGE = 1, 2, 4, 8, 16, 32, 64
 NO_FAULT = (1 << 64) - 1
 S1PTW, STAGE2 = 1 << 7, 1 << 8
+SHAREABILITY = 8  # in the word `walk_attributes`, above those of MAIR_ELx
+GUARDED_PAGE = 1 << 17  # no fault: an instruction from a guarded page, and who fetches it does not expect one (bti.py)
+WATCHPOINT, WNR = 1 << 18, 1 << 6  # no fault either: a watchpoint means this access; only its store
 FOUND = 1 << 16  # in a fault status code while the walk is under way: one of its codes is 0
 ADDRESS_SIZE, TRANSLATION, ACCESS_FLAG, PERMISSION, EXTERNAL_WALK = 0x00, 0x04, 0x08, 0x0C, 0x14  # with the level in bits 1:0
 ADDRESS = (1 << 48) - (1 << 12)
 SCTLR_M, SCTLR_WXN = 1 << 0, 1 << 19
-HCR_VM = 1 << 0
+HCR_VM, HCR_FMO, HCR_IMO, HCR_DC, HCR_TGE = (1 << i for i in (0, 3, 4, 12, 27))
+MDSCR_KDE, MDCR_TDE = 1 << 13, 1 << 8
+E0PD0, E0PD1 = 55, 56  # in TCR_EL1: a half that EL0 cannot reach (FEAT_E0PD)
 LARGEST_PIECE = 21  # log2 of the largest page that is dropped piece by piece
 
 
@@ -39,6 +46,45 @@ def yes(c: Value, v: int) -> Value:
 def pick(c: Value, a: Value | int, b: Value | int) -> Value:
     """A choice, of 64 bits."""
     return c.choose(lift(a, 64), lift(b, 64))
+
+
+def segment(access: Value) -> Value:
+    """What an access is: MAINTENANCE and its kin (cpu.py)."""
+    return (access.u >> 24) & 0xFF
+
+
+def loads_too(access: Value) -> Value:
+    """Is this store one of an atomic operation on memory?"""
+    return ((access & ALSO_READ) != 0) & (segment(access) != STORES)
+
+
+def unaligned(linear: Value, access: Value) -> Value:
+    """Is this what no device takes?"""
+    what = segment(access)
+    whole = (what.u < UNITS) | (what == STORES)
+    asks = (what == MAINTENANCE) | (what == AT_STAGE1) | (what == AT_BOTH)
+    size = pick(asks, 1, pick(whole, (access.u >> 8) & 0xFFFF, lift(1, 64) << ((what - UNITS) & 7)))
+    return ((access & FETCH) == 0) & (((linear & (size - 1)) != 0) | (what == ZEROES))
+
+
+def stage1_on(cpu: Cpu, el2: Value) -> Value:
+    """Does stage 1 of this regime, EL2's or EL1&0's, translate?"""
+    off = (cpu.hcr_el2 & (HCR_DC | HCR_TGE)) != 0
+    return el2.choose((cpu.sctlr_el2 & SCTLR_M) != 0, ((cpu.sctlr_el1 & SCTLR_M) != 0) & ~off)
+
+
+def debug_to_el2(cpu: Cpu) -> Value:
+    """Are debug exceptions of EL1 and EL0 EL2's?"""
+    to_el2: Value = (cpu.has_el2 != 0) & (((cpu.mdcr_el2 & MDCR_TDE) | (cpu.hcr_el2 & HCR_TGE)) != 0)
+    return to_el2
+
+
+def debug_enabled(cpu: Cpu, el: Value, daif: Value) -> Value:
+    """AArch64.GenerateDebugExceptionsFrom() (D2.4)."""
+    target = pick(debug_to_el2(cpu), 2, 1)
+    own = ((cpu.mdscr_el1 & MDSCR_KDE) != 0) & ((daif & DAIF_D) == 0)
+    on: Value = (cpu.os_locked == 0) & ((el.u < target) | (el == target) & own)
+    return on
 
 
 @dataclass
@@ -171,10 +217,15 @@ class Walk:
     def __init__(self, cpu: Cpu, linear: Value, access: Value, index: Value) -> None:
         self.cpu, self.linear = cpu, linear
         self.write, self.fetch = (access & WRITE) != 0, (access & FETCH) != 0
+        self.access, self.what = access, segment(access)
+        self.asks = (self.what == AT_STAGE1) | (self.what == AT_BOTH)
+        normal = (cpu.hcr_el2 & HCR_DC) != 0
+        self.attributes = Var(pick(normal, 0xFF, 2 << SHAREABILITY))  # with stage 1 off: normal memory, or a device
         self.user, self.forbidden = index == 0, index == 2
-        self.error, self.page, self.rights, self.hpfar = Var(NO_FAULT), Var(0), Var(0), Var(0)
+        self.unaligned = unaligned(linear, access)
+        self.error, self.page, self.rights, self.hpfar, self.guard = Var(NO_FAULT), Var(0), Var(0), Var(0), Var(0)
         self.el2 = (cpu.el == 2) & ~self.user
-        self.stage2 = Stage2(cpu, ((cpu.hcr_el2 & HCR_VM) != 0) & ~self.el2)
+        self.stage2 = Stage2(cpu, ((cpu.hcr_el2 & (HCR_VM | HCR_DC)) != 0) & ~self.el2)
 
     def regime(self) -> tuple[Regime, Value, Value]:
         """Tables, the address within them, and whether there are none for it."""
@@ -189,6 +240,7 @@ class Walk:
         above = ignored.choose(linear.low(56).sext(64), linear)
         wrong = (above.s >> bits) != pick(upper, -1, 0)
         disabled = ~el2 & (pick(upper, (tcr.u >> 23) & 1, (tcr.u >> 7) & 1) != 0)
+        disabled = disabled | self.user & (cpu.has_e0pd != 0) & (pick(upper, cpu.tcr_el1.u >> E0PD1, cpu.tcr_el1.u >> E0PD0).low(1) == 1)
         ttbr = pick(el2, cpu.ttbr0_el2, pick(upper, cpu.ttbr1_el1, cpu.ttbr0_el1))
         level = first_level(bits, granule)
         entries = bits - granule - (granule - 3) * (lift(3, 64) - level)
@@ -221,12 +273,25 @@ class Walk:
             may_execute = user.choose(~uxn, el2.choose(~uxn, own)) & ~(wxn & writable & user.choose(for_user, lift(1, 1)))
             allowed = self.fetch.choose(may_execute, self.write.choose(may_write, may_read))
             t.fail(~allowed, PERMISSION)
+            attributes = pick(el2, cpu.mair_el2, cpu.mair_el1).u >> ((d.u >> 2) & 7) * 8
+            device = (attributes & 0xF0) == 0
+            with when((t.error == 0) & device & self.unaligned):
+                t.error.set(ALIGNMENT | FOUND)
+            may_read, may_write = may_read & ~device, may_write & ~device  # each access is looked at
             self.page.set(t.page)
             self.hpfar.set(t.hpfar)
+            self.attributes.set(attributes & 0xFF | pick(device, 2, (d.u >> 8) & 3) << SHAREABILITY)
             with when(t.error != 0):
                 self.error.set(t.error & ~FOUND)
+            guarded = (cpu.has_bti != 0) & (d.bit(50) == 1)
+            self.guard.set(yes(guarded, GUARDED))
+            unaware = guarded & may_execute & ((cpu.met_guarded & pick(user, 1, 2)) == 0)
+            with when((self.error == NO_FAULT) & self.fetch & unaware):
+                self.error.set(GUARDED_PAGE)
+            may_execute = may_execute & ~unaware
+            common = (el2 | (d.bit(11) == 0)) & ~(guarded & for_user)  # `met_guarded` is forgotten with the address space
             rights = yes(t.size.u > 12, LARGE) | yes(t.size.u > LARGEST_PIECE, HUGE)
-            self.allow(rights, may_read, may_write, may_execute, for_user, el2 | (d.bit(11) == 0))
+            self.allow(rights, may_read, may_write, may_execute, for_user, common)
 
     def allow(self, rights: Value, may_read: Value, may_write: Value, may_execute: Value, for_user: Value, common: Value) -> None:
         """The rights as a word."""
@@ -250,6 +315,11 @@ class Walk:
         d = t.leaf.read()
         may_read, may_write, may_execute = d.bit(6) == 1, d.bit(7) == 1, d.bit(54) == 0
         t.fail(~self.fetch.choose(may_execute, self.write.choose(may_write, may_read)), PERMISSION)
+        device = ((d.u >> 4) & 3) == 0
+        with when((t.error == 0) & device & self.unaligned):
+            t.error.set(ALIGNMENT | FOUND)
+        may_read, may_write = may_read & ~device, may_write & ~device
+        self.attributes.set(pick(device, ((d.u >> 2) & 3) << 2 | 2 << SHAREABILITY, self.attributes.read()))
         with when(t.error != 0):
             self.error.set(t.error & ~FOUND | STAGE2)
             self.hpfar.set((address.u >> 12) << 4)
@@ -257,19 +327,50 @@ class Walk:
         keep = yes(may_read, MAY_READ) | yes(may_write, MAY_WRITE) | yes(may_execute, MAY_EXECUTE) | (USER_PAGE | GLOBAL | LARGE | HUGE)
         self.rights.set(self.rights & keep | yes(t.size.u > 12, LARGE) | yes(t.size.u > LARGEST_PIECE, HUGE))
 
+    def watch(self) -> None:
+        """Watchpoints (AArch64.WatchpointMatch()): pages with one have no entry in a TLB."""
+        cpu, access = self.cpu, self.access
+        first = self.linear.low(56).sext(64)
+        room = lift(4096, 64) - (first & 0xFFF)
+        size = (access.u >> 8) & 0xFFFF
+        last = first + pick(size.u < room, size, room) - 1
+        reads = ~self.write | loads_too(access)
+        level = pick(self.user, 0, cpu.el * 2)
+        known = cpu.contextidr_el1 & 0xFFFF_FFFF | ((cpu.vttbr_el2.u >> 48) & 0xFF) << 32
+        near, load, store, far = lift(0, 1), lift(0, 1), lift(0, 1), self.linear
+        for i in range(WATCHPOINTS):
+            low, high, who, context, mask = (
+                cpu.get((f"watch_{name}", i, 64)) for name in ("first", "last", "who", "context", "mask")
+            )  # fmt: skip
+            near = near | ~((first | 0xFFF).u < low) & ~(high.u < (first & ~0xFFF))
+            touched = ~(last.u < low) & ~(high.u < first) & ((known & mask) == context)
+            of_load, of_store = (touched & c & ((who.u >> level).bit(k) == 1) for k, c in enumerate((reads, self.write)))
+            load, store = load | of_load, store | of_store
+            far = pick((of_load | of_store) & (first.u < low), low, far)
+        with when(near):
+            self.rights.set(self.rights & ~(MAY_READ | MAY_WRITE))
+        with when((load | store) & (segment(access) != MAINTENANCE) & debug_enabled(cpu, cpu.el, cpu.daif)):
+            self.error.set(WATCHPOINT | yes(~load, WNR))
+            cpu.fault_address = far
+
     def run(self) -> None:
         """Both stages."""
         cpu = self.cpu
-        on = (pick(self.el2, cpu.sctlr_el2, cpu.sctlr_el1) & SCTLR_M) != 0
+        on = stage1_on(cpu, self.el2)
         with when(on):
             self.stage1()
         with when(~on):
             self.flat()
-        with when((self.error == NO_FAULT) & self.stage2.on):
+        with when((self.error == NO_FAULT) & self.stage2.on & (self.what != AT_STAGE1)):
             self.second()
+        self.rights.set(pick(self.asks, GLOBAL, self.rights.read()))
+        with when((self.error == NO_FAULT) & ~self.fetch & ~self.asks & (cpu.watchpoints != 0)):
+            self.watch()
         second = (self.error != NO_FAULT) & ((self.error & STAGE2) != 0)
-        cpu.hpfar_el2 = second.choose(self.hpfar.read(), cpu.hpfar_el2)
-        for name in ("error", "page", "rights"):
+        cpu.hpfar_el2 = (second & ~self.asks).choose(self.hpfar.read(), cpu.hpfar_el2)
+        with when(~self.asks):
+            cpu.put_at("guards", (self.linear.u >> 12) & (GUARDS - 1), self.linear & ~0xFFF | self.guard)
+        for name in ("error", "page", "rights", "attributes"):
             cpu.put(("walk_" + name, 0, 64), getattr(self, name).read())
 
 

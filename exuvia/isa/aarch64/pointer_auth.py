@@ -6,8 +6,9 @@ from collections.abc import Callable
 
 from exuvia.dsl.trace import function, when
 from exuvia.dsl.values import Value, lift
+from exuvia.isa.aarch64.bti import call, jump
 from exuvia.isa.aarch64.cpu import EC_PAC, Cpu, enter, undefined
-from exuvia.isa.aarch64.exceptions import synchronous
+from exuvia.isa.aarch64.exceptions import branch_to, synchronous
 from exuvia.isa.aarch64.forms import op
 from exuvia.isa.aarch64.paging import pick, yes
 from exuvia.isa.aarch64.state import LR, SP, ZR
@@ -17,7 +18,6 @@ HCR_API = 1 << 41
 ODD = 0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
 A, B = 0, 1  # which of a kind's two keys: the error that a pointer shows says it
 FACTS: dict[str, str] = {"feature": "paca"}
-Modifier = Callable[[Cpu], Value]
 
 
 @function(64, 64, 64, 64, returns=64)
@@ -159,10 +159,7 @@ def branches(m: int, name: str) -> None:
         mnemonic = ("blr" if link else "br") + "a" + letter
 
         def go(cpu: Cpu, modifier: Value, link: int) -> None:
-            target = authenticate(cpu, cpu.Rn, modifier, name)
-            if link:
-                cpu.set_X(LR, cpu.next_pc)
-            cpu.pc = target
+            (call if link else jump)(cpu, authenticate(cpu, cpu.Rn, modifier, name))
 
         @op(f"1101011 1 0 0{link} 11111 0000 1 {m} Rn Rd|SP", mnemonic, ends=True, reads="Rd", asm="{Rn}, {Rd}", **FACTS)
         def modified(cpu: Cpu, link: int = link) -> None:
@@ -174,7 +171,7 @@ def branches(m: int, name: str) -> None:
 
     @op(f"1101011 0 0 10 11111 0000 1 {m} 11111 11111", "reta" + letter, ends=True, **FACTS)
     def ret(cpu: Cpu) -> None:
-        cpu.pc = authenticate(cpu, cpu.X(LR), cpu.X(SP), name)
+        branch_to(cpu, authenticate(cpu, cpu.X(LR), cpu.X(SP), name))
 
     @op(f"1101011 0 1 00 11111 0000 1 {m} 11111 11111", "ereta" + letter, ends=True, **FACTS)
     def eret(cpu: Cpu) -> None:

@@ -8,24 +8,25 @@ from typing import TYPE_CHECKING, Any
 from exuvia.dsl import processor
 from exuvia.dsl.processor import Registers
 from exuvia.dsl.tick import PENDING
-from exuvia.isa.aarch64.cpu import ALIGNMENT, EC_DATA, EC_FETCH, EC_STEP
-from exuvia.isa.aarch64.exceptions import EC_SHIFT, EVERY_ACCESS, FIQ, HCR_TGE, IL, IRQ, MISALIGNED, SCTLR_A, SYNCHRONOUS
+from exuvia.isa.aarch64 import debug
+from exuvia.isa.aarch64.cpu import EC_DATA, EC_FETCH, EC_WATCHPOINT
+from exuvia.isa.aarch64.exceptions import EC_SHIFT, FIQ, IL, IRQ, SCTLR_A, SYNCHRONOUS
 from exuvia.isa.aarch64.faults import Fault, rare
-from exuvia.isa.aarch64.paging import STAGE2
-from exuvia.isa.aarch64.state import BTYPE_SHIFT, DAIF, DAIF_F, DAIF_I, PRIVILEGED, SP, SPSR_PAN, USER, layout
+from exuvia.isa.aarch64.paging import FETCH, HCR_DC, HCR_FMO, HCR_IMO, HCR_TGE, SCTLR_M, STAGE2, WATCHPOINT, WNR
+from exuvia.isa.aarch64.state import AWARE, BTYPE_SHIFT, DAIF, DAIF_F, DAIF_I, LANDING, PRIVILEGED, SP, SPSR_PAN, STRICT, USER, layout
 from exuvia.isa.aarch64.timers import FREQUENCY, Timers
 from exuvia.support import log
 
 if TYPE_CHECKING:
     from exuvia.isa.aarch64.cpus import CpuModel
 
-HCR_FMO, HCR_IMO, HCR_VF, HCR_VI = (1 << i for i in (3, 4, 6, 7))
+HCR_VF, HCR_VI = 1 << 6, 1 << 7
 SCTLR_RESET = 0x30C50838  # the bits that are one whatever is implemented, and SPAN; no big-endian data
 LINES = dict(irq=DAIF_I, fiq=DAIF_F)
 VIRTUAL_LINES = dict(virq=DAIF_I, vfiq=DAIF_F)
 EXTERNAL_ABORT = 0x10
+ACCESS_SIZE, ACCESS_KIND = 8, 24  # in the engine's access word
 MOST_WANTED = 32  # invalidations that a processor is told of one by one
-STEP_SYNDROME = 1 << 24 | 0x22  # ISV, and the status code of debug exceptions
 
 
 class Processor(processor.Processor):
@@ -43,6 +44,12 @@ class Processor(processor.Processor):
     daif: int
     lines: int
     hcr_el2: int
+    sctlr_el1: int
+    sctlr_el2: int
+    btype: int
+    walk_error: int
+    tlb: int
+    met_guarded: int
     pstate_ss: int
     step_armed: int
     mpidr_el1: int
@@ -56,7 +63,18 @@ class Processor(processor.Processor):
     tick_state: int
     timers: Timers
     conduit: str
-    debug: dict[int, int]  # registers of op0 2 and others that are only kept
+    kept: dict[int, int]  # registers of EL2 that do nothing
+    dbgbvr: Registers
+    dbgbcr: Registers
+    dbgwvr: Registers
+    dbgwcr: Registers
+    watch_first: Registers
+    watch_last: Registers
+    watch_who: Registers
+    watch_context: Registers
+    watch_mask: Registers
+    breakpoint_pages: set[int]
+    resume: int
     peers: list[Any]
     engine: Any
     native: Any
@@ -65,7 +83,7 @@ class Processor(processor.Processor):
     def __init__(self, state: memoryview, model: CpuModel) -> None:
         super().__init__(state, model)
         d = self.__dict__
-        d["powered_off"], d["debug"], d["conduit"] = False, {}, "hvc"
+        d["powered_off"], d["kept"], d["conduit"], d["breakpoint_pages"] = False, {}, "hvc", set()
         d["flush_wanted"] = []
         d["timers"] = Timers(self)
 
@@ -81,7 +99,8 @@ class Processor(processor.Processor):
         model, d = self.model, self.__dict__
         self.tlb_system = self.tlb_base  # what is accessed as EL0 would
         self.has_el2 = int(bool(getattr(self.machine, "virtualization", False)))
-        self.has_pan = int("pan" in model)
+        for feature in ("pan", "bti", "e0pd"):
+            setattr(self, f"has_{feature}", int(feature in model))
         self.el = 2 if self.has_el2 else 1
         self.midr_el1 = self.vpidr_el2 = model.kind.midr
         self.mpidr_el1 = self.vmpidr_el2 = model.mpidr
@@ -89,7 +108,8 @@ class Processor(processor.Processor):
         self.sctlr_el1 = self.sctlr_el2 = SCTLR_RESET
         self.cntfrq_el0 = FREQUENCY
         self.others = int(len(self.machine.vcpus) > 1)
-        d["debug"] = {}
+        d["kept"] = {}
+        debug.arm(self)
         for timer in d["timers"].all:
             timer.update()
         self.update_mode()
@@ -126,9 +146,20 @@ class Processor(processor.Processor):
 
     def update_mode(self) -> None:
         """After a change of EL or PAN."""
-        self.mode = PRIVILEGED if self.el else USER
-        user = EVERY_ACCESS if self.sctlr_el1 & SCTLR_A else 0
-        self.switch_tlb(user if self.el == 0 else 2 if self.pan else 1)
+        self.mode = (PRIVILEGED if self.el else USER) | (LANDING if self.btype else self.strict | self.knows_guarded)
+        self.switch_tlb(0 if self.el == 0 else 2 if self.pan else 1)
+
+    @property
+    def strict(self) -> int:
+        """STRICT, where accesses must be aligned: SCTLR_ELx.A says so, or no translation says what is memory."""
+        sctlr, hcr = self.sctlr_el2 if self.el == 2 else self.sctlr_el1, self.hcr_el2
+        on = sctlr & SCTLR_M and (self.el == 2 or not hcr & HCR_TGE) or self.el < 2 and hcr & HCR_DC
+        return 0 if on and not sctlr & SCTLR_A else STRICT
+
+    @property
+    def knows_guarded(self) -> int:
+        """AWARE, where this exception level has met guarded pages."""
+        return AWARE if self.met_guarded & (2 if self.el else 1) else 0
 
     # -- wires
     def signal(self, line: str, level: bool) -> None:
@@ -159,20 +190,34 @@ class Processor(processor.Processor):
             d["halted"] = False
             self.take(*found)
         self.attention(bool(d["flush_wanted"]))
-        if words[at["step_armed"]] and not words[at["resume"]] and not d["halted"]:
-            self.software_step()
+        if (words[at["step_armed"]] or words[at["every_instruction"]]) and not words[at["resume"]] and not d["halted"]:
+            (debug.software_step if words[at["step_armed"]] else debug.stepped)(self)
             return False
         return True
 
-    def software_step(self) -> None:
-        """One instruction; or it was done, and its exception is due (D2.12.4)."""
-        if not self.pstate_ss:
-            self.fault(Fault(EC_STEP, STEP_SYNDROME), self.pc)
-            self.step_armed = 0
-            return
-        self.single_step()
-        if self.step_armed:
-            self.pstate_ss = 0
+    # -- one instruction at a time
+    def stepped(self) -> None:
+        """Code on a page with a breakpoint."""
+        debug.stepped(self)
+
+    def fetchable(self) -> bool:
+        """Can the instruction at `pc` be fetched? If not, its exception is what comes next."""
+        access = FETCH | 1 << ACCESS_SIZE
+        try:
+            self.host(self.pc, access)
+        except Fault:
+            self.access, self.address, self.op = access, self.pc, 0
+            self.resume_at("access_fault")
+            return False
+        return True
+
+    def instruction(self) -> None:
+        """The one at `pc`, which can be fetched. Where a branch lands, that it may is looked at first."""
+        here = self.pc
+        while self.mode & LANDING and self.pc == here and not self.resume:
+            self.single_step()
+        if self.pc == here and not self.resume:
+            self.single_step()
 
     def by_hcr(self) -> int:
         """Virtual interrupts that HCR_EL2 pends."""
@@ -229,8 +274,8 @@ class Processor(processor.Processor):
 
     def page_fault(self, linear: int) -> Fault:
         """A data abort by the walk's word."""
-        if self.walk_error == MISALIGNED:
-            return Fault(EC_DATA, ALIGNMENT, linear)
+        if self.walk_error & WATCHPOINT:
+            return Fault(EC_WATCHPOINT, debug.STATUS | self.walk_error & WNR, self.fault_address)
         return Fault(EC_DATA, self.walk_error & 0xBF, linear, bool(self.walk_error & STAGE2))
 
     def fetch_fault(self, linear: int) -> Fault:

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from exuvia.isa.aarch64 import gic, psci
-from exuvia.isa.aarch64.cpu import EC_HVC, EC_SMC
+from exuvia.isa.aarch64 import debug, gic, psci
+from exuvia.isa.aarch64.cpu import AT_BOTH, AT_STAGE1, EC_DATA, EC_HVC, EC_SMC
 from exuvia.isa.aarch64.faults import Fault, fields, rare, trap, undefined
 from exuvia.isa.aarch64.maintenance import PAGE
-from exuvia.isa.aarch64.paging import WRITE
-from exuvia.isa.aarch64.processor import Processor
+from exuvia.isa.aarch64.paging import S1PTW, SHAREABILITY, STAGE2, WRITE
+from exuvia.isa.aarch64.processor import ACCESS_KIND, ACCESS_SIZE, Processor
 from exuvia.isa.aarch64.state import SINK, ZR
+from exuvia.isa.aarch64.timers import EL0PTEN, EL0VTEN, EL1PCEN
 
 HCR_TSC, HCR_HCD = 1 << 19, 1 << 29
-SIZE_SHIFT, AS_USER = 8, 2  # in the engine's access word
+RES1, NOT_SECURE = 1 << 11, 1 << 9  # in PAR_EL1
 Encoding = tuple[int, int, int, int, int]
 IDENTIFICATION = {
-    (4, 0): "pfr0", (4, 1): "pfr1", (5, 0): "dfr0", (6, 0): "isar0", (6, 1): "isar1", (7, 0): "mmfr0", (7, 1): "mmfr1",
+    (4, 0): "pfr0", (4, 1): "pfr1", (5, 0): "dfr0", (6, 0): "isar0", (6, 1): "isar1", (7, 0): "mmfr0", (7, 1): "mmfr1", (7, 2): "mmfr2",
 }  # fmt: skip  # ID_AA64*_EL1 by CRm and op2
 TIMERS = {
     (3, 3, 14, 2, 0): ("physical", "tval"), (3, 3, 14, 2, 1): ("physical", "ctl"), (3, 3, 14, 2, 2): ("physical", "cval"),
@@ -22,15 +23,16 @@ TIMERS = {
     (3, 4, 14, 2, 0): ("hypervisor", "tval"), (3, 4, 14, 2, 1): ("hypervisor", "ctl"), (3, 4, 14, 2, 2): ("hypervisor", "cval"),
 }  # fmt: skip
 LIMITED_ORDERING = [(3, 0, 10, 4, op2) for op2 in (0, 1, 2, 3, 7)]  # LORSA, LOREA, LORN, LORC, LORID: there are no regions
-OSLSR, OSLAR = (2, 0, 1, 1, 4), (2, 0, 1, 0, 4)
-CNTKCTL_PTEN, CNTKCTL_VTEN = 1 << 9, 1 << 8
+CNTFRQ = (3, 3, 14, 0, 0)
 
 
 def timer_trapped(p: Processor, where: Encoding, instruction: int) -> None:
-    """CNTKCTL_EL1 says whether EL0 has the timers."""
-    wanted = CNTKCTL_PTEN if where[3] == 2 else CNTKCTL_VTEN
-    if p.el == 0 and not p.cntkctl_el1 & wanted:
+    """CNTKCTL_EL1 says whether EL0 has the timers, CNTHCTL_EL2 whether EL1 and EL0 have the physical one."""
+    physical = where[1:4] == (3, 14, 2)
+    if p.el == 0 and not p.cntkctl_el1 & (EL0PTEN if physical else EL0VTEN):
         raise trap(instruction)
+    if physical and p.has_el2 and p.el < 2 and not p.cnthctl_el2 & EL1PCEN:
+        raise trap(instruction, el2=True)
 
 
 @rare
@@ -62,14 +64,12 @@ def read(p: Processor, where: Encoding, instruction: int) -> int:
     if (op0, op1, n, m) == (3, 1, 0, 0):
         kind = p.model.kind
         return int({0: kind.caches[{0: 0, 1: 1}.get(p.csselr_el1 & 15, 2)], 1: kind.clidr}.get(op2, 0))
-    if where == OSLSR:
-        return 8 | p.debug.get(encoded(OSLAR), 0) << 1
     if where in LIMITED_ORDERING and "lor" in p.model:
         return 0
-    if op0 == 2 and op1 == 0:
-        return p.debug.get(encoded(where), 0)
+    if op0 == 2:
+        return debug.read(p, where, instruction)
     if op1 == 4 and p.el == 2:
-        return p.debug.get(encoded(where), 0)
+        return p.kept.get(encoded(where), 0)
     p.unknown(f"read of system register S{op0}_{op1}_C{n}_C{m}_{op2} at {p.here:#x}")
     raise undefined()
 
@@ -92,17 +92,28 @@ def write_system_register(p: Processor, instruction: int, value: int) -> None:
         raise undefined()
     if (name_ := gic.register(p, where, instruction)) is not None:
         p.controller.write_register(name_, value)
-    elif where == (3, 3, 14, 0, 0):
+    elif where == CNTFRQ and p.el == (2 if p.has_el2 else 1):
         p.cntfrq_el0 = value
     elif where in LIMITED_ORDERING[:-1] and "lor" in p.model:
         pass
-    elif where == OSLAR:
-        p.debug[encoded(OSLAR)] = value & 1
-    elif op0 == 2 and op1 == 0 or op1 == 4 and p.el == 2:
-        p.debug[encoded(where)] = value
+    elif op0 == 2:
+        debug.write(p, where, instruction, value)
+    elif op1 == 4 and p.el == 2:
+        p.kept[encoded(where)] = value
     else:
         p.unknown(f"write of system register S{op0}_{op1}_C{n}_C{m}_{op2} at {p.here:#x}")
         raise undefined()
+
+
+@rare
+def between_instructions(p: Processor) -> None:
+    """`Processor.between` sees what there is to do."""
+
+
+@rare
+def timers_change(p: Processor) -> None:
+    """CNTVOFF_EL2 was written."""
+    p.timers.virtual.update()
 
 
 @rare
@@ -136,6 +147,7 @@ def secure_monitor_call(p: Processor, number: int) -> None:
 
 def call(p: Processor, ec: int, number: int) -> None:
     """An exception to EL2 that comes back behind the instruction."""
+    p.pstate_ss = 0  # it is done, where it was the one to be stepped
     p.fault(Fault(ec, number, el2=True), p.pc)
 
 
@@ -150,15 +162,25 @@ def invalidate(p: Processor, what: int, linear: int) -> None:
 
 @rare
 def translate_address(p: Processor, instruction: int, linear: int) -> None:
-    """AT: what the tables say, into PAR_EL1. Stage 1 and 2 together, as the processor's own accesses have them."""
-    op1, op2 = instruction >> 16 & 7, instruction >> 5 & 7
-    if op1 == 4 and p.el != 2:
+    """AT: what the tables say, into PAR_EL1 (D8.14): of stage 1 of EL1&0 or EL2, or of both stages, whoever asks."""
+    op1, op2, el, tlb = instruction >> 16 & 7, instruction >> 5 & 7, p.el, p.tlb
+    if op1 == 4 and el != 2:
         raise undefined()
-    unprivileged, write = op2 & 2, op2 & 1
+    second, both, unprivileged = op1 == 4 and op2 < 2, op2 >= 4, bool(op2 & 2)
     p.invalidate_page(linear)
+    p.el = 2 if second else 1
+    p.switch_tlb(0 if unprivileged else 1)
     try:
-        p.host(linear, 1 << SIZE_SHIFT | (WRITE if write else 0) | (AS_USER if unprivileged else 0))
-    except Fault as fault:
-        p.par_el1 = 1 | (fault.iss & 0x3F) << 1 | fault.el2 << 9 | 1 << 11
-        return
-    p.par_el1 = p.walk_page & ((1 << 48) - 1) & ~0xFFF | 0xFF << 56 | 1 << 11 | 3 << 7
+        p.host(linear, 1 << ACCESS_SIZE | (AT_BOTH if both else AT_STAGE1) << ACCESS_KIND | (WRITE if op2 & 1 else 0))
+    except Fault:
+        error = p.walk_error
+        if el == 1 and error & STAGE2:  # the hypervisor's fault, in a table of stage 1
+            p.el, p.tlb = el, tlb
+            raise Fault(EC_DATA, error & 0xBF, linear, True) from None
+        p.par_el1 = RES1 | bool(error & STAGE2) << 9 | bool(error & S1PTW) << 8 | (error & 0x3F) << 1 | 1
+    else:
+        attributes = p.walk_attributes
+        shared = attributes >> SHAREABILITY
+        p.par_el1 = (attributes & 0xFF) << 56 | p.walk_page & (1 << 48) - 1 & ~0xFFF | RES1 | NOT_SECURE | shared << 7
+    finally:
+        p.el, p.tlb = el, tlb

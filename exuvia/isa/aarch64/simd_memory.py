@@ -28,7 +28,7 @@ def pair(w: int, loads: bool) -> Access:
     """Side by side: one access."""
 
     def run(cpu: Cpu, address: Value) -> None:
-        memory = cpu.memory(address, 2 * w)
+        memory = cpu.memory(address, 2 * w, unit=w)
         if loads:
             both = memory.read()
             cpu.set_V("Vt", both.lane(0, w))
@@ -109,7 +109,7 @@ def multiple(n: int, structures: bool, loads: bool) -> Access:
 
     def run(cpu: Cpu, address: Value) -> None:
         bits, w = 128 if cpu.Q else 64, 8 << cpu.size
-        parts = [cpu.memory(address + bits // 8 * k, bits) for k in range(n)]
+        parts = [cpu.memory(address + bits // 8 * k, bits, unit=w) for k in range(n)]
         names, lanes = registers(n), bits // w
         if loads:
             values = [p.read() for p in parts]

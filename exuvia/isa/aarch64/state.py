@@ -8,9 +8,11 @@ ZR, SP, SINK = 31, 32, 33
 LR = 30
 NO_INDEX = 0  # only CASP's records have an index, the register behind Rs, which is never x0
 
-# Modes: what a block's meaning depends on. Code of both halves of the address space stands at the same 48 bits, so EL0 has its own.
-PRIVILEGED, USER = range(2)
-MODES = 2
+# Modes, as bits: what a block's meaning depends on. Code of both halves of the address space stands at the same 48 bits, so EL0 has its
+# own. STRICT: accesses must be aligned. AWARE: some code that this exception level runs stands on guarded pages, so that indirect branches
+# say what they were. LANDING: at the target of one (bti.py), where nothing but that it may be there matters.
+PRIVILEGED, USER, STRICT, AWARE, LANDING = 0, 1, 2, 4, 8
+MODES = LANDING + USER + 1
 
 # PSTATE and SPSR_ELx bits (C5.2.19)
 DAIF_D, DAIF_A, DAIF_I, DAIF_F = (1 << i for i in (9, 8, 7, 6))
@@ -18,17 +20,34 @@ DAIF = DAIF_D | DAIF_A | DAIF_I | DAIF_F
 SPSR_DIT, SPSR_UAO, SPSR_PAN, SPSR_SS, SPSR_IL = (1 << i for i in (24, 23, 22, 21, 20))
 BTYPE_SHIFT = 10
 
+# FEAT_BTI: what is known of pages
+GUARDS, GUARDED = 128, 1
+
+BREAKPOINTS, WATCHPOINTS = 6, 4
+
 layout = Layout()
-layout.routines += ["exception", "eret", "interrupt"]
+layout.routines += ["exception", "eret", "look_again", "far_branch", "interrupt"]
 layout.file("x", 34, 64)
 layout.file("v", 32, 128)
 layout.words("nz cv")  # the flags, see flags.py
 layout.words("el spsel daif pan uao dit btype pstate_ss illegal", el=1, spsel=1, daif=DAIF)
-layout.words("step_armed")  # software step is on at this exception level: Python does one instruction at a time (D2.12)
-layout.attention["step_armed"] = 1
+# software step is on at this exception level, or a breakpoint means a whole context: Python does one instruction at a time (debug.py)
+layout.words("step_armed every_instruction")
+layout.attention |= {"step_armed": 1, "every_instruction": 1}
+layout.words("step_info os_locked claimed", os_locked=1)  # of software step's syndrome; the OS lock; the debugger's claim tags
+for _name in ("dbgbvr", "dbgbcr"):
+    layout.file(_name, BREAKPOINTS, 64)
+for _name in ("dbgwvr", "dbgwcr", "watch_first", "watch_last", "watch_who", "watch_context", "watch_mask"):
+    layout.file(_name, WATCHPOINTS, 64)  # the last five say what a walk compares
+layout.words("watchpoints")  # is there one?
 layout.words("fpcr fpsr fp_host", fp_host=0x1F80)
 layout.vector_control = "fp_host"  # see fpcr.py
 layout.words("exclusive exclusive_size exclusive_low exclusive_high", exclusive=-1)  # the local monitor: address or -1, what was read
+layout.words("walk_attributes")  # of the page walk, see paging.py
+layout.words("met_guarded")  # bit 0: EL0 has met guarded pages, and is AWARE; bit 1: EL1 or EL2 has
+layout.file("guards", GUARDS, 64)  # what walks found, by page number: the page's address, and GUARDED
+layout.walked |= {"guards", "walk_attributes"}
+layout.words("branch_target")  # what the routine `far_branch` takes
 layout.words("syndrome fault_address exception_return exception_kind exception_el2")  # what the routine `exception` takes
 layout.words("others lines virtual_lines")  # are there other processors; interrupt lines that are up, as bits of DAIF
 
@@ -41,5 +60,5 @@ EL2_WORDS = """hcr_el2 sctlr_el2 actlr_el2 cptr_el2 mdcr_el2 hstr_el2 hacr_el2 t
 TIMER_WORDS = "cntv_ctl_el0 cntv_cval_el0 cntp_ctl_el0 cntp_cval_el0 cnthp_ctl_el2 cnthp_cval_el2"
 KEYS = " ".join(f"ap{key}key{half}_el1" for key in ("ia", "ib", "da", "db", "ga") for half in ("lo", "hi"))
 for _names in (EL0_WORDS, EL1_WORDS, EL2_WORDS, TIMER_WORDS, KEYS):
-    layout.words(_names)
-layout.words("has_el2 has_pan physical_bits midr_el1 mpidr_el1 ctr_el0", physical_bits=40, mpidr_el1=1 << 31)
+    layout.words(_names, cnthctl_el2=3)
+layout.words("has_el2 has_pan has_bti has_e0pd physical_bits midr_el1 mpidr_el1 ctr_el0", physical_bits=40, mpidr_el1=1 << 31)

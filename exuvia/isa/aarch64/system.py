@@ -9,13 +9,14 @@ from collections.abc import Callable
 
 from exuvia.dsl.trace import when
 from exuvia.dsl.values import Value, lift
-from exuvia.isa.aarch64.cpu import EC_SYSTEM, EC_WFX, Cpu, leave, raise_, undefined
+from exuvia.isa.aarch64.cpu import EC_SYSTEM, EC_WFX, TO_EL2, Cpu, leave, raise_, undefined
+from exuvia.isa.aarch64.debug import masks_changed
 from exuvia.isa.aarch64.exceptions import HCR_TWE, HCR_TWI, choose_tlb, keep_stack_pointer, synchronous, take_stack_pointer, welcome
 from exuvia.isa.aarch64.flags import nzcv_word
 from exuvia.isa.aarch64.forms import op
 from exuvia.isa.aarch64.paging import yes
 from exuvia.isa.aarch64.state import DAIF, SPSR_DIT, SPSR_PAN
-from exuvia.isa.aarch64.timers import ENABLE, IMASK, ISTATUS
+from exuvia.isa.aarch64.timers import EL0PCTEN, EL0PTEN, EL0VCTEN, EL0VTEN, EL1PCEN, EL1PCTEN, ENABLE, IMASK, ISTATUS
 
 Text = Callable[[Cpu], None]
 SCTLR_UMA, SCTLR_DZE, SCTLR_UCT, SCTLR_NTWI, SCTLR_NTWE, SCTLR_UCI = (1 << i for i in (9, 14, 15, 16, 18, 26))
@@ -41,10 +42,20 @@ def trapped(cpu: Cpu, condition: Value | bool) -> None:
     """The trap of an MSR, MRS or SYS instruction to EL1."""
     if condition is False:
         return
-    with when(lift(condition, 1)):
+    raise_trap(cpu, lift(condition, 1), EC_SYSTEM)
+
+
+def trapped_to_el2(cpu: Cpu, condition: Value) -> None:
+    """Its trap from EL1 and EL0 to EL2."""
+    raise_trap(cpu, (cpu.has_el2 != 0) & (cpu.el != 2) & condition, EC_SYSTEM | TO_EL2)
+
+
+def raise_trap(cpu: Cpu, condition: Value, ec: int) -> None:
+    """With the syndrome of such an instruction."""
+    with when(condition):
         i = cpu.instruction.zext(64)
         iss = (i & 31) << 5 | ((i.u >> 5) & 7) << 17 | ((i.u >> 8) & 15) << 1 | ((i.u >> 12) & 15) << 10
-        raise_(EC_SYSTEM, iss | ((i.u >> 16) & 7) << 14 | ((i.u >> 19) & 3) << 20 | ((i.u >> 21) & 1))
+        raise_(ec, iss | ((i.u >> 16) & 7) << 14 | ((i.u >> 19) & 3) << 20 | ((i.u >> 21) & 1))
 
 
 def allowed(cpu: Cpu, encoding: str) -> bool:
@@ -59,20 +70,24 @@ def allowed(cpu: Cpu, encoding: str) -> bool:
     return True
 
 
-def register(encoding: str, word: str, changed: Text | None = None, mask: int = (1 << 64) - 1, feature: str = "") -> None:
-    """A register that is a word; `changed` is the text of a write, which comes before the word changes."""
+def register(
+    encoding: str, word: str, before: Text | None = None, after: Text | None = None, mask: int = (1 << 64) - 1, feature: str = ""
+) -> None:
+    """A register that is a word; `before` and `after` are what a write does besides, before the word changes and when it has."""
 
     @read(encoding, word, feature=feature)
     def mrs(cpu: Cpu) -> None:
         if allowed(cpu, encoding):
             cpu.set_X("Rt", cpu.get((word, 0, 64)))
 
-    @write(encoding, word, ends=changed is not None, feature=feature)
+    @write(encoding, word, ends=before is not None or after is not None, feature=feature)
     def msr(cpu: Cpu) -> None:
         if allowed(cpu, encoding):
-            if changed is not None:
-                changed(cpu)
+            if before is not None:
+                before(cpu)
             cpu.put((word, 0, 64), cpu.X("Rt") & mask)
+            if after is not None:
+                after(cpu)
 
 
 def everything_changes(cpu: Cpu) -> None:
@@ -80,22 +95,14 @@ def everything_changes(cpu: Cpu) -> None:
     cpu.effect("flush_tlb", 0, lift(1, 64))
 
 
-def space_changes(word: str) -> Text:
-    """A register of tables: translations that are not global go where it becomes another."""
+def tables_change(word: str, everything: bool) -> Text:
+    """A register of tables: translations go where it becomes another, all of them or those that are not global."""
 
     def text(cpu: Cpu) -> None:
         with when(cpu.X("Rt") != cpu.get((word, 0, 64))):
-            cpu.effect("flush_tlb", 0, lift(0, 64))
-
-    return text
-
-
-def tables_change(word: str) -> Text:
-    """A register that EL2's translations depend on."""
-
-    def text(cpu: Cpu) -> None:
-        with when(cpu.X("Rt") != cpu.get((word, 0, 64))):
-            cpu.effect("flush_tlb", 0, lift(1, 64))
+            cpu.effect("flush_tlb", 0, lift(int(everything), 64))
+            if word == "ttbr0_el1":
+                cpu.met_guarded = cpu.met_guarded & ~1  # of EL0's guarded pages no translation is left
 
     return text
 
@@ -104,10 +111,10 @@ WORDS = """
 3_0_C1_C0_1  actlr_el1    3_0_C1_C0_2  cpacr_el1   3_0_C5_C1_0 afsr0_el1   3_0_C5_C1_1  afsr1_el1   3_0_C5_C2_0  esr_el1
 3_0_C6_C0_0  far_el1      3_0_C7_C4_0  par_el1     3_0_C10_C2_0 mair_el1   3_0_C10_C3_0 amair_el1   3_0_C13_C0_1 contextidr_el1
 3_0_C13_C0_4 tpidr_el1    3_0_C14_C1_0 cntkctl_el1 3_0_C4_C0_1  elr_el1    3_0_C4_C0_0  spsr_el1    3_2_C0_C0_0  csselr_el1
-3_3_C13_C0_2 tpidr_el0    2_0_C0_C2_2  mdscr_el1
+3_3_C13_C0_2 tpidr_el0
 3_4_C1_C0_1  actlr_el2    3_4_C1_C1_1  mdcr_el2    3_4_C1_C1_2  cptr_el2   3_4_C1_C1_3  hstr_el2    3_4_C1_C1_7  hacr_el2
 3_4_C5_C1_0  afsr0_el2    3_4_C5_C1_1  afsr1_el2   3_4_C5_C2_0  esr_el2    3_4_C6_C0_0  far_el2     3_4_C6_C0_4  hpfar_el2
-3_4_C10_C2_0 mair_el2     3_4_C10_C3_0 amair_el2   3_4_C13_C0_2 tpidr_el2  3_4_C14_C0_3 cntvoff_el2 3_4_C14_C1_0 cnthctl_el2
+3_4_C10_C2_0 mair_el2     3_4_C10_C3_0 amair_el2   3_4_C13_C0_2 tpidr_el2  3_4_C14_C1_0 cnthctl_el2
 3_4_C0_C0_0  vpidr_el2    3_4_C0_C0_5  vmpidr_el2  3_4_C4_C0_1  elr_el2    3_4_C4_C0_0  spsr_el2    3_4_C4_C1_0  sp_el1
 3_0_C2_C1_0 apiakeylo_el1 3_0_C2_C1_1 apiakeyhi_el1 3_0_C2_C1_2 apibkeylo_el1 3_0_C2_C1_3 apibkeyhi_el1 3_0_C2_C2_0 apdakeylo_el1
 3_0_C2_C2_1 apdakeyhi_el1 3_0_C2_C2_2 apdbkeylo_el1 3_0_C2_C2_3 apdbkeyhi_el1 3_0_C2_C3_0 apgakeylo_el1 3_0_C2_C3_1 apgakeyhi_el1
@@ -116,15 +123,16 @@ for _encoding, _word in zip(WORDS[::2], WORDS[1::2]):
     register(_encoding, _word, feature=("pacg" if "ga" in _word else "paca") if _word.startswith("ap") else "")
 register("3_0_C12_C0_0", "vbar_el1", mask=-1 << 11)
 register("3_4_C12_C0_0", "vbar_el2", mask=-1 << 11)
-register("3_0_C1_C0_0", "sctlr_el1", everything_changes)
+register("3_0_C1_C0_0", "sctlr_el1", everything_changes, choose_tlb)
 register("3_0_C2_C0_2", "tcr_el1", everything_changes)
-register("3_0_C2_C0_0", "ttbr0_el1", space_changes("ttbr0_el1"))
-register("3_0_C2_C0_1", "ttbr1_el1", space_changes("ttbr1_el1"))
+for _encoding, _word in (("3_0_C2_C0_0", "ttbr0_el1"), ("3_0_C2_C0_1", "ttbr1_el1")):
+    register(_encoding, _word, tables_change(_word, False))
 for _encoding, _word in (
     ("3_4_C1_C0_0", "sctlr_el2"), ("3_4_C2_C0_0", "ttbr0_el2"), ("3_4_C2_C0_2", "tcr_el2"), ("3_4_C2_C1_0", "vttbr_el2"),
     ("3_4_C2_C1_2", "vtcr_el2"), ("3_4_C1_C1_0", "hcr_el2"),
 ):  # fmt: skip
-    register(_encoding, _word, tables_change(_word))
+    register(_encoding, _word, tables_change(_word, True), choose_tlb)
+register("3_4_C14_C0_3", "cntvoff_el2", after=lambda cpu: leave("timers_change"))
 
 
 @read("3_3_C13_C0_3", "tpidrro_el0")
@@ -173,29 +181,32 @@ def counter(cpu: Cpu) -> Value:
 
 @read("3_3_C14_C0_1", "cntpct_el0")
 def read_physical_counter(cpu: Cpu) -> None:
-    trapped(cpu, cpu.el0 and (cpu.cntkctl_el1 & 1) == 0)
+    trapped(cpu, cpu.el0 and (cpu.cntkctl_el1 & EL0PCTEN) == 0)
+    trapped_to_el2(cpu, (cpu.cnthctl_el2 & EL1PCTEN) == 0)
     cpu.set_X("Rt", counter(cpu))
 
 
 @read("3_3_C14_C0_2", "cntvct_el0")
 def read_virtual_counter(cpu: Cpu) -> None:
-    trapped(cpu, cpu.el0 and (cpu.cntkctl_el1 & 2) == 0)
+    trapped(cpu, cpu.el0 and (cpu.cntkctl_el1 & EL0VCTEN) == 0)
     cpu.set_X("Rt", counter(cpu) - cpu.cntvoff_el2)
 
 
 @read("3_3_C14_C0_0", "cntfrq_el0")
 def read_frequency(cpu: Cpu) -> None:
-    trapped(cpu, cpu.el0 and (cpu.cntkctl_el1 & 3) == 0)
+    trapped(cpu, cpu.el0 and (cpu.cntkctl_el1 & (EL0PCTEN | EL0VCTEN)) == 0)
     cpu.set_X("Rt", cpu.cntfrq_el0)
 
 
 # timers: what changes neither an output nor an alarm needs no Python (timers.py)
 def timer(number: int, words: str, trap: int, count: Callable[[Cpu], Value]) -> None:
-    """CTL as it is read, and CVAL; EL0 has them where CNTKCTL_EL1 says so."""
+    """CTL as it is read, and CVAL; EL0 has them where CNTKCTL_EL1 says so, the physical one only where CNTHCTL_EL2 does."""
     ctl_word, cval_word = f"{words}_ctl_el0", f"{words}_cval_el0"
 
     def may(cpu: Cpu) -> None:
         trapped(cpu, cpu.el0 and (cpu.cntkctl_el1 & trap) == 0)
+        if words == "cntp":
+            trapped_to_el2(cpu, (cpu.cnthctl_el2 & EL1PCEN) == 0)
 
     @read(f"3_3_C14_C{number}_1", ctl_word)
     def read_ctl(cpu: Cpu) -> None:
@@ -220,8 +231,8 @@ def timer(number: int, words: str, trap: int, count: Callable[[Cpu], Value]) -> 
         cpu.put((cval_word, 0, 64), cpu.X("Rt"))
 
 
-timer(2, "cntp", 1 << 9, counter)
-timer(3, "cntv", 1 << 8, lambda cpu: counter(cpu) - cpu.cntvoff_el2)
+timer(2, "cntp", EL0PTEN, counter)
+timer(3, "cntv", EL0VTEN, lambda cpu: counter(cpu) - cpu.cntvoff_el2)
 
 
 # the stack pointer and PSTATE
@@ -283,6 +294,14 @@ def masks_trapped(cpu: Cpu) -> None:
     trapped(cpu, cpu.el0 and (cpu.sctlr_el1 & SCTLR_UMA) == 0)
 
 
+def set_masks(cpu: Cpu, daif: Value) -> None:
+    """An interrupt may come in now, software step be on."""
+    cpu.daif = daif
+    if not cpu.el0:
+        masks_changed(cpu)
+    welcome(cpu)
+
+
 @read("3_3_C4_C2_1", "daif")
 def read_daif(cpu: Cpu) -> None:
     masks_trapped(cpu)
@@ -292,8 +311,7 @@ def read_daif(cpu: Cpu) -> None:
 @write("3_3_C4_C2_1", "daif")
 def write_daif(cpu: Cpu) -> None:
     masks_trapped(cpu)
-    cpu.daif = cpu.X("Rt") & DAIF
-    welcome(cpu)
+    set_masks(cpu, cpu.X("Rt") & DAIF)
 
 
 @op("1101010100 0 00 011 0100 CRm=4 110 11111", "msr", asm="daifset, {CRm}")
@@ -305,8 +323,7 @@ def daifset(cpu: Cpu) -> None:
 @op("1101010100 0 00 011 0100 CRm=4 111 11111", "msr", asm="daifclr, {CRm}")
 def daifclr(cpu: Cpu) -> None:
     masks_trapped(cpu)
-    cpu.daif = cpu.daif & ~(cpu.bits("CRm") << 6)
-    welcome(cpu)
+    set_masks(cpu, cpu.daif & ~(cpu.bits("CRm") << 6))
 
 
 @read("3_3_C4_C2_0", "nzcv")

@@ -9,14 +9,12 @@ from exuvia.isa.aarch64.cpu import Cpu, leave, undefined
 from exuvia.isa.aarch64.exceptions import welcome
 from exuvia.isa.aarch64.paging import pick, yes
 from exuvia.isa.aarch64.system import counter, read, trapped, write
-from exuvia.isa.aarch64.timers import ENABLE, FAR, IMASK, NS_SHIFT
-
-CNTKCTL_VTEN = 1 << 8
+from exuvia.isa.aarch64.timers import EL0VTEN, ENABLE, FAR, IMASK, NS_SHIFT
 
 
 def asked(cpu: Cpu) -> None:
     """Python does it, as long as the tick is not lent."""
-    trapped(cpu, cpu.el0 and (cpu.cntkctl_el1 & CNTKCTL_VTEN) == 0)
+    trapped(cpu, cpu.el0 and (cpu.cntkctl_el1 & EL0VTEN) == 0)
     with when(cpu.tick_state == AWAY):
         leave("write_system_register", cpu.instruction, cpu.X("Rt"))
 

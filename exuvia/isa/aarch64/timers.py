@@ -8,6 +8,8 @@ from typing import Any
 NS_SHIFT = 4  # the counter is virtual time in units of 16 ns
 FREQUENCY = 1_000_000_000 >> NS_SHIFT
 ENABLE, IMASK, ISTATUS = 1, 2, 4
+EL0PCTEN, EL0VCTEN, EL0VTEN, EL0PTEN = (1 << i for i in (0, 1, 8, 9))  # CNTKCTL_EL1: what EL0 has of counters and timers
+EL1PCTEN, EL1PCEN = 1 << 0, 1 << 1  # CNTHCTL_EL2: EL1 and EL0 have the physical counter, the physical timer
 WORD = (1 << 64) - 1
 FAR = 1 << 62  # ns; an alarm beyond it never comes
 

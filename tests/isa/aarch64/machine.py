@@ -20,6 +20,7 @@ from exuvia.codegen.native import ARGS
 from exuvia.codegen.store import Store
 from exuvia.isa.aarch64.architecture import architecture
 from exuvia.isa.aarch64.fpcr import from_host, host_control
+from exuvia.isa.aarch64.paging import FETCH
 from exuvia.isa.aarch64.state import PRIVILEGED, SP, USER, layout
 from exuvia.memory.ram import Ram
 
@@ -141,7 +142,9 @@ class Native:
         """One instruction, or the exception that it causes."""
         while (why := self.engine.step(self.at)) == 1:
             self.on_mode()
-        assert why == 0
+        if why == 2:  # it cannot be fetched
+            self["access"], self["op"], self["budget_end"] = FETCH | 1 << 8, 0, self["icount"]
+            self["resume"] = self.at + routine_at(layout, "access_fault")
         while (reason := self.engine.run(self.at)) not in (REASON["budget"], STOPPED):
             getattr(self, "on_" + REASONS[reason])()
             if not self["resume"]:

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from exuvia.isa.aarch64.state import DAIF, SP, SPSR_PAN, layout
+from exuvia.codegen.layout import REASONS
+from exuvia.isa.aarch64.state import DAIF, SP, SPSR_PAN, STRICT, USER, layout
 from tests.isa.aarch64.machine import CODE, DATA, Case, Native
 
 VECTORS, VECTORS2 = 0x40000, 0x48000
@@ -46,7 +47,7 @@ def sp(n: Native) -> int:
 def taken(n: Native, vector: int, spsr: int, elr: int, esr: int) -> None:
     """An exception to EL1."""
     assert (n["pc"], n["spsr_el1"], n["elr_el1"], n["esr_el1"]) == (vector, FLAGS << 28 | spsr, elr, esr)
-    assert (n["el"], n["spsel"], n["daif"], n["mode"]) == (1, 1, DAIF, 0)
+    assert (n["el"], n["spsel"], n["daif"], n["mode"]) == (1, 1, DAIF, STRICT)
 
 
 def test_svc_from_el0(machine: Native) -> None:
@@ -95,12 +96,12 @@ def test_pan_is_set(machine: Native) -> None:
 
 def test_eret(machine: Native) -> None:
     n = step(machine, ERET, spsr_el1=0x6000_0340, elr_el1=0x1234)
-    assert (n["pc"], n["el"], n["spsel"], n["daif"], n["mode"], sp(n)) == (0x1234, 0, 0, 0x340, 1, 0x100)
+    assert (n["pc"], n["el"], n["spsel"], n["daif"], n["mode"], sp(n)) == (0x1234, 0, 0, 0x340, USER | STRICT, 0x100)
     assert (n["nz"], n["cv"], n["sp_el1"]) == (0, 1 << 31, 0x7000)
 
 
 def test_eret_arms_software_step(machine: Native) -> None:
-    """MDSCR_EL1.SS, to EL0 whatever is masked, to EL1 with KDE and D clear."""
+    """MDSCR_EL1.SS, to EL0 whatever is masked, to EL1 with KDE and D clear; SPSR.SS counts where who returns is not stepped itself."""
     for spsr, mdscr, armed in (
         (1 << 21, 1, 1),
         (1 << 21, 0, 0),
@@ -108,9 +109,9 @@ def test_eret_arms_software_step(machine: Native) -> None:
         (1 << 21 | 5, 1 | 1 << 13, 1),
         (1 << 21 | 0x205, 1 | 1 << 13, 0),
     ):
-        n = step(machine, ERET, spsr_el1=spsr, elr_el1=CODE + 0x100, mdscr_el1=mdscr)
+        n = step(machine, ERET, spsr_el1=spsr, elr_el1=CODE + 0x100, mdscr_el1=mdscr, os_locked=0, daif=0x200)
         assert (n["step_armed"], n["pstate_ss"]) == (armed, armed)
-    n = step(machine, SVC, el=0, step_armed=1, pstate_ss=1)
+    n = step(machine, SVC, el=0, step_armed=1, pstate_ss=1, mdscr_el1=1, os_locked=0)
     assert (n["step_armed"], n["spsr_el1"] & 1 << 21) == (0, 0)
 
 
@@ -122,14 +123,43 @@ def test_illegal_return(machine: Native, spsr: int) -> None:
     assert (n["esr_el1"], n["elr_el1"], n["spsr_el1"] & (1 << 20 | 0xF)) == (0x0E << 26 | 1 << 25, 0x1234, 1 << 20 | 5)
 
 
-def test_alignment_of_el0(machine: Native) -> None:
-    """SCTLR_EL1.A."""
-    n = step(machine, ERET, elr_el1=CODE + 0x100, sctlr_el1=2)
-    assert n["tlb"] == n["tlb_base"] + 3 * 4096 * 32
-    n = step(machine, LDR, el=0, x0=DATA + 4, tlb=n["tlb"])
-    taken(n, VECTORS + 0x400, 0, CODE, 0x24 << 26 | 1 << 25 | 0x21)
-    assert n["far_el1"] == DATA + 4
-    assert step(machine, LDR, el=0, x0=DATA + 8, tlb=machine["tlb_base"] + 3 * 4096 * 32)["pc"] == CODE + 4
+@pytest.mark.parametrize(
+    ("sctlr", "mode"), [(0, USER | STRICT), (2, USER | STRICT), (1, USER), (3, USER | STRICT)], ids=["off", "off A", "on", "on A"]
+)
+def test_when_accesses_must_be_aligned(machine: Native, sctlr: int, mode: int) -> None:
+    """SCTLR_EL1.A, or stage 1 off, which makes all memory a device's (D8.2.12); HCR_EL2.DC makes it normal memory then."""
+    assert step(machine, ERET, elr_el1=CODE + 0x100, sctlr_el1=sctlr)["mode"] == mode
+    n = step(machine, ERET, elr_el1=CODE + 0x100, sctlr_el1=0, hcr_el2=1 << 12, has_el2=1)
+    assert n["mode"] == USER
+
+
+LDRH, LDP, LDR_Q, LD1_S, LD1_B, STR_W, DC_ZVA = 0x79400001, 0xA9400801, 0x3DC00000, 0x4C407800, 0x4C407000, 0xB9000001, 0xD50B7420
+
+
+@pytest.mark.parametrize(
+    ("code", "offset", "faults"),
+    [
+        (LDR, 4, True), (LDR, 8, False), (LDRH, 1, True), (LDRH, 2, False), (LDP, 8, False), (LDP, 4, True), (LDR_Q, 8, True),
+        (LDR_Q, 16, False), (LD1_S, 4, False), (LD1_S, 2, True), (LD1_B, 1, False), (STR_W, 2, True), (STR_W, 4, False),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("user", [0, 1])
+def test_alignment(machine: Native, user: int, code: int, offset: int, faults: bool) -> None:
+    """By the size of what is loaded or stored, of pairs and structures by that of one element (B2.5.2, AArch64.MemSingle)."""
+    n = step(machine, code, el=1 - user, x0=DATA + offset, mode=user | STRICT)
+    if not faults:
+        assert n["pc"] == CODE + 4
+        return
+    group, spsr, ec = (0x400, 0, 0x24) if user else (0x200, 5, 0x25)
+    taken(n, VECTORS + group, spsr, CODE, ec << 26 | 1 << 25 | (code == STR_W) << 6 | 0x21)
+    assert n["far_el1"] == DATA + offset
+    assert step(machine, code, el=1 - user, x0=DATA + offset, mode=user)["pc"] == CODE + 4
+
+
+def test_zeroing_a_device(machine: Native) -> None:
+    n = step(machine, DC_ZVA, x0=DATA, mode=STRICT)
+    taken(n, VECTORS + 0x200, 5, CODE, 0x25 << 26 | 1 << 25 | 1 << 6 | 0x21)
+    assert step(machine, DC_ZVA, x0=DATA, mode=STRICT, hcr_el2=1 << 12)["pc"] == CODE + 4
 
 
 @pytest.mark.parametrize("code", [0xD5381000, 0xD5181000, ERET, HVC, 0xD5384000, 0xD508871F])
@@ -168,3 +198,47 @@ def test_masks(machine: Native) -> None:
 def test_unmasking_lets_a_hypervisors_interrupt_in(machine: Native, word: str) -> None:
     before = machine.requests
     assert step(machine, 0xD50342FF, daif=0x3C0, **{word: 0x80}).requests == before + 1  # msr daifclr, #2
+
+
+@pytest.mark.parametrize("code", [0xD61F0000, BLR_X0, 0xD65F0000, ERET])
+@pytest.mark.parametrize(
+    ("target", "tcr", "lands"),
+    [
+        (0x12 << 56 | CODE + 0x100, 1 << 37, CODE + 0x100), (0x12 << 56 | CODE + 0x100, 0, None), (1 << 48 | CODE, 1 << 37, None),
+        (0x12FF << 48 | CODE, 1 << 37, None), (0x12 << 56 | CODE + 0x100, 1 << 37 | 1 << 51, None),
+    ],
+)  # fmt: skip
+def test_branches_to_where_no_table_leads(machine: Native, code: int, target: int, tcr: int, lands: int | None) -> None:
+    """A tag is left out where TCR_EL1.TBI0 and TBID0 say so; an address with other bits above the 48th is a fault of level 0, there."""
+    n = step(machine, code, x0=target, tcr_el1=tcr, elr_el1=target, spsr_el1=5)
+    if lands is not None:
+        assert n["pc"] == lands
+        return
+    if n["pc"] not in range(VECTORS, VECTORS + 0x800):
+        n.step()
+    assert (n["pc"], n["esr_el1"], n["elr_el1"], n["far_el1"]) == (VECTORS + 0x200, 0x21 << 26 | 1 << 25, target, target)
+
+
+def test_halves_of_the_address_space(machine: Native) -> None:
+    """Code at the same 48 bits is other code."""
+    n = machine
+    low, high, tables = 0xFFFF_0000_8000, 0xFFFF_FFFF_0000_8000, 0x60000
+    n.reset()
+    n.put(Case([0xD2800021]))  # mov x1, 1
+    n.ram.view[CODE + 0x1000 : CODE + 0x1008] = 0xD2800041.to_bytes(4, "little") + BRK.to_bytes(4, "little")
+    n.engine.written(n.at, n.ram.address + CODE + 0x1000, 8)
+    for k, page in enumerate((CODE, CODE + 0x1000)):  # two sets of tables, which have that page everywhere
+        for level in range(4):
+            at = tables + 0x4000 * k + 0x1000 * level
+            d = at + 0x1000 | 3 if level < 3 else page | 1 << 10 | 3
+            n.ram.view[at : at + 4096] = d.to_bytes(8, "little") * 512
+    n["ttbr0_el1"], n["ttbr1_el1"], n["mair_el1"] = tables, tables + 0x4000, 0xFF
+    n["tcr_el1"], n["sctlr_el1"], n["vbar_el1"] = 16 | 16 << 16 | 2 << 30, 1, VECTORS
+    n.engine.flush(n.at, 1)
+    x1 = layout.offset("x", 1)
+    for where, expected in ((low, 1), (high, 2), (low, 1)):
+        n["pc"], n["budget_end"], n["icount"] = where, 1, 0
+        n.state.view[x1 : x1 + 8] = bytes(8)
+        while reason := n.engine.run(n.at):
+            getattr(n, "on_" + REASONS[reason])()
+        assert int.from_bytes(n.state.view[x1 : x1 + 8], "little") == expected

@@ -13,7 +13,8 @@ from tests.isa.aarch64.machine import MASK, RAM_SIZE, Native
 
 TABLES, TABLES_END = 0x40000, 0x80000  # 64 KiB apart at most
 WRITE, FETCH, USER = 1, 4, 2
-STAGE2 = 1 << 8
+STAGE2, SIZE = 1 << 8, 8
+ALIGNMENT = 0x21
 
 
 @pytest.fixture(scope="module")
@@ -70,6 +71,13 @@ def descriptors(n: Native, r: Regime, address: int, stage2: Regime | None = None
     raise AssertionError
 
 
+def of_a_device(rights: int, address: int, access: int) -> int:
+    """What is left of rights: each access is looked at, as it must be aligned."""
+    if not access & FETCH and address % (access >> SIZE):
+        raise Fault(ALIGNMENT)
+    return rights & 4
+
+
 def second(n: Native, r: Regime, address: int, access: int, more: int = 0) -> tuple[int, int]:
     """Stage 2: (physical address, which of read, write, execute)."""
     try:
@@ -79,6 +87,8 @@ def second(n: Native, r: Regime, address: int, access: int, more: int = 0) -> tu
         rights = d >> 6 & 3 | (not d >> 54 & 1) << 2
         if not rights & (4 if access & FETCH else 2 if access & WRITE else 1):
             raise Fault(12 | level)
+        if not more and not d >> 4 & 3:
+            rights = of_a_device(rights, address, access)
     except Fault as fault:
         raise Fault(fault.args[0] | STAGE2 | more) from None
     return physical, rights
@@ -93,6 +103,8 @@ def first(n: Native, address: int, access: int, user: bool, forbidden: bool, sta
     ignored = tcr >> (38 if upper else 37) & 1
     top = (address << 8 & MASK) >> 8 if ignored else address
     width = 56 if ignored else 64
+    if user and n["has_e0pd"] and tcr >> (56 if upper else 55) & 1:
+        raise Fault(4)
     if top >> bits != (((1 << width - bits) - 1) if upper else 0) or tcr >> (23 if upper else 7) & 1:
         raise Fault(4)
     level = 4 - -(-(bits - granule) // (granule - 3))
@@ -112,6 +124,8 @@ def first(n: Native, address: int, access: int, user: bool, forbidden: bool, sta
     rights = read | (read and writable) << 1 | bool(execute) << 2
     if not rights & (4 if access & FETCH else 2 if access & WRITE else 1):
         raise Fault(12 | level)
+    if not n["mair_el1"] >> 8 * (d >> 2 & 7) & 0xF0:
+        rights = of_a_device(rights, address, access)
     return physical, rights
 
 
@@ -133,7 +147,7 @@ def fill(n: Native, rng: random.Random, granule: int) -> None:
         kind = rng.choice((0, 1, 1, 3, 3, 3, 3, 3, 3))
         target = rng.randrange(TABLES, TABLES_END) if rng.random() < 0.9 else rng.getrandbits(48)
         d = target >> granule << granule if rng.random() < 0.9 else target & ~0xFFF
-        d |= kind | (rng.random() < 0.95) << 10 | rng.getrandbits(1) << 11 | rng.getrandbits(2) << 6
+        d |= rng.getrandbits(4) << 2 | kind | (rng.random() < 0.95) << 10 | rng.getrandbits(1) << 11 | rng.getrandbits(2) << 6
         for bit in (53, 54, 59, 60, 61, 62):
             d |= (rng.random() < 0.15) << bit
         struct.pack_into("<Q", n.ram.view, at, d)
@@ -161,7 +175,9 @@ def test_random_tables(machine: Native, two: bool) -> None:
         tcr |= (
             {14: 1, 12: 2, 16: 3}[granules[1]] << 30 | rng.choice((0, 1, 2, 5)) << 32 | rng.getrandbits(2) << 37 | rng.getrandbits(2) << 41
         )
-        n["tcr_el1"] = tcr | (rng.random() < 0.1) << 7 | (rng.random() < 0.1) << 23
+        n["has_e0pd"] = rng.getrandbits(1)
+        n["tcr_el1"] = tcr | rng.getrandbits(1) << 55 | (rng.random() < 0.1) << 56 | (rng.random() < 0.1) << 7 | (rng.random() < 0.1) << 23
+        n["mair_el1"] = int.from_bytes(rng.choice((b"\x00\xff", b"\x44\xff", b"\xbb\x04")) * 4, "little")
         n["ttbr0_el1"], n["ttbr1_el1"] = TABLES | 7 << 48, TABLES + 0x20000
         n["sctlr_el1"] = 1 | (rng.random() < 0.2) << 19
         stage2 = None
@@ -172,12 +188,12 @@ def test_random_tables(machine: Native, two: bool) -> None:
             n["hcr_el2"], n["has_el2"] = 1, 1
             stage2 = Regime(TABLES + 0x10000, bits, 12, 1)
         for _ in range(100):
-            where, access, index = address(rng, n), rng.choice((0, WRITE, FETCH)), rng.randrange(3)
+            where, access, index = address(rng, n), rng.choice((0, WRITE, FETCH)) | rng.choice((1, 2, 4, 8)) << SIZE, rng.randrange(3)
             n["el"] = int(index != 0)
             n["tlb"] = n["tlb_base"] + index * 4096 * 32
             n.engine.flush_page(n.at, where)
             n["walk_page"] = 0
-            n.engine.translate(n.at, where, access | 1 << 8)
+            n.engine.translate(n.at, where, access)
             error, page, rights = expected(n, where, access, index, stage2)
             context = f"{where:#x} access {access} TLB {index} tcr {tcr:#x}"
             assert n["walk_error"] == error, context

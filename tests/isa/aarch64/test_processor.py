@@ -158,7 +158,7 @@ def test_wait_with_an_interrupt_that_is_masked(board: Any) -> None:
 def test_software_step(board: Any) -> None:
     p = board.vcpus[0]
     steps: list[int] = []
-    p.__dict__["single_step"] = lambda: steps.append(p.pc)
+    p.__dict__["single_step"], p.__dict__["host"] = lambda: steps.append(p.pc), lambda linear, access: 1
     p.step_armed, p.pstate_ss, p.pc = 1, 1, 0x400
     assert not p.between()
     assert (steps, p.pstate_ss) == ([0x400], 0)
@@ -237,8 +237,68 @@ def test_unknown_registers(board: Any) -> None:
             write(p, text, 1)
     assert len(said) == 6
     assert read(p, "3_0_C0_C3_5") == 0  # reserved for identification
-    write(p, "2_0_C0_C0_4", 0x77)  # a breakpoint's address
-    assert read(p, "2_0_C0_C0_4") == 0x77
+
+
+def test_debug_registers(board: Any) -> None:
+    """As many as ID_AA64DFR0_EL1 announces; the others are not there."""
+    p = board.vcpus[0]
+    p.__dict__["unknown"] = lambda text: None
+    announced = read(p, "3_0_C0_C5_0")
+    breakpoints, watchpoints = (announced >> 12 & 15) + 1, (announced >> 20 & 15) + 1
+    for number in range(16):
+        for op2, count in ((4, breakpoints), (5, breakpoints), (6, watchpoints), (7, watchpoints)):
+            text = f"2_0_C0_C{number}_{op2}"
+            if number < count:
+                write(p, text, 0x1234 << 5)
+                assert read(p, text) & ~0x1E0 == 0x1234 << 5 & (0x00FFE007 if op2 == 5 else -1) & ~0x1E0
+            else:
+                with pytest.raises(Fault):
+                    read(p, text)
+    assert read(p, "2_0_C1_C1_4") == 0b1010  # locked after a reset
+    write(p, "2_0_C1_C0_4", 0)
+    assert read(p, "2_0_C1_C1_4") == 0b1000
+    p.has_el2, p.mdcr_el2 = 1, 1 << 9
+    with pytest.raises(Fault) as caught:
+        write(p, "2_0_C0_C2_2", 1)
+    assert (caught.value.ec, caught.value.el2) == (0x18, True)
+    p.el = 2
+    write(p, "2_0_C0_C2_2", 1)
+    assert p.mdscr_el1 == 1
+
+
+def test_registers_of_the_timers_at_el2(board: Any) -> None:
+    """CNTHCTL_EL2 traps EL1's physical timer; CNTFRQ_EL0 is the highest level's."""
+    p = board.vcpus[0]
+    p.has_el2, p.cnthctl_el2 = 1, 1
+    with pytest.raises(Fault) as caught:
+        write(p, "3_3_C14_C2_0", 5)
+    assert (caught.value.ec, caught.value.el2) == (0x18, True)
+    write(p, "3_3_C14_C3_0", 5)
+    p.cnthctl_el2 = 3
+    write(p, "3_3_C14_C2_0", 5)
+    p.__dict__["unknown"] = lambda text: None
+    with pytest.raises(Fault) as caught:
+        write(p, "3_3_C14_C0_0", 1)
+    assert caught.value.ec == 0
+    p.el = 2
+    write(p, "3_3_C14_C0_0", 1)
+    assert p.cntfrq_el0 == 1
+
+
+def test_offset_of_the_virtual_timer(board: Any) -> None:
+    """A write of CNTVOFF_EL2 moves its alarm."""
+    p = board.vcpus[0]
+    levels: list[bool] = []
+    p.timers.virtual.output = levels.append
+    write(p, "3_3_C14_C3_2", 1000)
+    write(p, "3_3_C14_C3_1", 1)
+    p.cntvoff_el2 = (1 << 64) - 900
+    p.rare["timers_change"](p)
+    board.clock.go_to(100 * TICK)
+    assert levels == [True]
+    p.cntvoff_el2 = 0
+    p.rare["timers_change"](p)
+    assert levels == [True, False]
 
 
 def test_trap_and_undefined() -> None:
