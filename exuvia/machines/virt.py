@@ -116,7 +116,7 @@ class Virt(Board):
         button.pin.connect(gpio.input(virt_tree.POWER_PIN))
 
         self.fw_cfg = self.put("fw_cfg", FwCfgMmio(), FW_CFG, FwCfgMmio.window)
-        self.fw_cfg.memory = self.memory
+        self.fw_cfg.dma = self.dma
         self.fw_cfg.add_item(fw_cfg.RAM_SIZE, config.memory.to_bytes(8, "little"))
         self.fw_cfg.add_item(fw_cfg.CPUS, config.smp.to_bytes(2, "little"))
         self.fw_cfg.add_item(fw_cfg.MAX_CPUS, config.smp.to_bytes(2, "little"))
