@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from typing import Any, TypeVar
+from typing import Any
 
 from exuvia.boot import arm64
 from exuvia.boot.devicetree import Tree
@@ -32,7 +32,7 @@ from exuvia.devices.serial.pl011 import Pl011
 from exuvia.devices.timer.pl031 import Pl031
 from exuvia.devices.virtio.mmio import VacantMmio, VirtioMmio
 from exuvia.machines import virt_acpi, virt_tree
-from exuvia.machines.board import Board
+from exuvia.machines.board import Board, D
 from exuvia.machines.config import MachineConfig
 from exuvia.machines.machine import VcpuFactory
 from exuvia.memory.dma import Dma
@@ -40,7 +40,7 @@ from exuvia.memory.ram import Ram
 from exuvia.support.errors import UserError
 
 MIN_MEMORY, MAX_MEMORY = 8 * MIB, 255 * GIB
-FLASH, FLASH_SIZE = 0x00000000, 64 * MIB  # of each of two banks
+FLASH, FLASH_SIZE = 0x00000000, CfiFlash.window  # of each of two banks
 GIC, GIC_INTERFACE, GIC_V2M, GIC_ITS, GIC_REDISTRIBUTORS = 0x08000000, 0x08010000, 0x08020000, 0x08080000, 0x080A0000
 GIC_REDISTRIBUTORS_SIZE = 0x00F60000
 UART, RTC, FW_CFG, GPIO = 0x09000000, 0x09010000, 0x09020000, 0x09030000
@@ -52,8 +52,6 @@ HIGH_PCI_MEMORY, HIGH_PCI_MEMORY_SIZE = 0x8000000000, 0x8000000000
 RAM = 0x40000000
 WINDOW = 0x1000
 VIRTUAL_TIMER, PHYSICAL_TIMER, HYPERVISOR_TIMER = virt_tree.VIRTUAL_TIMER, virt_tree.PHYSICAL_TIMER, virt_tree.HYPERVISOR_TIMER
-
-D = TypeVar("D", bound=Device)
 
 
 class Virt(Board):
@@ -84,7 +82,7 @@ class Virt(Board):
         super().__init__(config, chardevs, drives, vcpus=vcpus)
         self._check()
         config = self.config
-        banks = self._banks()
+        banks = self.flash_drives()
         self.with_flash = config.firmware is not None or bool(banks)
         self.ram = ram = Ram(config.memory + (2 * FLASH_SIZE if self.with_flash else 0))
         self.memory.map_ram(RAM, config.memory, ram)
@@ -153,7 +151,7 @@ class Virt(Board):
             raise UserError(f"-smp: a virt with a GICv{self.version} takes 1 to {most} processors, not {config.smp}")
         if self.acpi not in ("on", "off", "auto"):
             raise UserError(f"-machine: acpi is on, off or auto, not '{self.acpi}'")
-        self.must_run_something(otherwise=bool(self._banks() or self.dumpdtb))
+        self.must_run_something(otherwise=bool(self.flash_drives() or self.dumpdtb))
 
     def put(self, label: str, device: D, address: int, size: int) -> D:
         """Add `device` and show it at `address`."""
@@ -202,21 +200,6 @@ class Virt(Board):
             self.devices["v2m"].write(MSI_SETSPI, 4, data)
 
     # Flash memory
-
-    def _banks(self) -> dict[int, str]:
-        """The drives that are banks, by number; firmware that -bios names takes the first."""
-        free = list(range(self.config.firmware is not None, self.flash_banks))
-        found: dict[int, str] = {}
-        for drive in self.config.drives:
-            if drive.flash is not None:
-                bank = drive.flash if drive.flash >= 0 else free[0] if free else -1
-                if bank not in free:
-                    raise UserError(
-                        f"{drive.option}: a virt has {self.flash_banks} banks of flash memory; this one is taken (-bios takes one)"
-                    )
-                free.remove(bank)
-                found[bank] = drive.id
-        return found
 
     def _flash(self, banks: Mapping[int, str]) -> None:
         """Two banks; what is not a drive's is erased, or holds what -bios names."""

@@ -9,10 +9,11 @@ import pytest
 
 from exuvia.boot.layout import MIB
 from exuvia.devices.pci.device import PciDevice
-from exuvia.machines.config import DeviceConfig, MachineConfig
+from exuvia.machines.config import DeviceConfig, DriveConfig, MachineConfig
 from exuvia.support.errors import UserError
 from tests.boot.images import elf, saved
 from tests.devices.serial.test_uart16550 import Backend
+from tests.devices.virtio.test_virtio_blk import Disk
 from tests.machines.maltas import malta
 
 ENTRY, RESET = 0x80100000, 0xBFC00000
@@ -224,6 +225,29 @@ def test_firmware_is_turned_for_a_little_endian_processor(tmp_path: Path, big_en
     assert cpu.load(RESET) == 0x3C1A1234
 
 
+@pytest.mark.parametrize("big_endian", [False, True])
+def test_flash_on_a_drive_holds_firmware_and_what_it_writes(big_endian: bool) -> None:
+    disk, flash = Disk(4 * MIB), 0xBE000000
+    disk.bytes[:] = bytes.fromhex("3c1a1234 375a5678") + b"\xff" * (4 * MIB - 8)
+    config = MachineConfig(
+        machine="malta", drives=(DriveConfig(id="f", image="", flash=-1),), order="big" if big_endian else "little", memory=64 * MIB
+    )
+    machine, cpu, _ = malta(config, drives={"f": disk})
+    assert (cpu.load(RESET), cpu.load(flash + 4)) == (0x3C1A1234, 0x375A5678)
+    cpu.store(flash, 0x00980098)
+    assert [cpu.load(flash + 4 * n) for n in (0x10, 0x11, 0x12)] == [ord(letter) * 0x10001 for letter in "QRY"]
+    blocks, size = cpu.load(flash + 4 * 0x2D) & 0xFF, cpu.load(flash + 4 * 0x2F) & 0xFF
+    assert (blocks + 1) * 2 * 256 * size == 4 * MIB
+    for command in (0x00FF00FF, 0x00400040):
+        cpu.store(flash + 0x3E0000, command)
+    cpu.store(flash + 0x3E0000, 0x01020304)
+    assert disk.bytes[0x3E0000:0x3E0004] == b"\1\2\3\4", "a word is the same for either processor"
+    cpu.store(flash, 0x00FF00FF)
+    assert cpu.load(flash + 0x3E0000) == 0x01020304
+    machine.reset()
+    assert cpu.load(0xBFFE0000) == 0x01020304, "the ROM is the flash as the processor began"
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
@@ -233,6 +257,8 @@ def test_firmware_is_turned_for_a_little_endian_processor(tmp_path: Path, big_en
         (dict(memory=4096 * MIB, kernel="k"), "-m: a malta takes whole MiB from 16 to 2048, not 4096"),
         (dict(firmware="k", append="a"), "-append belongs to -kernel"),
         (dict(firmware="k", kernel="k"), "leave one of them out"),
+        (dict(drives=(DriveConfig(id="f", image="", flash=1, option="-drive X"),)), "-drive X: no such bank of a malta's flash memory is free"),
+        (dict(firmware="k", drives=(DriveConfig(id="f", image="", flash=-1, option="-drive X"),)), "-bios takes the first"),
         (dict(kernel="k", serial=(None,) * 4), "-serial: a malta has 3 serial ports"),
         (dict(kernel="k", devices=(DeviceConfig(name="malta-fpga"),)), "is part of the machine"),
     ],
