@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 PT_LOAD, PT_NOTE = 1, 4
-EM_386, EM_MIPS, EM_X86_64 = 3, 8, 62
+EM_386, EM_MIPS, EM_PPC, EM_PPC64, EM_ARM, EM_X86_64, EM_AARCH64, EM_RISCV = 3, 8, 20, 21, 40, 62, 183, 243
 _MAX_PROGRAM_HEADERS = 0xFFFE  # PN_XNUM marks the extended numbering that no kernel uses
 
 

@@ -27,7 +27,7 @@ from exuvia.devices.irq.gic_v2m import MSI_SETSPI, GicV2m
 from exuvia.devices.irq.gic_v3 import MOST_PROCESSORS as MOST_OF_V3
 from exuvia.devices.irq.gic_v3 import GicV3
 from exuvia.devices.pci.bus import PciBus
-from exuvia.devices.pci.ecam import Ecam, GenericHost, PortWindow
+from exuvia.devices.pci.ecam import Ecam, GenericHost
 from exuvia.devices.serial.pl011 import Pl011
 from exuvia.devices.timer.pl031 import Pl031
 from exuvia.devices.virtio.mmio import VacantMmio, VirtioMmio
@@ -37,6 +37,7 @@ from exuvia.machines.config import MachineConfig
 from exuvia.machines.machine import VcpuFactory
 from exuvia.memory.dma import Dma
 from exuvia.memory.ram import Ram
+from exuvia.memory.wiring import Window
 from exuvia.support.errors import UserError
 
 MIN_MEMORY, MAX_MEMORY = 8 * MIB, 255 * GIB
@@ -44,7 +45,7 @@ FLASH, FLASH_SIZE = 0x00000000, CfiFlash.window  # of each of two banks
 GIC, GIC_INTERFACE, GIC_V2M, GIC_ITS, GIC_REDISTRIBUTORS = 0x08000000, 0x08010000, 0x08020000, 0x08080000, 0x080A0000
 GIC_REDISTRIBUTORS_SIZE = 0x00F60000
 UART, RTC, FW_CFG, GPIO = 0x09000000, 0x09010000, 0x09020000, 0x09030000
-UART_SPI, RTC_SPI, PCI_SPI, GPIO_SPI, VIRTIO_SPI, V2M_SPI = 1, 2, 3, 7, 16, 48
+UART_SPI, RTC_SPI, PCI_SPI, GPIO_SPI, VIRTIO_SPI, V2M_SPI, V2M_SPIS = 1, 2, 3, 7, 16, 48, 64
 VIRTIO, VIRTIO_COUNT = 0x0A000000, 32
 PCI_MEMORY, PCI_MEMORY_SIZE, PCI_PORTS, PCI_PORTS_SIZE = 0x10000000, 0x2EFF0000, 0x3EFF0000, 0x10000
 ECAM, ECAM_SIZE, HIGH_ECAM, HIGH_ECAM_SIZE = 0x3F000000, 0x01000000, 0x4010000000, 0x10000000
@@ -134,7 +135,7 @@ class Virt(Board):
         ecam.pci = self.pci
         self.add("ecam", ecam)
         self.memory.map_device(*self._ecam(), ecam)
-        self.memory.map_device(PCI_PORTS, PCI_PORTS_SIZE, PortWindow(self.ports))
+        self.memory.map_device(PCI_PORTS, PCI_PORTS_SIZE, Window(self.ports))
         self.plug_devices()
         if self.with_flash and (self.acpi == "on" or self.acpi == "auto" and config.dtb is None):
             for path, content in virt_acpi.files(self.platform()).items():
@@ -166,7 +167,7 @@ class Virt(Board):
         gic.requester = lambda: self._turn
         self.add("gic", gic)
         self.memory.map_device(GIC, gic.window, gic)
-        frame = self.put("v2m", GicV2m(base=32 + V2M_SPI), GIC_V2M, WINDOW)
+        frame = self.put("v2m", GicV2m(base=virt_tree.FIRST_SPI + V2M_SPI, count=V2M_SPIS), GIC_V2M, WINDOW)
         frame.spis = [gic.input(V2M_SPI + number) for number in range(frame.count)]
         return gic
 
@@ -246,6 +247,7 @@ class Virt(Board):
             distributor=(GIC, 0x10000),
             interface=(GIC_INTERFACE, 0x10000) if self.version == 2 else (GIC_REDISTRIBUTORS, GIC_REDISTRIBUTORS_SIZE),
             messages=messages,
+            message_spis=(V2M_SPIS, virt_tree.FIRST_SPI + V2M_SPI),
             virtualization=self.virtualization,
             flash=(FLASH, FLASH_SIZE) if self.with_flash else None,
             uart=(UART, WINDOW, UART_SPI),

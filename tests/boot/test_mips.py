@@ -98,7 +98,7 @@ def test_uimage(tmp_path: Path) -> None:
         (elf(64, [(0xFFFFFFFF80100000, 0, b"code", 4)], 0xFFFFFFFF80100000, machine=8), "a 64-bit kernel"),
         (elf(32, [], ENTRY, machine=8), "without anything to load"),
         (kernel(address=0xC0100000), "linked to 0xc0100000, where the processor has no unmapped memory"),
-        (kernel(address=0x80000000), "do not fit into the machine's memory"),
+        (kernel(address=0x80000000), "at 0x0; what lies below 0x10000"),
         (kernel(size=0x7FFFFFFF), "do not fit into the machine's memory"),
         (kernel(entry=0x400000), "linked to 0x400000"),
         (kernel(entry=0x9F000000), "entry point 0x9f000000 is not in memory"),

@@ -18,7 +18,6 @@ from tests.machines.maltas import malta
 
 ENTRY, RESET = 0x80100000, 0xBFC00000
 GT, PORTS, FPGA = 0xBBE00000, 0xB8000000, 0xBF000000
-PIC, SLAVE, COM1 = PORTS + 0x20, PORTS + 0xA0, PORTS + 0x3F8
 
 
 class Board:
@@ -257,7 +256,10 @@ def test_flash_on_a_drive_holds_firmware_and_what_it_writes(big_endian: bool) ->
         (dict(memory=4096 * MIB, kernel="k"), "-m: a malta takes whole MiB from 16 to 2048, not 4096"),
         (dict(firmware="k", append="a"), "-append belongs to -kernel"),
         (dict(firmware="k", kernel="k"), "leave one of them out"),
-        (dict(drives=(DriveConfig(id="f", image="", flash=1, option="-drive X"),)), "-drive X: no such bank of a malta's flash memory is free"),
+        (
+            dict(drives=(DriveConfig(id="f", image="", flash=1, option="-drive X"),)),
+            "-drive X: no such bank of a malta",
+        ),
         (dict(firmware="k", drives=(DriveConfig(id="f", image="", flash=-1, option="-drive X"),)), "-bios takes the first"),
         (dict(kernel="k", serial=(None,) * 4), "-serial: a malta has 3 serial ports"),
         (dict(kernel="k", devices=(DeviceConfig(name="malta-fpga"),)), "is part of the machine"),

@@ -217,15 +217,20 @@ class Virtio(Device):
         super().load(saved)
 
 
-def queue_address(low: Reg, high: Reg, name: str) -> None:
-    """Make two registers the halves of the selected queue's address `name`; the device has a register `queue_select`."""
-    for register, shift in ((low, 0), (high, 32)):
+def queue_addresses(transport: type[Virtio]) -> type[Virtio]:
+    """Class decorator: `queue_desc`, `queue_desc_high` and their like are the halves of the addresses of the queue in `queue_select`."""
+    for name, register in (("descriptors", "queue_desc"), ("driver", "queue_driver"), ("device", "queue_device")):
+        _half(transport.registers[register], name, 0)
+        _half(transport.registers[f"{register}_high"], name, 32)
+    return transport
 
-        @register.read
-        def read(device: Any, shift: int = shift) -> int:
-            return int(getattr(device.queue(device.queue_select), name)) >> shift & WORD
 
-        @register.write
-        def write(device: Any, value: int, shift: int = shift) -> None:
-            queue = device.open_queue(device.queue_select)
-            setattr(queue, name, getattr(queue, name) & ~(WORD << shift) | int(value) << shift)
+def _half(register: Reg, name: str, shift: int) -> None:
+    @register.read
+    def read(device: Any) -> int:
+        return int(getattr(device.queue(device.queue_select), name)) >> shift & WORD
+
+    @register.write
+    def write(device: Any, value: int) -> None:
+        queue = device.open_queue(device.queue_select)
+        setattr(queue, name, getattr(queue, name) & ~(WORD << shift) | int(value) << shift)
