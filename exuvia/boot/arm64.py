@@ -176,6 +176,8 @@ def _load_elf(memory: Memory, room: Room, path: str, data: bytes) -> tuple[int, 
         raise UserError(f"-kernel {path}: an ELF image for {PROCESSORS.get(image.machine, 'another processor')}, not for AArch64")
     if image.big_endian:
         raise UserError(f"-kernel {path}: {WRONG_ORDER}")
+    if image.memory_size() > room.size:
+        raise _too_large(path, image.memory_size(), room)
     end = room.start
     for segment in image.loads():
         if not room.start <= segment.physical <= segment.physical + segment.memory_size <= room.end:

@@ -11,6 +11,7 @@ MAGIC, VERSION, LAST_COMPATIBLE = 0xD00DFEED, 17, 16
 HEADER = struct.Struct(">10I")
 BEGIN_NODE, END_NODE, PROP, NOP, END = 1, 2, 3, 4, 9
 DEEPEST = 64  # levels of a tree that is read
+LONGEST_NAME = 255  # bytes there; properties may share the text of their names
 
 
 class DeviceTreeError(ValueError):
@@ -198,9 +199,9 @@ class _Reader:
 
     @staticmethod
     def _string(data: bytes, at: int) -> str:
-        end = data.find(b"\0", at)
+        end = data.find(b"\0", at, at + LONGEST_NAME + 1)
         if at > len(data) or end < 0:
-            raise DeviceTreeError("a name does not end")
+            raise DeviceTreeError("a name does not end where it should")
         try:
             return data[at:end].decode("ascii")
         except UnicodeDecodeError:

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from exuvia.boot import elf, uimage, yamon
 from exuvia.boot.image import gunzip, read_image
 from exuvia.boot.layout import KIB, MIB, Memory, MemoryKind, MemoryRange
-from exuvia.boot.modules import place_segment
+from exuvia.boot.modules import must_fit, place_segment
 from exuvia.boot.yamon import A0, A1, A2, A3, SP
 from exuvia.support.errors import UserError
 
@@ -43,6 +43,7 @@ def load_kernel(path: str, memory: Memory, ram: int, *, big_endian: bool, initrd
         entry = image.entry
     else:
         parsed = _parse(path, data, big_endian)
+        must_fit(ranges, path, parsed)
         end = max(place(s.virtual, parsed.content(s), s.memory_size) for s in parsed.loads())
         entry = parsed.entry
     if not _physical(path, entry) < low:

@@ -56,11 +56,19 @@ def place_segment(
     return address + size
 
 
+def must_fit(ranges: Sequence[MemoryRange], path: str, image: Elf) -> None:
+    """UserError when the segments together are more than all RAM."""
+    size = image.memory_size()
+    if size > sum(r.end - r.start for r in ranges if r.kind is MemoryKind.RAM):
+        raise UserError(f"-kernel {path}: segments of {size / MIB:.1f} MiB do not fit into the machine's memory (see -m)")
+
+
 def place_elf(memory: Memory, ranges: Sequence[MemoryRange], path: str, image: Elf) -> int:
     """Write every PT_LOAD segment to its physical address; return the end of the highest."""
     loads = image.loads()
     if not loads:
         raise UserError(f"-kernel {path}: an ELF image without anything to load")
+    must_fit(ranges, path, image)
     return max(place_segment(memory, ranges, path, s.physical, image.content(s), s.memory_size) for s in loads)
 
 

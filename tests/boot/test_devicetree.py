@@ -105,6 +105,14 @@ def test_damage_anywhere_is_an_error_or_another_tree() -> None:
             pass
 
 
+def test_names_that_share_a_long_text() -> None:
+    """Each property's would be a megabyte of its own."""
+    names, body = b"n" * 1_000_000 + b"\0", cells(1, 0) + b"".join(cells(3, 0, at) for at in range(50_000)) + cells(2, 9)
+    head = cells(0xD00DFEED, 56 + len(body) + len(names), 56, 56 + len(body), 40, 17, 16, 0, len(names), len(body))
+    with pytest.raises(DeviceTreeError, match="a name does not end"):
+        Tree.unpack(head + bytes(16) + body + names)
+
+
 def test_a_tree_without_bottom() -> None:
     body = cells(1, 0) * 100_000
     head = cells(0xD00DFEED, 56 + len(body), 56, 56 + len(body), 40, 17, 16, 0, 0, len(body))

@@ -93,6 +93,8 @@ def test_initrd_address_limit(tmp_path: Path) -> None:
         (elf(64, [(0, MIB, b"x", 1)], MIB, machine=62)[:80], "truncated ELF program headers"),
         (elf(32, [(0, MIB, multiboot_header(0), 1 << 30)], MIB), "an ELF image|do not fit"),
         (elf(32, [(0, 0x1000, multiboot_header(0), 100)], 0x1000), "at 0x1000; what lies below 0x20000"),
+        (elf(32, [(0, MIB, multiboot_header(0), 100)] + [(0, MIB, b"", 32 * MIB)] * 100, MIB), "3200.0 MiB do not fit"),
+        (elf(64, [(0, MIB, b"x", 1)], MIB, machine=62, notes=note(b"Xen", 1, b"") * 80_000), "more notes than"),
         (elf(32, [(0, MIB, multiboot_header(8), 100)], MIB), "multiboot features 0x8"),
         (elf(32, [(0, MIB, multiboot_header(0), 100)], 0xF0000000), "entry point 0xf0000000"),
         (multiboot_header(0), "no ELF file and has no address fields"),

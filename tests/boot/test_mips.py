@@ -100,6 +100,7 @@ def test_uimage(tmp_path: Path) -> None:
         (kernel(address=0xC0100000), "linked to 0xc0100000, where the processor has no unmapped memory"),
         (kernel(address=0x80000000), "at 0x0; what lies below 0x10000"),
         (kernel(size=0x7FFFFFFF), "do not fit into the machine's memory"),
+        (elf(32, [(ENTRY, 0, b"code", 32 << 20)] * 2000, ENTRY, machine=8), "64000.0 MiB do not fit"),
         (kernel(entry=0x400000), "linked to 0x400000"),
         (kernel(entry=0x9F000000), "entry point 0x9f000000 is not in memory"),
         (kernel()[:90], "truncated ELF"),
