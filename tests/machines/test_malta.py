@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import random
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
@@ -245,6 +246,41 @@ def test_flash_on_a_drive_holds_firmware_and_what_it_writes(big_endian: bool) ->
     assert cpu.load(flash + 0x3E0000) == 0x01020304
     machine.reset()
     assert cpu.load(0xBFFE0000) == 0x01020304, "the ROM is the flash as the processor began"
+
+
+@pytest.mark.parametrize("order", ["little", "big"])
+def test_a_guest_may_access_anything(order: Literal["little", "big"], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every device at random, while the controller's registers and windows move; a reset puts all of it in order."""
+    chance = random.Random(order)
+    names = ("a", "b", "c")
+    config = MachineConfig(
+        machine="malta",
+        memory=64 * MIB,
+        order=order,
+        serial=names,
+        drives=(DriveConfig(id="f", image="", flash=-1),),
+        devices=(DeviceConfig(name="virtio-blk-pci", properties=(("drive", "d"),)),),
+    )
+    machine, _, _ = malta(config, drives={"f": Disk(4 * MIB), "d": Disk()}, chardevs={name: Backend() for name in names})
+    for request in ("request_reset", "request_shutdown"):
+        monkeypatch.setattr(machine, request, lambda *_: None)
+    for device in machine.devices.values():
+        device.post = lambda work: work()
+    windows = [0x1E000000, 0x1E3E0000, 0x1F000000, 0x1F000400, 0x1F000900, 0x14000000, 0x14000C00, 0x1BE00000, 0x1BE00C00]
+    windows += [0x18000000, 0x18000CF8, 0x180003F8, 0x10000000, 0x12000000, 0x1FC00000]
+    for _ in range(4_000):
+        size = chance.choice((1, 2, 4, 8))
+        at = chance.choice(windows) + chance.randrange(chance.choice((0x40, 0x400, 0x1000))) & -size
+        command = chance.choice((0x20, 0x40, 0x90, 0x98, 0xD0, 0xE8, 0xFF)) * 0x10001
+        value = chance.choice((0, 1, command, command << 8, chance.getrandbits(64))) & (1 << 8 * size) - 1
+        if chance.random() < 0.6:
+            machine.memory.write(at, size, value)
+        else:
+            assert 0 <= machine.memory.read(at, size) < 1 << 8 * size
+        if chance.random() < 0.02:
+            machine.gt64120.write(0x068, 4, chance.choice((0xA0, 0xDF)))
+    machine.reset()
+    assert machine.memory.device_at(0x14000000) is not None
 
 
 @pytest.mark.parametrize(
