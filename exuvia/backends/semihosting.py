@@ -169,6 +169,8 @@ class Semihosting:
     def read(self, handle: int, count: int, wake: Wake, at: int | None = None) -> bytes | None:
         """As `Input.take`; `at`: from there, and the file's position stays."""
         descriptor = self.descriptor(handle)
+        if STDIN < descriptor <= STDERR:  # it may be a terminal, which would keep the machine waiting
+            raise OSError(errno.EBADF, "")
         if descriptor in (CONSOLE, STDIN) and at is None:
             return (self._console if descriptor == CONSOLE else self._stdin).take(count, wake)
         return os.read(descriptor, count) if at is None else os.pread(descriptor, count, at)

@@ -13,9 +13,11 @@ from exuvia.boot.layout import MIB, PAGE, Memory
 from exuvia.support import zstd
 from exuvia.support.errors import UserError
 
-EM_AARCH64 = 183
 WRONG_ORDER = "a big-endian kernel; this machine's processors begin as little-endian ones"
-PROCESSORS = {elf.EM_386: "x86", elf.EM_X86_64: "x86-64", 8: "MIPS", 20: "PowerPC", 21: "PowerPC", 40: "32-bit ARM", 243: "RISC-V"}
+PROCESSORS = {
+    elf.EM_386: "x86", elf.EM_X86_64: "x86-64", elf.EM_MIPS: "MIPS", elf.EM_PPC: "PowerPC", elf.EM_PPC64: "PowerPC",
+    elf.EM_ARM: "32-bit ARM", elf.EM_RISCV: "RISC-V",
+}  # fmt: skip
 BLOCK = 2 * MIB
 MOST_TREE = 2 * MIB
 BIG_ENDIAN = 1  # of an Image's flags
@@ -170,10 +172,12 @@ def _load_elf(memory: Memory, room: Room, path: str, data: bytes) -> tuple[int, 
         image = elf.parse(data)
     except elf.ElfError as error:
         raise UserError(f"-kernel {path}: {error}") from None
-    if image.machine != EM_AARCH64 or image.bits != 64:
+    if image.machine != elf.EM_AARCH64 or image.bits != 64:
         raise UserError(f"-kernel {path}: an ELF image for {PROCESSORS.get(image.machine, 'another processor')}, not for AArch64")
     if image.big_endian:
         raise UserError(f"-kernel {path}: {WRONG_ORDER}")
+    if image.memory_size() > room.size:
+        raise _too_large(path, image.memory_size(), room)
     end = room.start
     for segment in image.loads():
         if not room.start <= segment.physical <= segment.physical + segment.memory_size <= room.end:

@@ -11,6 +11,7 @@ MAGIC, VERSION, LAST_COMPATIBLE = 0xD00DFEED, 17, 16
 HEADER = struct.Struct(">10I")
 BEGIN_NODE, END_NODE, PROP, NOP, END = 1, 2, 3, 4, 9
 DEEPEST = 64  # levels of a tree that is read
+LONGEST_NAME = 255  # bytes there; properties may share the text of their names
 
 
 class DeviceTreeError(ValueError):
@@ -52,15 +53,9 @@ class Node:
         """A property as a string, "" where it is not there."""
         return self.properties.get(name, b"").split(b"\0")[0].decode("utf-8", "replace")
 
-    def walk(self) -> Iterator[Node]:
-        """This node and all below it."""
-        yield self
-        for child in self.children.values():
-            yield from child.walk()
-
 
 class Tree:
-    """A device tree: `root`, the ranges of memory in `reserved`, and phandles that are handed out."""
+    """A device tree: `root`, and the ranges of memory in `reserved`."""
 
     def __init__(self) -> None:
         self.root = Node()
@@ -76,7 +71,7 @@ class Tree:
         return node
 
     def phandle(self, node: Node) -> int:
-        """The number by which others name `node`."""
+        """The number by which others name `node`, of a tree that is made here."""
         if "phandle" not in node.properties:
             self._last += 1
             node.set("phandle", self._last)
@@ -139,8 +134,6 @@ class Tree:
         tree.boot_processor = boot
         tree.reserved = list(_reservations(data[:total], at_reserved))
         tree.root = _Reader(data[at_structure : at_structure + size], data[at_names : at_names + names_size]).read()
-        handles = (int.from_bytes(node.properties.get("phandle", b"")[:4], "big") for node in tree.root.walk())
-        tree._last = max((handle for handle in handles if handle < 0xFFFFFFFF), default=0)
         return tree
 
 
@@ -206,9 +199,9 @@ class _Reader:
 
     @staticmethod
     def _string(data: bytes, at: int) -> str:
-        end = data.find(b"\0", at)
+        end = data.find(b"\0", at, at + LONGEST_NAME + 1)
         if at > len(data) or end < 0:
-            raise DeviceTreeError("a name does not end")
+            raise DeviceTreeError("a name does not end where it should")
         try:
             return data[at:end].decode("ascii")
         except UnicodeDecodeError:

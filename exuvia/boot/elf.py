@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 PT_LOAD, PT_NOTE = 1, 4
-EM_386, EM_MIPS, EM_X86_64 = 3, 8, 62
+EM_386, EM_MIPS, EM_PPC, EM_PPC64, EM_ARM, EM_X86_64, EM_AARCH64, EM_RISCV = 3, 8, 20, 21, 40, 62, 183, 243
 _MAX_PROGRAM_HEADERS = 0xFFFE  # PN_XNUM marks the extended numbering that no kernel uses
+_MAX_NOTES = 1 << 20  # bytes
 
 
 class ElfError(ValueError):
@@ -46,6 +47,10 @@ class Elf:
     def loads(self) -> list[ProgramHeader]:
         """The segments that take memory, in file order."""
         return [segment for segment in self.segments if segment.kind == PT_LOAD and segment.memory_size]
+
+    def memory_size(self) -> int:
+        """What they take together, more than there is where they overlap again and again."""
+        return sum(segment.memory_size for segment in self.loads())
 
     def physical_entry(self) -> int:
         """The entry point as a physical address: the header holds a virtual one where the two differ."""
@@ -118,4 +123,6 @@ def parse(data: bytes) -> Elf:
         if kind == PT_LOAD and file_size > memory_size:
             raise ElfError("an ELF segment that is larger in the file than in memory")
         segments.append(ProgramHeader(kind, offset, virtual, physical, file_size, memory_size, align))
+    if sum(segment.file_size for segment in segments if segment.kind == PT_NOTE) > _MAX_NOTES:
+        raise ElfError("more notes than an ELF file has")
     return Elf(data, bits, order == ">", machine, entry, tuple(segments))

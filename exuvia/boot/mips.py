@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from exuvia.boot import elf, uimage, yamon
 from exuvia.boot.image import gunzip, read_image
 from exuvia.boot.layout import KIB, MIB, Memory, MemoryKind, MemoryRange
-from exuvia.boot.modules import place_segment
+from exuvia.boot.modules import must_fit, place_segment
 from exuvia.boot.yamon import A0, A1, A2, A3, SP
 from exuvia.support.errors import UserError
 
@@ -33,13 +33,18 @@ def load_kernel(path: str, memory: Memory, ram: int, *, big_endian: bool, initrd
     low = min(ram, LOW)
     ranges = [MemoryRange(0, low, MemoryKind.RAM)]
     data = gunzip("-kernel", path, read_image("-kernel", path, low), low)
+
+    def place(virtual: int, content: bytes, size: int) -> int:
+        return place_segment(memory, ranges, path, _physical(path, virtual), content, size, ARGUMENTS_END)
+
     if uimage.is_uimage(data):
         image = uimage.parse(path, data, uimage.MIPS, low)
-        end = place_segment(memory, ranges, path, _physical(path, image.load), image.content, len(image.content))
+        end = place(image.load, image.content, len(image.content))
         entry = image.entry
     else:
         parsed = _parse(path, data, big_endian)
-        end = max(place_segment(memory, ranges, path, _physical(path, s.virtual), parsed.content(s), s.memory_size) for s in parsed.loads())
+        must_fit(ranges, path, parsed)
+        end = max(place(s.virtual, parsed.content(s), s.memory_size) for s in parsed.loads())
         entry = parsed.entry
     if not _physical(path, entry) < low:
         raise UserError(f"-kernel {path}: entry point {entry:#x} is not in memory")

@@ -12,6 +12,7 @@ from exuvia.boot.layout import HIGH_MEMORY, MIB, PAGE, START_INFO, START_INFO_SI
 from exuvia.support.errors import UserError
 
 MAX_MODULES = 64
+BEHIND_INFO = START_INFO + START_INFO_SIZE
 
 
 @dataclass(frozen=True)
@@ -28,10 +29,23 @@ def in_ram(ranges: Sequence[MemoryRange], start: int, size: int) -> bool:
     return any(r.kind is MemoryKind.RAM and r.start <= start and start + size <= r.end for r in ranges)
 
 
-def place_segment(memory: Memory, ranges: Sequence[MemoryRange], path: str, address: int, content: bytes, size: int) -> int:
-    """Write `content` and zeros up to `size` bytes at `address`; return the end. UserError when that is not all RAM of the guest's own."""
+def place_segment(
+    memory: Memory,
+    ranges: Sequence[MemoryRange],
+    path: str,
+    address: int,
+    content: bytes,
+    size: int,
+    low: int = START_INFO + START_INFO_SIZE,
+) -> int:
+    """Write `content` and zeros up to `size` bytes at `address`; return the end. UserError when that is not all RAM of the guest's own.
+
+    low  the first address that is: what the loader leaves for the kernel lies below
+    """
     size = max(size, len(content))
-    if not in_ram(ranges, address, size) or address < START_INFO + START_INFO_SIZE:
+    if address < low:
+        raise UserError(f"-kernel {path}: a segment at {address:#x}; what lies below {low:#x} is not for a kernel's own use")
+    if not in_ram(ranges, address, size):
         raise UserError(f"-kernel {path}: {size / MIB:.1f} MiB at {address:#x} do not fit into the machine's memory (see -m)")
     memory.write_bytes(address, content)
     at, left = address + len(content), size - len(content)
@@ -42,11 +56,19 @@ def place_segment(memory: Memory, ranges: Sequence[MemoryRange], path: str, addr
     return address + size
 
 
+def must_fit(ranges: Sequence[MemoryRange], path: str, image: Elf) -> None:
+    """UserError when the segments together are more than all RAM."""
+    size = image.memory_size()
+    if size > sum(r.end - r.start for r in ranges if r.kind is MemoryKind.RAM):
+        raise UserError(f"-kernel {path}: segments of {size / MIB:.1f} MiB do not fit into the machine's memory (see -m)")
+
+
 def place_elf(memory: Memory, ranges: Sequence[MemoryRange], path: str, image: Elf) -> int:
     """Write every PT_LOAD segment to its physical address; return the end of the highest."""
     loads = image.loads()
     if not loads:
         raise UserError(f"-kernel {path}: an ELF image without anything to load")
+    must_fit(ranges, path, image)
     return max(place_segment(memory, ranges, path, s.physical, image.content(s), s.memory_size) for s in loads)
 
 

@@ -79,12 +79,3 @@ class Dirty:
         """Let whoever waits look again."""
         with self._change:
             self._change.notify_all()
-
-    @classmethod
-    def from_bits(cls, bits: bytes, size: int, granularity: int) -> "Dirty":
-        """From a persistent bitmap, lowest bit first."""
-        made = cls(size, granularity)
-        spread = [bytes(byte >> bit & 1 for bit in range(8)) for byte in range(256)]
-        flags = b"".join([spread[byte] for byte in bits])[: len(made._map)]
-        made._map[: len(flags)] = flags
-        return made

@@ -195,6 +195,9 @@ class Processor:
     def skip(self, ticks: int) -> None:
         """The host's cycle counter went on by this while virtual time stood: a counter that derives from it did not."""
 
+    def hold_counter(self) -> None:
+        """Such a counter begins at 0, and goes on by `skip` alone."""
+
     # -- what an engine implements
     def single_step(self) -> None:
         """One instruction, whatever it takes."""

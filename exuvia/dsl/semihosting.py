@@ -7,8 +7,11 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable
+from typing import Generic, TypeVar
 
 from exuvia.dsl.processor import Processor
+
+C = TypeVar("C")
 
 MOST = 64 << 20  # bytes that one call moves; of more, the rest is for the guest's next call
 PIECE = 1 << 16
@@ -22,6 +25,30 @@ class Waits(Exception):
 def bad(number: int) -> OSError:
     """The call fails with this errno."""
     return OSError(number, "")
+
+
+class Operations(Generic[C]):
+    """What a convention has: by number, what is done with a call. It gives the result, or None where registers are left alone."""
+
+    def __init__(self, convention: str) -> None:
+        self._convention = convention
+        self._known: dict[int, Callable[[C], int | None]] = {}
+
+    def operation(self, number: int) -> Callable[[Callable[[C], int | None]], Callable[[C], int | None]]:
+        """Decorator: the function is operation `number`."""
+
+        def register(f: Callable[[C], int | None]) -> Callable[[C], int | None]:
+            self._known[number] = f
+            return f
+
+        return register
+
+    def perform(self, p: Processor, number: int, call: C) -> int | None:
+        """Operation `number`. Raises OSError where it fails, Waits."""
+        if number not in self._known:
+            p.unknown(f"{self._convention} operation {number:#x}")
+            raise bad(errno.ENOSYS)
+        return self._known[number](call)
 
 
 def fetch(p: Processor, address: int, size: int) -> bytes:

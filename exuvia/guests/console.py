@@ -5,6 +5,7 @@ line. That line, sent by `ExecConsole`, carries the command in octal escapes, so
 marks that hold a random word, the second with the exit status; then the guest powers off.
 """
 
+import os
 import secrets
 from collections.abc import Callable
 
@@ -39,7 +40,7 @@ class ExecConsole(Chardev):
     @property
     def line(self) -> bytes:
         """The line that runs the command. Kernel messages are off meanwhile."""
-        octal = "".join(f"\\0{byte:03o}" for byte in self._command.encode())
+        octal = "".join(f"\\0{byte:03o}" for byte in os.fsencode(self._command))
         return (
             f"unset IFS; set +f; echo 1 >/proc/sys/kernel/printk; c=$(printf '%b' '{octal}'); printf '%s-%s\\n' {self._word} begin; "
             f"sh -c \"$c\" </dev/null 2>&1; printf '%s-end %d\\n' {self._word} $?; busybox poweroff -f\n"

@@ -49,6 +49,20 @@ class Board(Machine):
             device.irq.connect(self.lines[line].input())  # type: ignore[attr-defined]
         return device
 
+    def flash_drives(self) -> dict[int, str]:
+        """The drives that are banks of flash memory, by number; firmware that -bios names takes the first bank."""
+        free = list(range(self.config.firmware is not None, self.flash_banks))
+        found: dict[int, str] = {}
+        for drive in self.config.drives:
+            if drive.flash is not None:
+                bank = drive.flash if drive.flash >= 0 else free[0] if free else -1
+                if bank not in free:
+                    which = f"{self.flash_banks} in all; -bios takes the first"
+                    raise UserError(f"{drive.option}: no such bank of a {self.name}'s flash memory is free ({which})")
+                free.remove(bank)
+                found[bank] = drive.id
+        return found
+
     def power_off(self, level: bool) -> None:
         """The sink of a wire on which the guest asks for that."""
         if level:

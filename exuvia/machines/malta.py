@@ -13,6 +13,7 @@ from exuvia.boot.image import read_image
 from exuvia.boot.layout import GIB, MIB
 from exuvia.devices.board.malta_fpga import MaltaFpga
 from exuvia.devices.device import WiredOr
+from exuvia.devices.firmware.cfi_flash import CfiFlash
 from exuvia.devices.input.i8042 import I8042
 from exuvia.devices.irq.i8259 import I8259Pair
 from exuvia.devices.pci.bus import PciBus
@@ -35,6 +36,7 @@ from exuvia.support.errors import UserError
 MIN_MEMORY, MAX_MEMORY = 16 * MIB, 2 * GIB
 LOW_RAM, UPPER_RAM, HIGH_RAM = 256 * MIB, 0x20000000, 0x80000000
 FLASH, FPGA, CBUS_UART, ROM = 0x1E000000, 0x1F000000, 0x1F000900, 0x1FC00000
+SECTOR = 64 << 10  # of the flash memory
 COM_PORTS = ((0x3F8, 4), (0x2F8, 3))
 BRIDGE, FIRST_CARD = 10, 18  # PCI slots (device numbers); the board's four connectors are 18 to 21
 SOUTH_BRIDGE, BOARD_UART, CORE = "ip2", "ip4", "ip5"  # the processor's interrupt inputs
@@ -46,6 +48,7 @@ class Malta(Board):
     name = "malta"
     hosts_calls = True
     architecture = "mips"
+    flash_banks = 1
     description = "MIPS Malta board with GT-64120 and PIIX4"
 
     def __init__(
@@ -60,7 +63,8 @@ class Malta(Board):
         self.must_fit(MIN_MEMORY, MAX_MEMORY)
         if config.smp != 1:
             raise UserError(f"-smp: a malta has one processor, not {config.smp}")
-        self.must_run_something()
+        banks = self.flash_drives()
+        self.must_run_something(otherwise=bool(banks))
         self.either_kernel_or_firmware()
         self.big_endian = big_endian = config.order == "big"
 
@@ -71,8 +75,12 @@ class Malta(Board):
             self.memory.map_ram(UPPER_RAM, config.memory - UPPER_RAM, ram, UPPER_RAM)
         self.memory.map_ram(HIGH_RAM, config.memory, ram)
         self.memory.map_ram(ROM, yamon.SIZE, ram, config.memory, writable=False)
+        image = self.drive(banks[0]) if banks else None
+        self.flash = CfiFlash(drive=image, size=yamon.SIZE, sector=SECTOR, big_endian=big_endian, turned=not big_endian)
+        self.add("flash", self.flash)
+        self.flash.place(self.memory, FLASH, ram, config.memory + yamon.SIZE)
         if config.firmware is not None:
-            self.memory.map_ram(FLASH, yamon.SIZE, ram, config.memory + yamon.SIZE, writable=False)
+            self.flash.load_image(yamon.firmware(read_image("-bios", config.firmware, yamon.SIZE), big_endian=big_endian))
 
         self.make_processor(0)
         self.fpga = MaltaFpga(big_endian=big_endian)
@@ -143,12 +151,9 @@ class Malta(Board):
             rom = mips.load_kernel(
                 config.kernel, self.memory, config.memory, big_endian=self.big_endian, initrd=config.initrd, append=config.append
             )
-            ram.load(config.memory, rom)
-            return
-        assert config.firmware is not None
-        rom = yamon.firmware(read_image("-bios", config.firmware, yamon.SIZE), big_endian=self.big_endian)
-        ram.load(config.memory, yamon.with_revision(rom, big_endian=self.big_endian))
-        ram.load(config.memory + yamon.SIZE, rom)
+        else:
+            rom = yamon.with_revision(self.flash.content(), big_endian=self.big_endian)
+        ram.load(config.memory, rom)
 
 
 def _nowhere(level: bool) -> None:

@@ -170,7 +170,7 @@ class Pc(Board):
         self.place("post", Post(), 0x80, 1)
         self.port92 = self.place("port92", Port92(), 0x92, 1)
         self.fw_cfg = self.place("fw_cfg", FwCfg(), 0x510, 12)
-        self.fw_cfg.memory = self.memory
+        self.fw_cfg.dma = dma = Dma(self.memory, ram)
         self.fw_cfg.add_item(RAM_SIZE, config.memory.to_bytes(8, "little"))
         self.fw_cfg.add_item(CPUS, config.smp.to_bytes(2, "little"))
         self.fw_cfg.add_item(MAX_CPUS, config.smp.to_bytes(2, "little"))
@@ -178,7 +178,7 @@ class Pc(Board):
         self.i440fx, self.piix3, self.power = I440fx(), Piix3(), Piix4Pm()
         self.piix3.outputs = [self.lines[number].input() for number in range(16)]
         self.pci = PciBus(self.memory, self.ports, [self.piix3.pirq(n) for n in range(4)], self._message)
-        self.pci.dma = Dma(self.memory, ram)
+        self.pci.dma = dma
         self.host = self.place("pci-config", PciConfigPorts(), 0xCF8, 8)
         self.host.pci = self.pci
         self.reset_control = ResetControl()

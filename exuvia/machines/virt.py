@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from typing import Any, TypeVar
+from typing import Any
 
 from exuvia.boot import arm64
 from exuvia.boot.devicetree import Tree
@@ -27,24 +27,25 @@ from exuvia.devices.irq.gic_v2m import MSI_SETSPI, GicV2m
 from exuvia.devices.irq.gic_v3 import MOST_PROCESSORS as MOST_OF_V3
 from exuvia.devices.irq.gic_v3 import GicV3
 from exuvia.devices.pci.bus import PciBus
-from exuvia.devices.pci.ecam import Ecam, GenericHost, PortWindow
+from exuvia.devices.pci.ecam import Ecam, GenericHost
 from exuvia.devices.serial.pl011 import Pl011
 from exuvia.devices.timer.pl031 import Pl031
 from exuvia.devices.virtio.mmio import VacantMmio, VirtioMmio
 from exuvia.machines import virt_acpi, virt_tree
-from exuvia.machines.board import Board
+from exuvia.machines.board import Board, D
 from exuvia.machines.config import MachineConfig
 from exuvia.machines.machine import VcpuFactory
 from exuvia.memory.dma import Dma
 from exuvia.memory.ram import Ram
+from exuvia.memory.wiring import Window
 from exuvia.support.errors import UserError
 
 MIN_MEMORY, MAX_MEMORY = 8 * MIB, 255 * GIB
-FLASH, FLASH_SIZE = 0x00000000, 64 * MIB  # of each of two banks
+FLASH, FLASH_SIZE = 0x00000000, CfiFlash.window  # of each of two banks
 GIC, GIC_INTERFACE, GIC_V2M, GIC_ITS, GIC_REDISTRIBUTORS = 0x08000000, 0x08010000, 0x08020000, 0x08080000, 0x080A0000
 GIC_REDISTRIBUTORS_SIZE = 0x00F60000
 UART, RTC, FW_CFG, GPIO = 0x09000000, 0x09010000, 0x09020000, 0x09030000
-UART_SPI, RTC_SPI, PCI_SPI, GPIO_SPI, VIRTIO_SPI, V2M_SPI = 1, 2, 3, 7, 16, 48
+UART_SPI, RTC_SPI, PCI_SPI, GPIO_SPI, VIRTIO_SPI, V2M_SPI, V2M_SPIS = 1, 2, 3, 7, 16, 48, 64
 VIRTIO, VIRTIO_COUNT = 0x0A000000, 32
 PCI_MEMORY, PCI_MEMORY_SIZE, PCI_PORTS, PCI_PORTS_SIZE = 0x10000000, 0x2EFF0000, 0x3EFF0000, 0x10000
 ECAM, ECAM_SIZE, HIGH_ECAM, HIGH_ECAM_SIZE = 0x3F000000, 0x01000000, 0x4010000000, 0x10000000
@@ -52,8 +53,6 @@ HIGH_PCI_MEMORY, HIGH_PCI_MEMORY_SIZE = 0x8000000000, 0x8000000000
 RAM = 0x40000000
 WINDOW = 0x1000
 VIRTUAL_TIMER, PHYSICAL_TIMER, HYPERVISOR_TIMER = virt_tree.VIRTUAL_TIMER, virt_tree.PHYSICAL_TIMER, virt_tree.HYPERVISOR_TIMER
-
-D = TypeVar("D", bound=Device)
 
 
 class Virt(Board):
@@ -84,7 +83,7 @@ class Virt(Board):
         super().__init__(config, chardevs, drives, vcpus=vcpus)
         self._check()
         config = self.config
-        banks = self._banks()
+        banks = self.flash_drives()
         self.with_flash = config.firmware is not None or bool(banks)
         self.ram = ram = Ram(config.memory + (2 * FLASH_SIZE if self.with_flash else 0))
         self.memory.map_ram(RAM, config.memory, ram)
@@ -116,7 +115,7 @@ class Virt(Board):
         button.pin.connect(gpio.input(virt_tree.POWER_PIN))
 
         self.fw_cfg = self.put("fw_cfg", FwCfgMmio(), FW_CFG, FwCfgMmio.window)
-        self.fw_cfg.memory = self.memory
+        self.fw_cfg.dma = self.dma
         self.fw_cfg.add_item(fw_cfg.RAM_SIZE, config.memory.to_bytes(8, "little"))
         self.fw_cfg.add_item(fw_cfg.CPUS, config.smp.to_bytes(2, "little"))
         self.fw_cfg.add_item(fw_cfg.MAX_CPUS, config.smp.to_bytes(2, "little"))
@@ -136,7 +135,7 @@ class Virt(Board):
         ecam.pci = self.pci
         self.add("ecam", ecam)
         self.memory.map_device(*self._ecam(), ecam)
-        self.memory.map_device(PCI_PORTS, PCI_PORTS_SIZE, PortWindow(self.ports))
+        self.memory.map_device(PCI_PORTS, PCI_PORTS_SIZE, Window(self.ports))
         self.plug_devices()
         if self.with_flash and (self.acpi == "on" or self.acpi == "auto" and config.dtb is None):
             for path, content in virt_acpi.files(self.platform()).items():
@@ -153,7 +152,7 @@ class Virt(Board):
             raise UserError(f"-smp: a virt with a GICv{self.version} takes 1 to {most} processors, not {config.smp}")
         if self.acpi not in ("on", "off", "auto"):
             raise UserError(f"-machine: acpi is on, off or auto, not '{self.acpi}'")
-        self.must_run_something(otherwise=bool(self._banks() or self.dumpdtb))
+        self.must_run_something(otherwise=bool(self.flash_drives() or self.dumpdtb))
 
     def put(self, label: str, device: D, address: int, size: int) -> D:
         """Add `device` and show it at `address`."""
@@ -168,7 +167,7 @@ class Virt(Board):
         gic.requester = lambda: self._turn
         self.add("gic", gic)
         self.memory.map_device(GIC, gic.window, gic)
-        frame = self.put("v2m", GicV2m(base=32 + V2M_SPI), GIC_V2M, WINDOW)
+        frame = self.put("v2m", GicV2m(base=virt_tree.FIRST_SPI + V2M_SPI, count=V2M_SPIS), GIC_V2M, WINDOW)
         frame.spis = [gic.input(V2M_SPI + number) for number in range(frame.count)]
         return gic
 
@@ -204,21 +203,6 @@ class Virt(Board):
             self.devices["v2m"].write(MSI_SETSPI, 4, data)
 
     # Flash memory
-
-    def _banks(self) -> dict[int, str]:
-        """The drives that are banks, by number; firmware that -bios names takes the first."""
-        free = list(range(self.config.firmware is not None, self.flash_banks))
-        found: dict[int, str] = {}
-        for drive in self.config.drives:
-            if drive.flash is not None:
-                bank = drive.flash if drive.flash >= 0 else free[0] if free else -1
-                if bank not in free:
-                    raise UserError(
-                        f"{drive.option}: a virt has {self.flash_banks} banks of flash memory; this one is taken (-bios takes one)"
-                    )
-                free.remove(bank)
-                found[bank] = drive.id
-        return found
 
     def _flash(self, banks: Mapping[int, str]) -> None:
         """Two banks; what is not a drive's is erased, or holds what -bios names."""
@@ -265,6 +249,7 @@ class Virt(Board):
             distributor=(GIC, 0x10000),
             interface=(GIC_INTERFACE, 0x10000) if self.version == 2 else (GIC_REDISTRIBUTORS, GIC_REDISTRIBUTORS_SIZE),
             messages=messages,
+            message_spis=(V2M_SPIS, virt_tree.FIRST_SPI + V2M_SPI),
             virtualization=self.virtualization,
             flash=(FLASH, FLASH_SIZE) if self.with_flash else None,
             uart=(UART, WINDOW, UART_SPI),

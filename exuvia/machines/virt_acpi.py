@@ -6,14 +6,12 @@ import struct
 
 from exuvia.boot import aml, table_loader
 from exuvia.devices.irq.gic_v3 import affinity
-from exuvia.machines.virt_tree import MAINTENANCE, POWER_PIN, TIMERS, Platform
+from exuvia.machines.virt_tree import FIRST_PPI, FIRST_SPI, MAINTENANCE, POWER_PIN, TIMERS, Platform
 
-FIRST_SPI, FIRST_PPI = 32, 16
 HARDWARE_REDUCED = 1 << 20
 PSCI_COMPLIANT, PSCI_USE_HVC = 1, 2
 ALWAYS_ON = 4  # of a timer
 NOWHERE = (1 << 64) - 1
-V2M_BASE, V2M_COUNT = 80, 64
 
 
 def files(platform: Platform) -> dict[str, bytes]:
@@ -43,7 +41,7 @@ def _madt(platform: Platform) -> bytes:
         )
         parts.append(words)
     if v2 and platform.messages is not None:
-        parts.append(struct.pack("<BBHIQIHH", 13, 24, 0, 0, platform.messages[0], 1, V2M_COUNT, V2M_BASE))
+        parts.append(struct.pack("<BBHIQIHH", 13, 24, 0, 0, platform.messages[0], 1, *platform.message_spis))
     if not v2:
         parts.append(struct.pack("<BBHQI", 14, 16, 0, *platform.interface))
         if platform.messages is not None:

@@ -9,6 +9,7 @@ from exuvia.boot.devicetree import Node, Tree, cells, strings, wide
 from exuvia.devices.irq.gic_v3 import affinity
 
 PPI, SPI = 1, 0
+FIRST_PPI, FIRST_SPI = 16, 32  # INTIDs
 EDGE_RISING, LEVEL_HIGH = 1, 4
 TIMERS = (13, 14, 11, 10)  # PPIs: secure physical, physical, virtual, hypervisor's
 VIRTUAL_TIMER, PHYSICAL_TIMER, HYPERVISOR_TIMER = TIMERS[2], TIMERS[1], TIMERS[3]
@@ -29,6 +30,7 @@ class Platform:
     distributor: tuple[int, int]
     interface: tuple[int, int]  # the CPU interface of a GICv2, the redistributors of a GICv3
     messages: tuple[int, int] | None  # the frame of a GICv2, the ITS of a GICv3
+    message_spis: tuple[int, int]  # of such a frame: how many, the first one's INTID
     virtualization: bool
     flash: tuple[int, int] | None  # the first of two banks
     uart: tuple[int, int, int]

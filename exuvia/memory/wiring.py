@@ -1,8 +1,8 @@
-"""How a board wires a device to its bus: the order of bytes, the distance between registers."""
+"""How a board wires a device to its bus: the order of bytes, the distance between registers, a window onto another bus."""
 
 from typing import NamedTuple
 
-from exuvia.memory.space import Target
+from exuvia.memory.space import AddressSpace, Target
 
 
 class Swapped(NamedTuple):
@@ -41,3 +41,18 @@ class Strided(NamedTuple):
     def write(self, offset: int, size: int, value: int) -> None:
         """As a Target's: the lowest byte."""
         self.target.write(offset >> self.shift, 1, value & 0xFF)
+
+
+class Window(NamedTuple):
+    """What another space has from `base` on."""
+
+    space: AddressSpace
+    base: int = 0
+
+    def read(self, offset: int, size: int) -> int:
+        """As a Target's."""
+        return self.space.read(self.base + offset, size)
+
+    def write(self, offset: int, size: int, value: int) -> None:
+        """As a Target's."""
+        self.space.write(self.base + offset, size, value)

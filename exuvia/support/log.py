@@ -3,6 +3,7 @@
 `log.unimp("...")` writes when `-d unimp` was given; test `log.unimp.on` first where making the text costs something.
 """
 
+import contextlib
 import sys
 from typing import TextIO
 
@@ -37,8 +38,9 @@ _file: TextIO | None = None  # None: standard error, looked up at each line
 
 def _write(text: str) -> None:
     file = _file or sys.stderr
-    file.write(text if text.endswith("\n") else text + "\n")
-    file.flush()
+    with contextlib.suppress(OSError):  # a full disk, or nobody reads: lines are lost, the guest goes on
+        file.write(text if text.endswith("\n") else text + "\n")
+        file.flush()
 
 
 def configure(words: str, path: str | None = None) -> None:
@@ -53,11 +55,12 @@ def configure(words: str, path: str | None = None) -> None:
             raise unknown("log item", word, [*items, "all"])
     if path is not None:
         try:
-            opened = open(path, "w", encoding="utf-8")  # noqa: SIM115  kept for the life of the process
+            opened = open(path, "w", encoding="utf-8", errors="backslashreplace")  # noqa: SIM115  kept for the life of the process
         except OSError as error:
             raise UserError(f"cannot write the log to {path}: {error.strerror}") from None
     if _file is not None:
-        _file.close()
+        with contextlib.suppress(OSError):  # as in _write
+            _file.close()
     _file = opened if path is not None else None
     for item in items.values():
         item.on = item.name in chosen or "all" in chosen

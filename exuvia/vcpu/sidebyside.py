@@ -5,7 +5,7 @@ same state on a private copy of the RAM (copy on write, so only what it writes i
 Then the interpreter goes the same way, and registers, what ended the run, the instruction count and all pages that either wrote are
 compared. The second engine never reaches a device: its copy is dropped, and the next stretch begins from the machine's state.
 
-In a stretch time stands still: the TSC is `tsc_offset`, which goes on between stretches.
+In a stretch time stands still, and so does a counter that derives from the host's; they go on between stretches.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from exuvia.dsl.state import ISA_AT, MMIO_RESULTS, MMIO_RESULTS_AT, PAGE_AT, WAT
 from exuvia.support import log
 from exuvia.support.errors import UserError
 from exuvia.vcpu.processor import combined
-from exuvia.vcpu.software import FOREVER, NEVER, WORD_MASK, SoftwareVcpu
+from exuvia.vcpu.software import FOREVER, NEVER, SoftwareVcpu
 
 if TYPE_CHECKING:
     from exuvia.memory.ram import Ram
@@ -93,10 +93,8 @@ class SideBySide(SoftwareVcpu):
     # -- time
     def reset(self) -> None:
         super().reset()
-        self.tsc_runs = self.tsc_offset = self.time_runs = 0
-
-    def timestamp(self) -> int:
-        return int(self.tsc_offset)
+        self.time_runs = 0
+        self.hold_counter()
 
     def skip(self, ticks: int) -> None:
         """Compiling takes none: in a stretch the other is not told of another time."""
@@ -106,7 +104,8 @@ class SideBySide(SoftwareVcpu):
     def pass_time(self) -> None:
         """What has gone by since the last stretch."""
         now = self.engine.counter()
-        self.tsc_offset = self.tsc_offset + (now - self.last if self.last else 0) & WORD_MASK
+        if self.last:
+            super().skip(self.last - now)
         self.__dict__["last"] = now
         self.time_offset = -self.clock.now()
 

@@ -402,10 +402,6 @@ class SoftwareVcpu(MachineProcessor):
         """Forget one page."""
         self.engine.flush_page(self.native.address, linear)
 
-    def timestamp(self) -> int:
-        """The host's counter with `tsc_offset`, of architectures that have it."""
-        return self.engine.counter() + self.tsc_offset & WORD_MASK
-
     def unknown(self, text: str) -> None:
         """What the guest asked for and we do not have."""
         log.unimp.once(text, f"cpu {self.index}: {text}")

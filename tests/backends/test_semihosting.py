@@ -46,6 +46,15 @@ def test_handles_are_used_again_and_are_not_without_end(tmp_path: Path) -> None:
     assert raised.value.errno == errno.EBADF
 
 
+def test_output_is_not_read() -> None:
+    """A terminal would keep the machine waiting."""
+    made = host()
+    for stream in (1, 2):
+        with pytest.raises(OSError) as raised:
+            made.read(made.standard(stream), 1, never)
+        assert raised.value.errno == errno.EBADF
+
+
 def test_a_fifo_without_a_peer_stops_nobody(tmp_path: Path) -> None:
     made, path = host(), os.fsencode(tmp_path / "fifo")
     os.mkfifo(path)

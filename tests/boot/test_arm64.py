@@ -95,6 +95,7 @@ def test_elf(tmp_path: Path) -> None:
         (elf(64, [], 0, machine=62), "an ELF image for x86-64, not for AArch64"),
         (elf(32, [], 0, machine=40), "an ELF image for 32-bit ARM"),
         (elf(64, [(0, 0x1000, b"x", 1)], 0, machine=183), "a segment at 0x1000, where no memory is"),
+        (elf(64, [(0, BASE, b"x", 32 << 20)] * 2000, 0, machine=183), "needs at least 64000 MiB"),
         (elf(64, [], 0, machine=183, big_endian=True), "a big-endian kernel"),
         (zboot(b"x" * 100, "lzo"), "packed with lzo, of which only gzip and zstd are known"),
         (zboot(b"x" * 100, "zstd"), "damaged zstd data"),

@@ -100,6 +100,10 @@ def test_the_boot_is_shown_without_the_mark() -> None:
     assert b"".join(shown) == b"a kernel\nlast " and shown[-1] == b""
 
 
+def test_a_command_need_not_be_text() -> None:
+    assert r"printf '%b' '\0145\0377'" in ExecConsole("e\udcff", lambda _: None).line.decode()
+
+
 def test_disks_become_drives_and_devices() -> None:
     made = run._config(parsed("--kernel", "k", "--disk", "a,b.qcow2", "--disk", "c"), None, {"kernel": "k"}, "")
     assert [(drive.id, drive.image) for drive in made.drives] == [("virtio0", "a,b.qcow2"), ("virtio1", "c")]

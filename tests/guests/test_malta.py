@@ -14,7 +14,7 @@ from tests.boot.images import elf, saved
 from tests.isa.mips.assembler import NOP, li, word
 
 LOAD, SHOW, BUFFER = 0x80100000, 0x80101000, 0x80102000
-GT, FPGA, ROM = 0xBBE00000, 0xBF000000, 0xBFC00000
+GT, FLASH, FPGA, ROM = 0xBBE00000, 0xBE000000, 0xBF000000, 0xBFC00000
 PRINT_COUNT, PRINT = 0x504, 0x534
 OPTIONS = "-M malta -m 64 -display none -monitor none -serial stdio -no-reboot"
 EXPECTED = """71108086
@@ -25,6 +25,11 @@ EXPECTED = """71108086
 000000df
 0000003f
 00000060
+00000051
+00000052
+00800080
+12345678
+ffffffff
 00000002
 67108864
 red green
@@ -80,6 +85,13 @@ def program(big_endian: bool) -> bytes:
     for register in (0x088, 0x068, 0x060):
         code += swapped(GT + register)
     code += [*store(FPGA + 0x920, 0), *shown(FPGA + 0x928)]  # the board's own UART
+    code += store(FLASH, 0x980098)
+    for register in (0x10, 0x11):  # of both chips side by side, or one in their place
+        code += [*li("t0", FLASH + 4 * register), word("lw", rt="a0", base="t0", offset=0)]
+        code += [word("andi", rt="a0", rs="a0", uimm=0xFF), word("jal", target=SHOW >> 2), NOP]
+    for command in (0xFF00FF, 0x200020, 0xD000D0, 0x400040, 0x12345678):  # read the array, erase, program
+        code += store(FLASH + 0x3E0000, command)
+    code += [*store(FLASH, 0x700070), *shown(FLASH), *store(FLASH, 0xFF00FF), *shown(FLASH + 0x3E0000), *shown(FLASH + 0x3E0004)]
     code += [word("or", rd="a0", rs="s4", rt="zero"), word("jal", target=SHOW >> 2), NOP]
     newline = [*li("a1", BUFFER), word("addiu", rt="t1", rs="zero", imm=ord("\n")), word("sb", rt="t1", base="a1", offset=0)]
     newline += [word("addiu", rt="a2", rs="zero", imm=1), *service(PRINT_COUNT)]

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
+import random
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
 from exuvia.boot.layout import MIB
 from exuvia.devices.pci.device import PciDevice
-from exuvia.machines.config import DeviceConfig, MachineConfig
+from exuvia.machines.config import DeviceConfig, DriveConfig, MachineConfig
 from exuvia.support.errors import UserError
 from tests.boot.images import elf, saved
 from tests.devices.serial.test_uart16550 import Backend
+from tests.devices.virtio.test_virtio_blk import Disk
 from tests.machines.maltas import malta
 
 ENTRY, RESET = 0x80100000, 0xBFC00000
 GT, PORTS, FPGA = 0xBBE00000, 0xB8000000, 0xBF000000
-PIC, SLAVE, COM1 = PORTS + 0x20, PORTS + 0xA0, PORTS + 0x3F8
 
 
 class Board:
@@ -224,6 +225,64 @@ def test_firmware_is_turned_for_a_little_endian_processor(tmp_path: Path, big_en
     assert cpu.load(RESET) == 0x3C1A1234
 
 
+@pytest.mark.parametrize("big_endian", [False, True])
+def test_flash_on_a_drive_holds_firmware_and_what_it_writes(big_endian: bool) -> None:
+    disk, flash = Disk(4 * MIB), 0xBE000000
+    disk.bytes[:] = bytes.fromhex("3c1a1234 375a5678") + b"\xff" * (4 * MIB - 8)
+    config = MachineConfig(
+        machine="malta", drives=(DriveConfig(id="f", image="", flash=-1),), order="big" if big_endian else "little", memory=64 * MIB
+    )
+    machine, cpu, _ = malta(config, drives={"f": disk})
+    assert (cpu.load(RESET), cpu.load(flash + 4)) == (0x3C1A1234, 0x375A5678)
+    cpu.store(flash, 0x00980098)
+    assert [cpu.load(flash + 4 * n) for n in (0x10, 0x11, 0x12)] == [ord(letter) * 0x10001 for letter in "QRY"]
+    blocks, size = cpu.load(flash + 4 * 0x2D) & 0xFF, cpu.load(flash + 4 * 0x2F) & 0xFF
+    assert (blocks + 1) * 2 * 256 * size == 4 * MIB
+    for command in (0x00FF00FF, 0x00400040):
+        cpu.store(flash + 0x3E0000, command)
+    cpu.store(flash + 0x3E0000, 0x01020304)
+    assert disk.bytes[0x3E0000:0x3E0004] == b"\1\2\3\4", "a word is the same for either processor"
+    cpu.store(flash, 0x00FF00FF)
+    assert cpu.load(flash + 0x3E0000) == 0x01020304
+    machine.reset()
+    assert cpu.load(0xBFFE0000) == 0x01020304, "the ROM is the flash as the processor began"
+
+
+@pytest.mark.parametrize("order", ["little", "big"])
+def test_a_guest_may_access_anything(order: Literal["little", "big"], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every device at random, while the controller's registers and windows move; a reset puts all of it in order."""
+    chance = random.Random(order)
+    names = ("a", "b", "c")
+    config = MachineConfig(
+        machine="malta",
+        memory=64 * MIB,
+        order=order,
+        serial=names,
+        drives=(DriveConfig(id="f", image="", flash=-1),),
+        devices=(DeviceConfig(name="virtio-blk-pci", properties=(("drive", "d"),)),),
+    )
+    machine, _, _ = malta(config, drives={"f": Disk(4 * MIB), "d": Disk()}, chardevs={name: Backend() for name in names})
+    for request in ("request_reset", "request_shutdown"):
+        monkeypatch.setattr(machine, request, lambda *_: None)
+    for device in machine.devices.values():
+        device.post = lambda work: work()
+    windows = [0x1E000000, 0x1E3E0000, 0x1F000000, 0x1F000400, 0x1F000900, 0x14000000, 0x14000C00, 0x1BE00000, 0x1BE00C00]
+    windows += [0x18000000, 0x18000CF8, 0x180003F8, 0x10000000, 0x12000000, 0x1FC00000]
+    for _ in range(4_000):
+        size = chance.choice((1, 2, 4, 8))
+        at = chance.choice(windows) + chance.randrange(chance.choice((0x40, 0x400, 0x1000))) & -size
+        command = chance.choice((0x20, 0x40, 0x90, 0x98, 0xD0, 0xE8, 0xFF)) * 0x10001
+        value = chance.choice((0, 1, command, command << 8, chance.getrandbits(64))) & (1 << 8 * size) - 1
+        if chance.random() < 0.6:
+            machine.memory.write(at, size, value)
+        else:
+            assert 0 <= machine.memory.read(at, size) < 1 << 8 * size
+        if chance.random() < 0.02:
+            machine.gt64120.write(0x068, 4, chance.choice((0xA0, 0xDF)))
+    machine.reset()
+    assert machine.memory.device_at(0x14000000) is not None
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
@@ -233,6 +292,11 @@ def test_firmware_is_turned_for_a_little_endian_processor(tmp_path: Path, big_en
         (dict(memory=4096 * MIB, kernel="k"), "-m: a malta takes whole MiB from 16 to 2048, not 4096"),
         (dict(firmware="k", append="a"), "-append belongs to -kernel"),
         (dict(firmware="k", kernel="k"), "leave one of them out"),
+        (
+            dict(drives=(DriveConfig(id="f", image="", flash=1, option="-drive X"),)),
+            "-drive X: no such bank of a malta",
+        ),
+        (dict(firmware="k", drives=(DriveConfig(id="f", image="", flash=-1, option="-drive X"),)), "-bios takes the first"),
         (dict(kernel="k", serial=(None,) * 4), "-serial: a malta has 3 serial ports"),
         (dict(kernel="k", devices=(DeviceConfig(name="malta-fpga"),)), "is part of the machine"),
     ],

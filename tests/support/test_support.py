@@ -68,6 +68,13 @@ def test_log(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert all(name in log.help_text() for name in ("unimp", "guest_errors", "all"))
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
+def test_a_log_that_cannot_grow_stops_nobody() -> None:
+    log.configure("unimp", "/dev/full")
+    log.unimp("lost, whatever is in it: \udcff")
+    log.configure("")
+
+
 def test_a_class_named_as_its_file_is_imported_alone() -> None:
     code = """
 import sys

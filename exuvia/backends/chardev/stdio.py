@@ -1,6 +1,7 @@
 """`-chardev stdio`: the terminal that the command was started in, or whatever standard input and output are."""
 
 import os
+import select
 
 from exuvia.backends.chardev import terminal
 from exuvia.backends.chardev.chardev import Chardev, Post
@@ -35,16 +36,13 @@ class Stdio(Chardev):
 
     def write(self, data: bytes) -> None:
         """Write to standard output; what a closed one does not take is lost."""
-        try:
-            while data:
+        while data:
+            try:
                 data = data[os.write(1, data) :]
-        except BlockingIOError:
-            import select
-
-            select.select([], [1], [], 1)
-            self.write(data)
-        except OSError:
-            pass
+            except BlockingIOError:  # whoever shares it made it so
+                select.select([], [1], [], 1)
+            except OSError:
+                return
 
     def emptied(self) -> None:
         """Read on."""

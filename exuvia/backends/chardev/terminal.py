@@ -5,6 +5,7 @@ a small guardian, `sh`, waits on a pipe: when the pipe closes before the word "d
 """
 
 import atexit
+import contextlib
 import os
 import subprocess
 import termios
@@ -69,7 +70,8 @@ def restore() -> None:
             guardian.stdin.close()
         except OSError:  # it has ended, or the handler of a signal interrupted this very call
             pass
-        guardian.wait(2)
+        with contextlib.suppress(subprocess.TimeoutExpired):  # on a busy host it ends later
+            guardian.wait(2)
 
 
 def _guard(fd: int) -> subprocess.Popen[bytes] | None:

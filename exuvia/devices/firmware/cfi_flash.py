@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from exuvia.devices.device import Backend, Device, Property, State
 from exuvia.memory.ram import Ram
@@ -37,7 +38,7 @@ class Store(Protocol):
 
 
 class CfiFlash(Device):
-    """`window` bytes that `place` shows in a space: as memory while the array is read, as a device while the chips say something else.
+    """`size` bytes that `place` shows in a space: as memory while the array is read, as a device while the chips say something else.
 
     What is written lasts where there is a drive, and as long as the machine where there is none.
     """
@@ -46,13 +47,17 @@ class CfiFlash(Device):
     window = 64 << 20
     accesses = (1, 2, 4)
     drive = Backend("the ID of the drive that holds the contents", "drives")
+    size = Property(int, window, "bytes of both chips")
     sector = Property(int, 256 << 10, "bytes that are erased together")
+    big_endian = Property(bool, False, "the byte order of the bus")
+    turned = Property(bool, False, "the image has its words in the other byte order")
 
     mode = State("array")  # what reads see: array, status, id, query
     command = State("")  # what the next write belongs to: erase, program, count, fill, confirm, lock
     status = State(READY)
     left = State(0)  # words of the write buffer that are to come
-    buffer = State({"": ""})  # what they are, by offset
+    first = State(0)  # where the write buffer's content belongs
+    buffer = State(bytearray())
 
     def __init__(self, clock: Any = None, **properties: Any) -> None:
         self._space: AddressSpace | None = None
@@ -60,20 +65,21 @@ class CfiFlash(Device):
         self._start = self._offset = 0
         self._shown = False
         super().__init__(clock, **properties)
-        self.buffer = {}
 
     def place(self, space: AddressSpace, start: int, ram: Ram, offset: int) -> None:
         """Stand at `start` of `space`, with the contents in `ram` from `offset` on: the drive's, 0xFF after its end. UserError."""
         self._space, self._start, self._ram, self._offset = space, start, ram, offset
-        ram.view[offset : offset + self.window] = b"\xff" * self.window
+        held = self._held()
+        held[:] = b"\xff" * self.size
         store: Store | None = self.drive
         if store is not None:
-            if store.size > self.window:
-                raise UserError(f"the image of a flash memory has {self.window >> 20} MiB at most, not {store.size / (1 << 20):g} MiB")
-            error = store.read(0, [ram.view[offset : offset + store.size]]).exception()
+            if store.size > self.size:
+                raise UserError(f"the image of a flash memory has {self.size >> 20} MiB at most, not {store.size / (1 << 20):g} MiB")
+            error = store.read(0, [held[: store.size]]).exception()
             if error is not None:
                 raise UserError(f"the flash memory's image cannot be read: {error}")
-        space.map_ram(start, self.window, ram, offset, writable=False, writes=self)
+            held[:] = self._as_in_image(held)
+        space.map_ram(start, self.size, ram, offset, writable=False, writes=self)
         self._show()
 
     def load_image(self, image: bytes) -> None:
@@ -81,20 +87,34 @@ class CfiFlash(Device):
         assert self._ram is not None
         self._ram.load(self._offset, image)
 
+    def content(self) -> bytes:
+        """What the array holds."""
+        return bytes(self._held())
+
+    def _held(self, start: int = 0, end: int | None = None) -> memoryview:
+        assert self._ram is not None
+        return self._ram.view[self._offset + start : self._offset + (self.size if end is None else end)]
+
+    def _as_in_image(self, words: memoryview | bytearray) -> bytes:
+        """Whole words as the image has them, or those of the image as they are here."""
+        if not self.turned:
+            return bytes(words)
+        count = len(words) // BUS
+        return struct.pack(f">{count}I", *struct.unpack(f"<{count}I", words))
+
     def _show(self) -> None:
         """Cover the memory while the chips say something else."""
         wanted = self.mode != "array"
         if self._space is not None and wanted != self._shown:
             if wanted:
-                self._space.map_device(self._start, self.window, self, priority=1)
+                self._space.map_device(self._start, self.size, self, priority=1)
             else:
-                self._space.unmap(self._start, self.window, self)
+                self._space.unmap(self._start, self.size, self)
         self._shown = wanted
 
     def reset(self) -> None:
         """RST#: the array is read."""
         super().reset()
-        self.buffer = {}
         self._show()
 
     def load(self, saved: dict[str, Any]) -> None:
@@ -107,12 +127,15 @@ class CfiFlash(Device):
     def read(self, offset: int, size: int) -> int:
         """What the mode says; of both chips."""
         if self.mode == "array":
-            if self._ram is None or offset + size > self.window:
+            if self._ram is None or offset + size > self.size:
                 return (1 << 8 * size) - 1
-            return int.from_bytes(self._ram.view[self._offset + offset : self._offset + offset + size], "little")
-        byte = self._said(offset // BUS)
-        both = byte | byte << 16
-        return (both | both << 32) >> 8 * (offset % BUS) & (1 << 8 * size) - 1
+            return int.from_bytes(self._held(offset, offset + size), "little")
+        chip = self._said(offset // BUS).to_bytes(2, self._order)
+        return int.from_bytes((chip * 8)[offset % BUS :][:size], "little")
+
+    @property
+    def _order(self) -> Literal["big", "little"]:
+        return "big" if self.big_endian else "little"
 
     def _said(self, index: int) -> int:
         match self.mode:
@@ -126,7 +149,7 @@ class CfiFlash(Device):
 
     def _query(self) -> bytes:
         """The CFI query structure of a chip, from 0x10 on (JESD68.01 tables 2 to 4)."""
-        size, sector = self.window // 2, self.sector // 2
+        size, sector = self.size // 2, self.sector // 2
         identification = b"QRY" + bytes((1, 0, 0x31, 0, 0, 0, 0, 0))
         timing = bytes((0x45, 0x55, 0, 0, 7, 7, 10, 0, 4, 4, 4, 0))
         blocks = (size // sector - 1).to_bytes(2, "little") + (sector // 256).to_bytes(2, "little")
@@ -141,25 +164,24 @@ class CfiFlash(Device):
             self.write(offset, BUS, value & 0xFFFFFFFF)
             self.write(offset + BUS, size - BUS, value >> 32)
             return
-        if offset + size > self.window:
+        if offset + size > self.size:
             return
-        word = value & 0xFF
+        data = value.to_bytes(size, "little")
+        said = int.from_bytes(data, self._order)
+        word = said & 0xFF
         match self.command:
             case "erase":
                 self._finish(self._erase(offset) if word == CONFIRM else ERASE_ERROR | PROGRAM_ERROR)
             case "program":
-                self._finish(self._program(offset, value.to_bytes(size, "little")))
+                self._finish(self._program(offset, data))
             case "count":
-                self.left, self.command = (value & 0xFFFF) + 1, "fill"
+                self.left, self.command = (said & 0xFFFF) + 1, "fill"
                 if self.left > BUFFER // 2:
                     self._finish(PROGRAM_ERROR)
             case "fill":
-                self.buffer[str(offset)] = value.to_bytes(size, "little").hex()
-                self.left -= 1
-                if not self.left:
-                    self.command = "confirm"
+                self._fill(offset, data)
             case "confirm":
-                self._finish(self._flush() if word == CONFIRM else ERASE_ERROR | PROGRAM_ERROR)
+                self._finish(self._program(self.first, self.buffer) if word == CONFIRM else ERASE_ERROR | PROGRAM_ERROR)
             case "lock":
                 self._finish(0)
             case _:
@@ -182,33 +204,45 @@ class CfiFlash(Device):
     def _finish(self, errors: int) -> None:
         self.status |= errors
         self.command, self.left = "", 0
-        self.buffer = {}
+        self.buffer = bytearray()
 
     def _erase(self, offset: int) -> int:
         first = offset // self.sector * self.sector
         return ERASE_ERROR if self._put(first, b"\xff" * self.sector) else 0
 
-    def _flush(self) -> int:
-        errors = 0
-        for offset, data in self.buffer.items():
-            errors |= self._program(int(offset), bytes.fromhex(data))
-        return errors
+    def _fill(self, offset: int, data: bytes) -> None:
+        """Into the write buffer, which begins where its first word belongs."""
+        if not self.buffer:
+            self.first = offset
+        at = offset - self.first
+        end = at + len(data)
+        if at < 0 or end > 2 * BUFFER:
+            self._finish(PROGRAM_ERROR)
+            return
+        self.buffer.extend(b"\xff" * (end - len(self.buffer)))
+        self.buffer[at:end] = data
+        self.left -= 1
+        if not self.left:
+            self.command = "confirm"
 
-    def _program(self, offset: int, data: bytes) -> int:
+    def _program(self, offset: int, data: bytes | bytearray) -> int:
         """Programming only clears bits."""
         if self._ram is None:
             return PROGRAM_ERROR
-        held = self._ram.view[self._offset + offset : self._offset + offset + len(data)]
+        held = self._held(offset, offset + len(data))
         return PROGRAM_ERROR if self._put(offset, bytes(old & new for old, new in zip(held, data, strict=True))) else 0
 
     def _put(self, offset: int, data: bytes) -> bool:
         """Change the contents, first where they last; whether that failed."""
-        store: Store | None = self.drive
-        if store is not None:
-            inside = memoryview(bytearray(data))[: max(0, store.size - offset)]
-            if store.read_only or len(inside) < len(data) or store.write(offset, [inside], True).exception() is not None:
-                return True
         if self._ram is None:
             return True
+        store: Store | None = self.drive
+        if store is not None:
+            start, end = offset & -BUS, -(-(offset + len(data)) // BUS) * BUS
+            words = bytearray(self._held(start, end))
+            words[offset - start : offset - start + len(data)] = data
+            image = memoryview(self._as_in_image(words))
+            if store.read_only or end > store.size or store.write(start, [image], True).exception() is not None:
+                return True
         self._ram.load(self._offset + offset, data)
         return False

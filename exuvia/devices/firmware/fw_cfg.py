@@ -6,33 +6,30 @@ import struct
 from typing import Any
 
 from exuvia.devices.device import Device, State
-from exuvia.memory.space import AddressSpace
+from exuvia.memory.dma import BadAddress, Dma
 from exuvia.support import log
 
-SIGNATURE, ID, UUID, RAM_SIZE, NO_GRAPHIC, CPUS, MAX_CPUS, FILE_DIR = 0x00, 0x01, 0x02, 0x03, 0x04, 0x05, 0x0F, 0x19
+SIGNATURE, ID, RAM_SIZE, CPUS, MAX_CPUS, FILE_DIR = 0x00, 0x01, 0x03, 0x05, 0x0F, 0x19
 KERNEL_SIZE, INITRD_SIZE, KERNEL_DATA, INITRD_DATA, COMMAND_LINE_SIZE, COMMAND_LINE = 0x08, 0x0B, 0x11, 0x12, 0x14, 0x15
 FIRST_FILE, MAX_FILES, NAME_SIZE = 0x20, 0x1000, 56
 HAS_TRADITIONAL, HAS_DMA = 1 << 0, 1 << 1
 DMA_SIGNATURE = b"QEMU CFG"
+DESCRIPTOR = struct.Struct(">IIQ")  # control, length, address
 DMA_ERROR, DMA_READ, DMA_SKIP, DMA_SELECT, DMA_WRITE = 1 << 0, 1 << 1, 1 << 2, 1 << 3, 1 << 4
 CHUNK = 1 << 16
 
 
 class Items(Device):
-    """What there is to read, and how it is read; a form below says at which addresses. Items are read-only to the guest.
-
-    `memory` is where DMA goes.
-    """
+    """What there is to read, and how it is read; a form below says at which addresses. Items are read-only to the guest."""
 
     selector = State(0)
     position = State(0)
     dma_address = State(0)
 
-    memory: AddressSpace | None = None
+    dma: Dma | None = None
 
     def __init__(self, clock: Any = None, **properties: Any) -> None:
         super().__init__(clock, **properties)
-        self._busy = False  # a transfer that writes the DMA address starts no other
         self._items: dict[int, bytes] = {SIGNATURE: b"QEMU", ID: struct.pack("<I", HAS_TRADITIONAL | HAS_DMA)}
         self._files: list[tuple[str, int, int]] = []
         self._list_files()
@@ -67,8 +64,8 @@ class Items(Device):
         self.position = min(self.position + count, len(item))
         return part.ljust(count, b"\0")
 
-    def _set_dma(self, skip: int, size: int, value: int) -> bool:
-        """A write to the DMA address, which is big-endian; its low half starts a transfer. False when it is none."""
+    def _set_dma(self, skip: int, size: int, value: int) -> None:
+        """A write to the DMA address, which is big-endian; its low half starts a transfer."""
         swapped = int.from_bytes(value.to_bytes(size, "little"), "big")
         match skip, size:
             case 0, 8:
@@ -77,9 +74,6 @@ class Items(Device):
                 self.dma_address = swapped << 32
             case 4, 4:
                 self._transfer(self.dma_address | swapped)
-            case _:
-                return False
-        return True
 
     @staticmethod
     def _signature(skip: int, size: int) -> int:
@@ -88,30 +82,39 @@ class Items(Device):
 
     def _transfer(self, at: int) -> None:
         self.dma_address = 0
-        if self.memory is None or self._busy:
+        if self.dma is None:
             return
-        self._busy = True
         try:
-            self._carry_out(self.memory, at)
-        finally:
-            self._busy = False
+            descriptor = self.dma.place(at, DESCRIPTOR.size, True)
+        except BadAddress as error:
+            log.guest_errors(f"{self.name}: {error}")
+            return
+        control, length, address = DESCRIPTOR.unpack_from(self.dma.ram, descriptor)
+        failed = self._fails(self.dma, control, length, address)
+        self.dma.load(descriptor, struct.pack(">I", DMA_ERROR if failed else 0))
 
-    def _carry_out(self, memory: AddressSpace, at: int) -> None:
-        control, length, address = struct.unpack(">IIQ", memory.read_bytes(at, 16))
+    def _fails(self, dma: Dma, control: int, length: int, address: int) -> bool:
+        """Carry a transfer out; whether that failed."""
         if control & DMA_SELECT:
             self._select(control >> 16)
-        failed = bool(control & DMA_WRITE)
         if control & DMA_READ:
-            while length:
-                count = min(length, CHUNK)
-                memory.write_bytes(address, self._take(count))
-                address, length = address + count, length - count
+            try:
+                into = dma.find(address, length, True)
+            except BadAddress as error:
+                log.guest_errors(f"{self.name}: {error}")
+                return True
+            for view in dma.views(into):
+                for start in range(0, len(view), CHUNK):
+                    part = view[start : start + CHUNK]
+                    part[:] = self._take(len(part))
+            dma.written(into)
         elif control & DMA_SKIP:
             item = self._items.get(self.selector, b"")
             self.position = min(self.position + length, len(item))
-        elif failed:
+        elif control & DMA_WRITE:
             log.guest_errors(f"{self.name}: write of {length} to item {self.selector:#x}, which is read-only")
-        memory.write_bytes(at, struct.pack(">I", DMA_ERROR if failed else 0))
+            return True
+        return False
 
 
 class FwCfg(Items):

@@ -1,6 +1,6 @@
-"""A generic PCI Express host bridge: configuration space in memory (PCI Express Base Specification 5.0, section 7.2.2), ports in a window.
+"""A generic PCI Express host bridge: configuration space in memory (PCI Express Base Specification 5.0, section 7.2.2).
 
-Memory BARs stand where the guest puts them; interrupts and messages are the bus's.
+Memory BARs stand where the guest puts them; interrupts and messages are the bus's, ports are reached through a window.
 """
 
 from __future__ import annotations
@@ -8,7 +8,6 @@ from __future__ import annotations
 from exuvia.devices.device import Device
 from exuvia.devices.pci.bus import PciBus
 from exuvia.devices.pci.device import CONFIG_SIZE, PciDevice
-from exuvia.memory.space import AddressSpace
 
 
 class Ecam(Device):
@@ -38,21 +37,6 @@ class Ecam(Device):
             self.write(offset + 4, size - 4, value >> 32)
         elif self.pci is not None and offset & 0xFFF < CONFIG_SIZE:
             self.pci.write_config((offset >> 12) << 8 | offset & 0xFFF, size, value)
-
-
-class PortWindow:
-    """A window of memory in which the ports of a PCI bus are reached."""
-
-    def __init__(self, ports: AddressSpace) -> None:
-        self._ports = ports
-
-    def read(self, offset: int, size: int) -> int:
-        """A port is read."""
-        return self._ports.read(offset, size)
-
-    def write(self, offset: int, size: int, value: int) -> None:
-        """A port is written."""
-        self._ports.write(offset, size, value)
 
 
 class GenericHost(PciDevice):

@@ -7,13 +7,13 @@ and that hold no more than a setting.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 from exuvia.devices.device import Device, Irq, Property, Reg
 from exuvia.devices.pci.bus import PciBus
 from exuvia.devices.pci.device import BAR0, BAR_PRIORITY, STATUS, PciDevice
 from exuvia.memory.space import AddressSpace, Target
-from exuvia.memory.wiring import Swapped
+from exuvia.memory.wiring import Swapped, Window
 from exuvia.support.bits import bit
 
 SIZE = 0x1000  # of the register file
@@ -23,19 +23,6 @@ MASTER_ABORT = 1 << 18
 DECODE_END = 0x140
 REMAPPED = {0x048: "io", 0x058: "memory0", 0x080: "memory1"}  # windows by their low decode registers
 BANK_SIZES = range(0xC08, 0xC18)
-
-
-class Window(NamedTuple):
-    """Addresses of the processor that PCI answers, from `base` of one of its spaces on."""
-
-    space: AddressSpace
-    base: int
-
-    def read(self, offset: int, size: int) -> int:
-        return self.space.read(self.base + offset, size)
-
-    def write(self, offset: int, size: int, value: int) -> None:
-        self.space.write(self.base + offset, size, value)
 
 
 class Gt64120Pci(PciDevice):

@@ -25,7 +25,7 @@ class Pl011(Device):
 
     uartdr = Reg(0x000, 32)
     uartrsr = Reg(0x004, 32)
-    uartfr = Reg(0x018, 32)
+    uartfr = Reg(0x018, 32, writable=0)
     uartilpr = Reg(0x020, 32, writable=0xFF)
     uartibrd = Reg(0x024, 32, writable=0xFFFF)
     uartfbrd = Reg(0x028, 32, writable=0x3F)
@@ -175,10 +175,6 @@ class Pl011(Device):
         """The transmitter is always ready; CTS, DSR and DCD are those of a terminal that is there."""
         full = len(self.fifo) >= self._depth()
         return _TXFE | 0x07 | (_RXFF if full else 0) | (0 if self.fifo else _RXFE)
-
-    @uartfr.write
-    def write_flags(self, value: int) -> None:
-        """Read-only."""
 
     @uartcr.write
     def write_control(self, value: Word) -> None:

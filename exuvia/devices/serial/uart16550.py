@@ -29,8 +29,8 @@ class Uart16550(Device):
     iir = Reg(2)
     lcr = Reg(3, wls=bit[1:0], dlab=bit[7])
     mcr = Reg(4, writable=0x1F, dtr=bit[0], rts=bit[1], out1=bit[2], out2=bit[3], loop=bit[4])
-    lsr = Reg(5, reset=_THRE | _TEMT)
-    msr = Reg(6, reset=0xB0)
+    lsr = Reg(5, reset=_THRE | _TEMT, writable=0)
+    msr = Reg(6, reset=0xB0, writable=0)
     scr = Reg(7)
     fcr = Reg(None, enable=bit[0], clear_rx=bit[1], clear_tx=bit[2], trigger=bit[7:6])
     divisor = Reg(None, 16, reset=12)
@@ -210,10 +210,6 @@ class Uart16550(Device):
             self._update()
         return status
 
-    @lsr.write
-    def write_lsr(self, value: int) -> None:
-        """For the factory's tests only."""
-
     @msr.read
     def read_msr(self) -> int:
         status = int(self.msr)
@@ -221,7 +217,3 @@ class Uart16550(Device):
             self.msr = status & 0xF0
             self._update()
         return status
-
-    @msr.write
-    def write_msr(self, value: int) -> None:
-        """Read-only."""

@@ -18,10 +18,10 @@ class Pl031(Device):
     irq = Irq()
     base = Property(str, "utc", "the time at power-on: utc, localtime, or a date as 2026-11-22T10:00:00")
 
-    rtcdr = Reg(0x00, 32)
+    rtcdr = Reg(0x00, 32, writable=0)
     rtcmr = Reg(0x04, 32)
     rtclr = Reg(0x08, 32)
-    rtccr = Reg(0x0C, 32, reset=1)
+    rtccr = Reg(0x0C, 32, reset=1, writable=0)  # once started, a reset alone stops it
     rtcimsc = Reg(0x10, 32, writable=1)
     rtcris = Reg(0x14, 32, writable=0)
     rtcmis = Reg(0x18, 32, writable=0)
@@ -49,10 +49,6 @@ class Pl031(Device):
     def read_counter(self) -> int:
         """Seconds."""
         return self._now() // _SECOND & _MASK
-
-    @rtcdr.write
-    def write_counter(self, value: int) -> None:
-        """Read-only."""
 
     @rtclr.write
     def write_load(self, value: int) -> None:
@@ -107,7 +103,3 @@ class Pl031(Device):
     def read_clear(self) -> int:
         """Write-only."""
         return 0
-
-    @rtccr.write
-    def write_control(self, value: int) -> None:
-        """Once started, a reset alone stops it."""

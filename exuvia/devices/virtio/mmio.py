@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from exuvia.devices.device import Device, Irq, Reg
-from exuvia.devices.virtio.virtio import Virtio, queue_address
+from exuvia.devices.virtio.virtio import Virtio, queue_addresses
 from exuvia.devices.virtio.virtqueue import LARGEST
 
 MAGIC, VERSION, VENDOR = 0x74726976, 2, 0x1AF4
 CONFIG_AT, WINDOW = 0x100, 0x200
 
 
+@queue_addresses
 class VirtioMmio(Virtio):
     """A virtio device in a window of a board's memory."""
 
@@ -127,10 +128,6 @@ class VirtioMmio(Virtio):
     def write_status(self, value: int) -> None:
         """0 resets."""
         self.set_status(int(value) & 0xFF)
-
-
-for _name, _register in (("descriptors", "queue_desc"), ("driver", "queue_driver"), ("device", "queue_device")):
-    queue_address(VirtioMmio.registers[_register], VirtioMmio.registers[f"{_register}_high"], _name)
 
 
 class VacantMmio(Device):

@@ -8,7 +8,7 @@ from exuvia.devices.device import Reg
 from exuvia.devices.pci.device import BUS_MASTER, Bar, PciDevice
 from exuvia.devices.pci.msix import SIZE as MSIX_SIZE
 from exuvia.devices.pci.msix import Msix
-from exuvia.devices.virtio.virtio import Virtio, queue_address
+from exuvia.devices.virtio.virtio import Virtio, queue_addresses
 from exuvia.devices.virtio.virtqueue import NO_VECTOR
 
 CAP_VENDOR = 0x09
@@ -20,6 +20,7 @@ ISR_AT, DEVICE_AT, NOTIFY_AT, BAR_SIZE = 0x1000, 0x2000, 0x3000, 0x4000  # the s
 NOTIFY_STEP = 4  # bytes between the notification addresses of two queues
 
 
+@queue_addresses
 class VirtioPci(Virtio, PciDevice):
     """A virtio device on PCI. A device's class names its `class_code` and, first among its bases, what it is on any transport."""
 
@@ -253,7 +254,3 @@ class VirtioPci(Virtio, PciDevice):
         if bar not in self.bars or length not in (1, 2, 4) or at % length or at + length > self.bars[bar].size:
             return None
         return self.bar_target(bar), at, length
-
-
-for _name, _register in (("descriptors", "queue_desc"), ("driver", "queue_driver"), ("device", "queue_device")):
-    queue_address(VirtioPci.registers[_register], VirtioPci.registers[f"{_register}_high"], _name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, ClassVar, Protocol
 
 from exuvia.devices.device import Device, Reg, State
@@ -85,14 +86,17 @@ class Virtio(Device):
             return
         queue = self.queues[number]
         try:
-            while queue.enabled and len(self._running) < len(self.queues) * LARGEST:
+            for _ in range(LARGEST):
+                if not queue.enabled or len(self._running) >= len(self.queues) * LARGEST:
+                    break
                 chain = queue.pop(self.dma)
-                if chain is not None:
-                    self.serve(queue, chain)
-                    continue
-                if self.features & EVENT_IDX:
-                    queue.ask_for_notification(self.dma)
-                break
+                if chain is None:
+                    if self.features & EVENT_IDX:
+                        queue.ask_for_notification(self.dma)
+                    break
+                self.serve(queue, chain)
+            else:  # another processor of the guest's may add requests as fast as they are served: others have their turn
+                self.post(partial(self.notify, number))
             self._tell(queue)
         except Broken as error:
             self._break(error)
@@ -108,16 +112,18 @@ class Virtio(Device):
             queue.push(self.dma, chain.head, written)
 
     def _done(self, future: Pending) -> None:
-        queue, chain = self._running.pop(future, (None, None))
-        if queue is None or chain is None:  # reset meanwhile
-            return
+        if future in self._running:  # no reset meanwhile
+            queue, _ = self._running[future]
+            self._complete(future)
+            self.notify(self.queues.index(queue))  # what waited because too much was running
+
+    def _complete(self, future: Pending) -> None:
+        queue, chain = self._running.pop(future)
         try:
             self.finish(queue, chain, self.finished(chain, future))
             self._tell(queue)
         except Broken as error:
             self._break(error)
-            return
-        self.notify(self.queues.index(queue))  # what waited because too much was running
 
     def _tell(self, queue: Virtqueue) -> None:
         if self.dma is not None and queue.wants_interrupt(self.dma, bool(self.features & EVENT_IDX)):
@@ -133,11 +139,17 @@ class Virtio(Device):
         return NO_VECTOR
 
     def settle(self) -> None:
-        """Wait for what is under way and finish it: nothing reaches memory afterwards."""
-        while self._running:
+        """Wait for what is under way and finish it: nothing reaches memory before the machine goes on."""
+        if self._running:
             for future in list(self._running):
                 future.exception()
-                self._done(future)
+                self._complete(future)
+            self._look_again()
+
+    def _look_again(self) -> None:
+        """Requests may wait that nobody will tell of."""
+        for number in range(len(self.queues)):
+            self.post(partial(self.notify, number))
 
     # Registers that every transport has
 
@@ -215,17 +227,24 @@ class Virtio(Device):
         for queue, state in zip(self.queues, saved["queues"], strict=True):
             queue.load(state)
         super().load(saved)
+        if self.live():
+            self._look_again()
 
 
-def queue_address(low: Reg, high: Reg, name: str) -> None:
-    """Make two registers the halves of the selected queue's address `name`; the device has a register `queue_select`."""
-    for register, shift in ((low, 0), (high, 32)):
+def queue_addresses(transport: type[Virtio]) -> type[Virtio]:
+    """Class decorator: `queue_desc`, `queue_desc_high` and their like are the halves of the addresses of the queue in `queue_select`."""
+    for name, register in (("descriptors", "queue_desc"), ("driver", "queue_driver"), ("device", "queue_device")):
+        _half(transport.registers[register], name, 0)
+        _half(transport.registers[f"{register}_high"], name, 32)
+    return transport
 
-        @register.read
-        def read(device: Any, shift: int = shift) -> int:
-            return int(getattr(device.queue(device.queue_select), name)) >> shift & WORD
 
-        @register.write
-        def write(device: Any, value: int, shift: int = shift) -> None:
-            queue = device.open_queue(device.queue_select)
-            setattr(queue, name, getattr(queue, name) & ~(WORD << shift) | int(value) << shift)
+def _half(register: Reg, name: str, shift: int) -> None:
+    @register.read
+    def read(device: Any) -> int:
+        return int(getattr(device.queue(device.queue_select), name)) >> shift & WORD
+
+    @register.write
+    def write(device: Any, value: int) -> None:
+        queue = device.open_queue(device.queue_select)
+        setattr(queue, name, getattr(queue, name) & ~(WORD << shift) | int(value) << shift)

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from exuvia.dsl.semihosting import MOST_PATH, MOST_TEXT, Waits, bad, fetch, receive, send, store, text
+from exuvia.dsl.semihosting import MOST_PATH, MOST_TEXT, Operations, Waits, bad, fetch, receive, send, store, text
 from exuvia.isa.aarch64.faults import rare, undefined
 from exuvia.isa.aarch64.processor import Processor
 
@@ -49,18 +49,8 @@ class Call:
         return name[:length]
 
 
-Operation = Callable[[Call], "int | None"]
-OPERATIONS: dict[int, Operation] = {}
-
-
-def operation(number: int) -> Callable[[Operation], Operation]:
-    """Registers what an operation does; it gives x0, or None to leave that alone."""
-
-    def register(f: Operation) -> Operation:
-        OPERATIONS[number] = f
-        return f
-
-    return register
+operations: Operations[Call] = Operations("semihosting")
+operation = operations.operation
 
 
 @rare
@@ -69,13 +59,9 @@ def semihosting_call(p: Processor) -> None:
     host = p.machine.semihosting
     if host is None or p.el == 0 and not host.userspace:
         raise undefined()
-    number = p.x[0] & 0xFFFFFFFF
     result: int | None = -1
     try:
-        if number not in OPERATIONS:
-            p.unknown(f"semihosting operation {number:#x}")
-            raise bad(errno.ENOSYS)
-        result = OPERATIONS[number](Call(p, host))
+        result = operations.perform(p, p.x[0] & 0xFFFFFFFF, Call(p, host))
     except OSError as error:
         host.last_error = error.errno
     except Waits:  # as WFI, and then once more

@@ -110,10 +110,15 @@ def jalr(cpu: Cpu) -> None:
 
 
 # -- on a floating point condition
+def code_bit(cc: Value) -> Value:
+    """Where FCSR has a condition code: number 0 in bit 23, the others from bit 25 on."""
+    r: Value = 23 + cc + (cc != 0).zext(64)
+    return r
+
+
 def flag(cpu: Cpu) -> Value:
-    """The condition code that the encoding names in bits 20:18: bit 23 of FCSR, or bits 25 and up."""
-    cc = cpu.field("reg").u >> 2
-    r: Value = (cpu.fcsr.u >> (23 + cc + (cc != 0).zext(64))).low(1)
+    """The condition code that the encoding names in bits 20:18."""
+    r: Value = (cpu.fcsr.u >> code_bit(cpu.field("reg").u >> 2)).low(1)
     return r
 
 

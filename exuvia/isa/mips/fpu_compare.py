@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from exuvia.dsl.trace import Var, rarely, seldom, when
-from exuvia.dsl.values import Value, lift
+from exuvia.dsl.values import lift
+from exuvia.isa.mips.branch import code_bit
 from exuvia.isa.mips.cpu import Cpu
 from exuvia.isa.mips.floats import INVALID, OPERATIONS
 from exuvia.isa.mips.forms import op
@@ -12,11 +13,6 @@ from exuvia.isa.mips.fpu_host import WIDTHS, forget_invalid, own
 from exuvia.isa.mips.fpu_host import compare as by_host
 
 CONDITIONS = "f un eq ueq olt ult ole ule sf ngle seq ngl lt nge le ngt".split()
-
-
-def code_bit(cc: Value) -> Value:
-    """Where FCSR has a condition code: number 0 in bit 23, the others from bit 25 on."""
-    return lift(1 << 23, 64) << cc + (cc != 0).zext(64)
 
 
 def compare(number: int, name: str, fmt: str) -> None:
@@ -42,7 +38,7 @@ def compare(number: int, name: str, fmt: str) -> None:
             with rarely(nan):
                 forget_invalid()
                 by_function()
-        bit = code_bit(cpu.field("scale").u >> 2)
+        bit = lift(1, 64) << code_bit(cpu.field("scale").u >> 2)
         cpu.fcsr = ((found & (number & 7)) != 0).choose(cpu.fcsr | bit, cpu.fcsr & ~bit)
 
 

@@ -266,6 +266,14 @@ class Processor(concrete.Processor):
         except ValueError:
             raise Fault(GP, 0) from None
 
+    def timestamp(self) -> int:
+        """The TSC."""
+        return (self.count() & self.tsc_runs) + self.tsc_offset & WORD_MASK
+
+    def hold_counter(self) -> None:
+        """The TSC goes on by `skip` alone."""
+        self.tsc_runs = self.tsc_offset = 0
+
     def skip(self, ticks: int) -> None:
         """The TSC does not count what the host's did just now."""
         self.tsc_offset = self.tsc_offset - ticks & WORD_MASK

@@ -12,7 +12,21 @@ from typing import TYPE_CHECKING, Any
 from exuvia.isa.x86.concrete import canonical
 from exuvia.isa.x86.processor import GPR64, SEGMENT_NAMES
 from exuvia.isa.x86.rare import msr
-from exuvia.isa.x86.state import ATTRIBUTE_P, CR0_PE, CR0_PG, CR4_PAE, EFER_LMA, INHIBIT_SS, INHIBIT_STI, SS, VM
+from exuvia.isa.x86.state import (
+    ATTRIBUTE_DB,
+    ATTRIBUTE_G,
+    ATTRIBUTE_P,
+    CR0_PE,
+    CR0_PG,
+    CR4_PAE,
+    CS,
+    EFER_LMA,
+    GS,
+    INHIBIT_SS,
+    INHIBIT_STI,
+    SS,
+    VM,
+)
 from exuvia.support import log
 from exuvia.vcpu.kvm import api, irqchip
 
@@ -24,6 +38,8 @@ PARTS = (("type", 0, 15), ("s", 4, 1), ("dpl", 5, 3), ("present", 7, 1), ("avl",
 ELSEWHERE = {msr.TSC, msr.APIC_BASE, msr.EFER, *msr.BASES}
 """MSRs that are passed in other ways."""
 VALID_NMI_PENDING, VALID_SHADOW = 1, 4
+REAL = 0x93
+"""Rights of a segment that was loaded in real mode, and of CS there in any case. KVM leaves them as they were in protected mode."""
 SHADOWS = 0, INHIBIT_SS, INHIBIT_STI, INHIBIT_STI | INHIBIT_SS
 """What holds interrupts back for one instruction, by KVM's numbers."""
 TSC_OFFSET = 0, 0
@@ -71,6 +87,8 @@ def load_registers(cpu: KvmVcpu) -> None:
     for name, i in SEGMENT_NAMES.items():
         segment = getattr(sregs, name)
         attributes = sum(getattr(segment, part) << place for part, place, _ in PARTS)
+        if not sregs.cr0 & CR0_PE and i <= GS and (i == CS or segment.base == segment.selector << 4):
+            attributes = attributes & (ATTRIBUTE_DB | ATTRIBUTE_G) | REAL
         cpu.set_segment(i, segment.selector, segment.base, segment.limit, attributes & ~ATTRIBUTE_P if segment.unusable else attributes)
     cpu.gdt_base, cpu.gdt_limit, cpu.idt_base, cpu.idt_limit = sregs.gdt.base, sregs.gdt.limit, sregs.idt.base, sregs.idt.limit
     for i, name in enumerate(GPR64):

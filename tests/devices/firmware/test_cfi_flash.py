@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from exuvia.devices.firmware.cfi_flash import CfiFlash
@@ -17,9 +19,9 @@ BOTH = 0x00010001
 
 
 class Board:
-    def __init__(self, disk: Disk | None = None) -> None:
+    def __init__(self, disk: Disk | None = None, **settings: Any) -> None:
         self.memory, self.ram = AddressSpace(), Ram(SIZE)
-        self.flash = CfiFlash(drive=disk)
+        self.flash = CfiFlash(drive=disk, **settings)
         self.flash.place(self.memory, START, self.ram, 0)
 
     def command(self, *words: int, at: int = 0) -> None:
@@ -94,6 +96,57 @@ def test_the_write_buffer(board: Board) -> None:
     assert board.status() == 0xB0 * BOTH, "a sequence that is none"
 
 
+def test_the_write_buffer_is_programmed_at_once() -> None:
+    disk = Disk(512 << 10)
+    board = Board(disk)
+    board.command(0x20, 0xD0, at=0x40000)
+    del disk.log[:]
+    board.command(0xE8, 0x1FF, at=0x40000)
+    for n in range(0x200):
+        board.memory.write(START + 0x40000 + 4 * n, 4, n)
+    board.command(0xD0, at=0x40000)
+    assert board.status() == 0x80 * BOTH
+    assert len(disk.log) == 1
+    assert disk.bytes[0x407FC:0x40800] == b"\xff\1\0\0"
+
+
+@pytest.mark.parametrize("places", [(4, 0), (0, 0x800), (0, 0x7FE)])
+def test_the_write_buffer_has_an_end(board: Board, places: tuple[int, int]) -> None:
+    board.command(0xE8, 1, at=0x40000)
+    for at in places:
+        board.memory.write(START + 0x40000 + at, 4, 0)
+    assert board.status() == 0x90 * BOTH
+    board.command(0xFF)
+    assert board.memory.read_bytes(START + 0x40000, 0x810) == b"\xff" * 0x810
+
+
+def test_a_big_endian_bus() -> None:
+    disk = Disk(512 << 10)
+    board = Board(disk, big_endian=True, size=4 << 20, sector=64 << 10)
+    swapped = BOTH << 8
+    board.memory.write(START, 4, 0x70 * swapped)
+    assert board.read(0) == 0x80 * swapped
+    assert (board.read(0, 1), board.read(1, 1), board.read(2, 2)) == (0, 0x80, 0x8000)
+    for command in (0x20, 0xD0, 0xE8, 0):
+        board.memory.write(START + 0x10000, 4, command * swapped)
+    board.memory.write(START + 0x10000, 4, 0x78563412)
+    for command in (0xD0, 0xFF):
+        board.memory.write(START + 0x10000, 4, command * swapped)
+    assert disk.bytes[0x10000:0x10008] == b"\x12\x34\x56\x78\xff\xff\xff\xff"
+
+
+def test_an_image_of_turned_words() -> None:
+    disk = Disk(512 << 10)
+    disk.bytes[:8] = b"abcdefgh"
+    board = Board(disk, turned=True)
+    assert board.memory.read_bytes(START, 8) == b"dcbahgfe"
+    board.command(0x40)
+    board.memory.write(START + 6, 1, 0)
+    assert disk.bytes[:8] == b"abcde\0gh"
+    board.command(0xFF)
+    assert board.memory.read_bytes(START, 8) == b"dcbahg\0e"
+
+
 def test_what_lasts() -> None:
     disk = Disk(512 << 10)
     before = bytes(disk.bytes)
@@ -131,4 +184,4 @@ def test_a_reset_reads_the_array(board: Board) -> None:
     board.command(0xE8, 5)
     board.flash.reset()
     assert board.in_array()
-    assert board.flash.save()["buffer"] == {}
+    assert board.flash.save()["buffer"] == ""

@@ -6,16 +6,30 @@ import struct
 
 import pytest
 
+from exuvia.devices.device import Device
 from exuvia.devices.firmware.fw_cfg import FwCfg, FwCfgMmio
+from exuvia.memory.dma import Dma
 from exuvia.memory.ram import Ram
 from exuvia.memory.space import AddressSpace
 
 
 @pytest.fixture
-def device() -> FwCfg:
+def memory() -> AddressSpace:
+    return AddressSpace()
+
+
+@pytest.fixture
+def ram(memory: AddressSpace) -> Dma:
+    ram = Ram(0x20000)
+    memory.map_ram(0, 0x10000, ram)
+    memory.map_ram(0x10000, 0x10000, ram, 0x10000, writable=False)
+    return Dma(memory, ram)
+
+
+@pytest.fixture
+def device(ram: Dma) -> FwCfg:
     device = FwCfg()
-    device.memory = AddressSpace()
-    device.memory.map_ram(0, 0x10000, Ram(0x10000))
+    device.dma = ram
     device.add_file("etc/b", b"second")
     device.add_file("etc/a", b"first!!")
     return device
@@ -26,12 +40,12 @@ def item(device: FwCfg, key: int, count: int) -> bytes:
     return bytes(device.read(1, 1) for _ in range(count))
 
 
-def dma(device: FwCfg, control: int, length: int, address: int) -> int:
-    assert device.memory is not None
-    device.memory.write_bytes(0x100, struct.pack(">IIQ", control, length, address))
+def transfer(device: FwCfg, control: int, length: int, address: int) -> int:
+    assert device.dma is not None
+    device.dma.load(0x100, struct.pack(">IIQ", control, length, address))
     device.write(4, 4, 0)
     device.write(8, 4, int.from_bytes((0x100).to_bytes(4, "big"), "little"))
-    return int.from_bytes(device.memory.read_bytes(0x100, 4), "big")
+    return int.from_bytes(device.dma.ram[0x100:0x104], "big")
 
 
 def test_signature_and_features(device: FwCfg) -> None:
@@ -48,22 +62,34 @@ def test_directory_is_sorted_and_points_to_the_files(device: FwCfg) -> None:
     assert [item(device, key, size) for size, key, _, _ in found] == [b"first!!", b"second"]
 
 
-def test_dma(device: FwCfg) -> None:
-    assert device.memory is not None
-    assert dma(device, 0x20 << 16 | 8 | 2, 4, 0x1000) == 0
-    assert device.memory.read_bytes(0x1000, 4) == b"seco"
-    assert dma(device, 4, 1, 0) == 0
-    assert dma(device, 2, 4, 0x1000) == 0
-    assert device.memory.read_bytes(0x1000, 4) == b"d\0\0\0"
-    assert dma(device, 0x20 << 16 | 8 | 16, 4, 0x1000) == 1, "items are read-only"
+def test_dma(device: FwCfg, memory: AddressSpace) -> None:
+    assert transfer(device, 0x20 << 16 | 8 | 2, 4, 0x1000) == 0
+    assert memory.read_bytes(0x1000, 4) == b"seco"
+    assert transfer(device, 4, 1, 0) == 0
+    assert transfer(device, 2, 4, 0x1000) == 0
+    assert memory.read_bytes(0x1000, 4) == b"d\0\0\0"
+    assert transfer(device, 0x20 << 16 | 8 | 16, 4, 0x1000) == 1, "items are read-only"
 
 
-def test_hostile_dma(device: FwCfg) -> None:
-    assert device.memory is not None
-    for address in (0xFFFF, (1 << 64) - 8):
-        dma(device, 8 | 2, 0x20000, address)
-    device.write(4, 8, (1 << 64) - 1)  # the descriptor itself is nowhere
-    dma(device, 8 | 4, 0xFFFFFFFF, 0)
+def test_dma_is_seen_by_who_decoded_the_memory(device: FwCfg, ram: Dma) -> None:
+    told: list[tuple[int, int]] = []
+    ram._ram.on_write.append(lambda offset, length: told.append((offset, length)))
+    transfer(device, 0x20 << 16 | 8 | 2, 0x3000, 0x2000)
+    assert (0x2000, 0x3000) in told
+
+
+@pytest.mark.parametrize("address", [0xFFFF, 0xFFF8, 0x10000, 0x20000, (1 << 64) - 8])
+def test_dma_that_leaves_writable_ram_fails(device: FwCfg, ram: Dma, address: int) -> None:
+    before = bytes(ram.ram[0x200:])
+    assert transfer(device, 0x20 << 16 | 8 | 2, 0x100, address) == 1
+    assert ram.ram[0x200:] == before
+
+
+def test_a_descriptor_that_is_nowhere(device: FwCfg) -> None:
+    for address in ((1 << 64) - 1, 0x10000, 0xFFF8):
+        device.write(4, 8, int.from_bytes(address.to_bytes(8, "big"), "little"))
+    assert device.dma_address == 0
+    transfer(device, 8 | 4, 0xFFFFFFFF, 0)
     assert device.position == 4
 
 
@@ -78,30 +104,38 @@ def test_selector(device: FwCfg) -> None:
         device.add_file("x" * 56, b"")
 
 
-def test_in_memory() -> None:
+class NotForMasters(Device):
+    """A window that only processors may reach."""
+
+    name = "window"
+    window = 1 << 32
+
+    def read(self, offset: int, size: int) -> int:
+        raise AssertionError(f"read at {offset:#x}")
+
+    def write(self, offset: int, size: int, value: int) -> None:
+        raise AssertionError(f"written at {offset:#x}")
+
+
+def test_in_memory(memory: AddressSpace, ram: Dma) -> None:
     device = FwCfgMmio()
-    device.memory = AddressSpace()
-    device.memory.map_ram(0, 0x10000, Ram(0x10000))
-    device.memory.map_device(0x20000, 24, device)
+    device.dma = ram
+    memory.map_device(0x20000, 24, device)
     device.add_file("etc/x", bytes(range(1, 14)))
-    device.memory.write(0x20008, 2, 0x2000)  # big-endian
-    assert device.memory.read_bytes(0x20000, 8) == bytes(range(1, 9))
-    assert device.memory.read(0x20000, 2).to_bytes(2, "little") == b"\x09\x0a"
-    assert device.memory.read(0x20000, 1) == 11
-    assert device.memory.read(0x20000, 8).to_bytes(8, "little") == b"\x0c\x0d" + bytes(6)
-    assert device.memory.read_bytes(0x20010, 8) == b"QEMU CFG"
-    device.memory.write_bytes(0x100, struct.pack(">IIQ", 0x20 << 16 | 8 | 2, 13, 0x1000))
-    device.memory.write(0x20010, 8, int.from_bytes((0x100).to_bytes(8, "big"), "little"))
-    assert device.memory.read_bytes(0x100, 4) == bytes(4)
-    assert device.memory.read_bytes(0x1000, 13) == bytes(range(1, 14))
+    memory.write(0x20008, 2, 0x2000)  # big-endian
+    assert memory.read_bytes(0x20000, 8) == bytes(range(1, 9))
+    assert memory.read(0x20000, 2).to_bytes(2, "little") == b"\x09\x0a"
+    assert memory.read(0x20000, 1) == 11
+    assert memory.read(0x20000, 8).to_bytes(8, "little") == b"\x0c\x0d" + bytes(6)
+    assert memory.read_bytes(0x20010, 8) == b"QEMU CFG"
+    memory.write_bytes(0x100, struct.pack(">IIQ", 0x20 << 16 | 8 | 2, 13, 0x1000))
+    memory.write(0x20010, 8, int.from_bytes((0x100).to_bytes(8, "big"), "little"))
+    assert memory.read_bytes(0x100, 4) == bytes(4)
+    assert memory.read_bytes(0x1000, 13) == bytes(range(1, 14))
 
 
-def test_a_transfer_into_its_own_address_comes_to_an_end() -> None:
-    device = FwCfgMmio()
-    device.memory = AddressSpace()
-    device.memory.map_ram(0, 0x10000, Ram(0x10000))
-    device.memory.map_device(0x20000, 24, device)
-    device.add_file("etc/x", (0x100).to_bytes(8, "big") * 100)
-    device.memory.write_bytes(0x100, struct.pack(">IIQ", 0x20 << 16 | 8 | 2, 8, 0x20010))
-    device.memory.write(0x20010, 8, int.from_bytes((0x100).to_bytes(8, "big"), "little"))
-    assert device.memory.read_bytes(0x100, 4) == bytes(4)
+def test_dma_reaches_no_device(device: FwCfg, memory: AddressSpace) -> None:
+    memory.map_device(1 << 32, 1 << 32, NotForMasters())
+    for length in (8, 0xFFFFFFFF):
+        assert transfer(device, 8 | 2, length, 1 << 32) == 1
+    device.write(4, 8, int.from_bytes((1 << 32).to_bytes(8, "big"), "little"))

@@ -2,8 +2,9 @@
 
 from exuvia.devices.pci.bus import PciBus
 from exuvia.devices.pci.device import Msi
-from exuvia.devices.pci.ecam import Ecam, GenericHost, PortWindow
+from exuvia.devices.pci.ecam import Ecam, GenericHost
 from exuvia.memory.space import AddressSpace
+from exuvia.memory.wiring import Window
 from tests.devices.pci.test_bus import Card
 
 ECAM, IO = 0x3F000000, 0x3EFF0000
@@ -20,7 +21,7 @@ class Board:
         ecam = Ecam()
         ecam.pci = self.bus
         self.memory.map_device(ECAM, 16 << 20, ecam)
-        self.memory.map_device(IO, 0x10000, PortWindow(self.ports))
+        self.memory.map_device(IO, 0x10000, Window(self.ports))
 
 
 def test_configuration_in_memory() -> None:

@@ -439,4 +439,3 @@ def test_dirty_against_a_model() -> None:
             else:
                 assert not any(model)
             assert dirty.left() == min(sum(model) * granularity, size)
-    assert Dirty.from_bits(b"\x05\x80", 16 * 512, 512).next(512, 8192) == (1024, 512)

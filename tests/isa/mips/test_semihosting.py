@@ -19,7 +19,7 @@ from tests.isa.mips.machine import KSEG0, Machine
 
 EXIT, OPEN, CLOSE, READ, WRITE, LSEEK, UNLINK, FSTAT, ARGC, ARGNLEN, ARGN = range(1, 12)
 PLOG, ASSERT, PREAD, PWRITE, LINK = 13, 14, 19, 20, 22
-RDWR, CREAT, TRUNC, EXCL = 2, 0x200, 0x400, 0x800
+RDWR, CREAT, EXCL = 2, 0x200, 0x800
 CODE, TABLE, DATA, RAM_END, UNMAPPED = 0x8010_0000, 0x8020_0000, 0x8030_0000, 0x8400_0000, 0xC000_0000
 ENTRY = 8  # words of the table: operation, four arguments, result, error number, nothing
 Capture = pytest.CaptureFixture[bytes]

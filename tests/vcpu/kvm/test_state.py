@@ -66,6 +66,18 @@ def test_everything_comes_back(guest: Guest) -> None:
     assert cpu.msrs[0x250] == 0x0606060606060606
 
 
+def test_real_modes_segments_take_writes(guest: Guest) -> None:
+    """KVM has them be code, or read-only, where they were in protected mode."""
+    cpu: Any = guest.machine.vcpus[0]
+    cpu.cr0, cpu.cr4, cpu.efer = 0x10, 0, 0
+    for i, selector in ((0, 0x1000), (1, 0), (3, 0x2000)):  # ES, CS, DS
+        cpu.set_segment(i, selector, selector << 4, 0xFFFFF if i == 3 else 0xFFFF, {0: 0x91, 1: 0x9B, 3: 0x8091}[i])
+    cpu.set_segment(4, 0x10, 0x5000, 0xFFFF, 0x91)  # FS, which was not loaded since
+    cpu.update_mode()
+    cpu.store()
+    assert [cpu.seg_attributes[i] for i in (0, 1, 3, 4)] == [0x93, 0x93, 0x8093, 0x91]
+
+
 def test_who_only_looks_changes_nothing(guest: Guest) -> None:
     cpu: Any = guest.machine.vcpus[0]
     cpu.store()

@@ -10,7 +10,7 @@ import os
 from collections.abc import Callable
 from typing import Any
 
-from exuvia.dsl.semihosting import PIECE, Waits, bad, receive, send, store, text
+from exuvia.dsl.semihosting import PIECE, Operations, Waits, bad, receive, send, store, text
 from exuvia.isa.mips.concrete import WORD_MASK, Fault, Processor, rare
 from exuvia.isa.mips.state import RI
 
@@ -48,18 +48,8 @@ class Call:
         return bytes(self.host.arguments[number])
 
 
-Operation = Callable[[Call], "int | None"]
-OPERATIONS: dict[int, Operation] = {}
-
-
-def operation(number: int) -> Callable[[Operation], Operation]:
-    """Registers what an operation does; it gives $2, or None to leave registers alone."""
-
-    def register(f: Operation) -> Operation:
-        OPERATIONS[number] = f
-        return f
-
-    return register
+operations: Operations[Call] = Operations("UHI")
+operation = operations.operation
 
 
 @rare
@@ -68,14 +58,10 @@ def semihosting_call(cpu: Processor) -> None:
     host = cpu.machine.semihosting
     if host is None or cpu.user and not host.userspace:
         raise Fault(RI)
-    number = cpu.r[OPERATION] & WORD_MASK
     error = 0
     result: int | None = -1
     try:
-        if number not in OPERATIONS:
-            cpu.unknown(f"UHI operation {number}")
-            raise bad(errno.ENOSYS)
-        result = OPERATIONS[number](Call(cpu, host))
+        result = operations.perform(cpu, cpu.r[OPERATION] & WORD_MASK, Call(cpu, host))
     except OSError as failure:
         code = failure.errno or errno.EINVAL
         error = code if code in SAME_ERRORS else ERRORS.get(code, errno.EINVAL)
