@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from exuvia.codegen.floats import available
+from exuvia.codegen.shapes import PURE
 from exuvia.dsl.values import Node
 
 if TYPE_CHECKING:
     from exuvia.codegen.region import Region
 
-PURE = {"add", "sub", "and", "or", "xor", "shl", "shr", "eq", "ult", "slt", "trunc", "zext"}
 DEPTH = 16  # of expressions that are looked at
 
 

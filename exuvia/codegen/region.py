@@ -45,9 +45,10 @@ from exuvia.dsl.values import Node, node, signed
 class Region(Joins):
     """Writes one region."""
 
-    def __init__(self, layout: Layout, no_index: int, mask: int, blocks: list[Block], name: str) -> None:
+    def __init__(self, layout: Layout, no_index: int, mask: int, blocks: list[Block], name: str, page: int | None = None) -> None:
         super().__init__(layout, blocks)
         self.mask, self.name = mask, name
+        self.page = page  # the linear address of the page from which places are counted, where the region has to lie at one
         self.registers = Registers(layout, no_index)
         self.fields: dict[str, int] = {}  # of the present instruction's record
         self.moving: frozenset[str] = frozenset()
@@ -59,7 +60,7 @@ class Region(Joins):
 
     def text(self) -> str:
         """LLVM text of the region."""
-        connect(self.blocks)
+        connect(self.blocks, self.layout.delayed)
         liveness(self.blocks, self.registers)
         self.sinks = tight(self.blocks)
         if self.sinks:
@@ -75,6 +76,12 @@ class Region(Joins):
         if self.several:  # the state's page is the region's, and put right where it is left
             block = self.let(f"getelementptr i8, ptr %tab, i64 {self.let(f'mul i64 {which}, {REGION_BLOCK}')}")
             self.do(f"%page = sub i64 {own}, {self.load('i64', self.at(REGION_HEADS + 16, block))}")
+        if self.page is not None:
+            on, off = self.fresh("L"), self.fresh("C")
+            self.branch(self.let(f"icmp eq i64 {self.let(f'and i64 %page, {signed(self.mask, 64)}')}, {self.page}"), on, off)
+            self.aside(off, lambda: self.tail_head("%op", "%ic"))
+            self.start(on)
+        if self.several:
             self.do(f"store i64 %page, ptr {self.at(PAGE_AT)}")
         entries = [k for k, b in enumerate(self.blocks) if b.entry]
         cases = " ".join(f"i64 {k}, label %E{k}" for k in entries)
@@ -243,7 +250,7 @@ class Region(Joins):
             return self.enter(w)
         self.write_registers()
         self.keep_flags()
-        if self.b.links[link] & -PAGE != self.b.page:
+        if self.b.settled or self.b.links[link] & -PAGE != self.b.page:
             return self.jump_to(self.linear(self.b.links[link]))
         self.turn(self.b)
         links = RECORD * (self.b.guard + self.b.whole + self.b.falls) + LINK * link
@@ -290,9 +297,17 @@ class Region(Joins):
         same = self.let(f"icmp eq ptr {self.load('ptr', self.at(8, entry))}, {self.head(w)}")
         return self.let(f"and i1 {known}, {same}")
 
-    def linear(self, offset: int) -> str:
+    def linear(self, offset: int) -> Any:
         """The address of a place that is counted as the region's blocks are."""
+        if self.page is not None:
+            return self.page + offset & self.mask
         return self.let(f"and i64 {self.let(f'add i64 %page, {offset}')}, {signed(self.mask, 64)}")
+
+    def beside(self, offset: int) -> Any:
+        """The address of a place on the block's page, or right behind that: the sum."""
+        if self.page is not None:
+            return self.linear(self.b.page) + offset
+        return self.let(f"add i64 %page, {self.b.page + offset}")
 
     def turn(self, b: Block) -> None:
         """The state's page is to be the block's."""
@@ -340,7 +355,7 @@ class Region(Joins):
         if pc is None:
             self.write_back(i, trace)
             return False
-        first, second, c = self.follow(pc, r.form.targets, i)
+        first, second, c = (0, None, None) if self.b.settled and last else self.follow(pc, r.form.targets, i)
         target = None if first is not None else self.value(pc, i)
         self.write_back(i, trace)
         if first is None:
@@ -429,10 +444,10 @@ class Region(Joins):
         return self.pointers[key]
 
     def value_this_pc(self, n: Node, i: Instruction) -> Any:
-        return self.let(f"add i64 %page, {self.b.page + self.fields['off']}")
+        return self.beside(self.fields["off"])
 
     def value_next_pc(self, n: Node, i: Instruction) -> Any:
-        return self.let(f"add i64 %page, {self.b.page + self.fields['off'] + self.fields['len']}")
+        return self.beside(self.fields["off"] + self.fields["len"])
 
     def value_target(self, n: Node, i: Instruction) -> Any:
         return self.let(f"add i64 {self.value_next_pc(n, i)}, {self.fields['imm']}")
@@ -453,7 +468,7 @@ class Region(Joins):
         if self.registers.zero(place):
             return 0
         if self.registers.page(place):
-            return self.linear(self.b.page) if self.b.page else "%page"
+            return self.linear(self.b.page) if self.b.page or self.page is not None else "%page"
         u = self.registers.unit(place)
         if u is None:
             t = quads(w) if w == 128 else f"i{w}"
