@@ -22,10 +22,27 @@ from exuvia.codegen.layout import (
     REGION_BLOCK,
     REGION_CODE,
     REGION_HEADS,
+    REGION_PAGE,
     SPECIAL,
     known_spot,
 )  # fmt: skip
-from exuvia.codegen.making import GUARD, UNTOLD, Found, Made, Making, Part, Wanted, blank, crosses, leads, made_of, make, meanings, settled, sight
+from exuvia.codegen.making import (
+    GUARD,
+    UNTOLD,
+    Found,
+    Made,
+    Making,
+    Part,
+    Wanted,
+    blank,
+    crosses,
+    leads,
+    made_of,
+    make,
+    meanings,
+    settled,
+    sight,
+)
 from exuvia.codegen.shapes import PAGE, fields_of, fixed, ways, witnesses
 from exuvia.dsl.record import FIELDS, LINK, RECORD
 from exuvia.support import log
@@ -205,10 +222,11 @@ class Hot:
         made, heads = self.placed.get(code), [self.head(a) for a in self.standing.get(code, ())]
         if made is None or any(h.region != head.region or not h.mask for h in heads):
             return None
-        blocks = tuple(self.placed_at(h, offset, made.page) for h, (offset, _, _) in zip(heads, made.blocks, strict=True))
+        page = self.arena.words[(head.region - self.arena.address + REGION_PAGE) // 8] if made.bound else None
+        blocks = tuple(self.placed_at(h, offset, page) for h, (offset, _, _) in zip(heads, made.blocks, strict=True))
         met = {k for k, h in enumerate(heads) if h.entry == NO_ENTRY and h.samples >= OFTEN} | set(made.entries)
         entries = tuple(made.blocks[k][0] for k in sorted(met))
-        return Wanted(head.mode, made.meaning, blocks, entries, tuple(h.address for h in heads), self.flood, head.region, made.page)
+        return Wanted(head.mode, made.meaning, blocks, entries, tuple(h.address for h in heads), self.flood, head.region, page)
 
     # -- what happens
     def sampled(self, state: State, address: int, pc: int, enough: int) -> None:
@@ -274,11 +292,12 @@ class Hot:
         """Install a known region that has this block, if all of it is what the pages hold."""
         meaning, near = self.engine.prefixes[head.mode], self.near(state, head, pc)
         mask = self.engine.architecture.address_mask(head.mode)
-        for made, code, k in self.known.get((meaning, head.offset, ctypes.string_at(head.key, 1)), ()):
+        for made, code, k in [
+            x for first in (ctypes.string_at(head.key, 1), b"") for x in self.known.get((meaning, head.offset, first), ())
+        ]:
             base = made.blocks[k][0] - head.offset
             pages = {base: head.key - head.offset}
-            if made.page not in (None, (pc & -PAGE) - base & mask):
-                continue
+            page = (pc & -PAGE) - base & mask
             if not self.holds(made.blocks[k : k + 1], pages) and not crosses(*made.blocks[k][:2]):
                 continue
             for offset in {o & -PAGE for o, _, _ in made.blocks} - pages.keys():
@@ -286,8 +305,8 @@ class Hot:
             if all(pages.values()) and self.holds(made.blocks, pages):
                 heads = self.decoded(state, head.mode, [pc - head.offset - base + o for o, _, _ in made.blocks], pc)
                 with self.engine.held():
-                    fits = all(heads) and self.holds(made.blocks, pages) and self.fits(made, heads) and self.same(made, heads)
-                    done = fits and self.install(heads, code, made)
+                    fits = all(heads) and self.holds(made.blocks, pages) and self.fits(made, heads) and self.same(made, heads, page)
+                    done = fits and self.install(heads, code, made, page)
                 if fits:
                     self.tell("found" if done else "found, and the block cache is full", heads)
                     return True
@@ -329,11 +348,14 @@ class Hot:
                 return False
         return True
 
-    def same(self, made: Made, heads: list[int]) -> bool:
+    def same(self, made: Made, heads: list[int], page: int) -> bool:
         """Are constants that differ the only difference? Where the region has none, equal bytes mean equal records."""
-        if not any(gaps for _, _, gaps in made.blocks):
+        if not made.bound and not any(gaps for _, _, gaps in made.blocks):
             return True
-        found = [self.placed_at(h, offset, made.page) for h, (offset, _, _) in zip(map(self.head, heads), made.blocks, strict=True)]
+        found = [
+            self.placed_at(h, offset, page if made.bound else None)
+            for h, (offset, _, _) in zip(map(self.head, heads), made.blocks, strict=True)
+        ]
         mode = self.head(heads[0]).mode
         return meanings([sight(b, mode, self.engine.form) for b in found]) == made.decoded
 
@@ -371,7 +393,7 @@ class Hot:
             fits = self.holds([(b.offset, b.code, ()) for b in wanted.blocks], pages) and all(
                 h.mask and h.region == wanted.replaces and h.n * RECORD == len(b.records) for h, b in zip(heads, wanted.blocks, strict=True)
             )
-            done = fits and self.install(wanted.heads, code, made)
+            done = fits and self.install(wanted.heads, code, made, wanted.page or 0)
         if fits:
             self.tell("made" if done else "made, and the block cache is full", wanted.heads, cost)
         else:
@@ -383,14 +405,15 @@ class Hot:
         self.engine.compile_functions(set(made.functions))
         self.placed[code] = made = made._replace(code=b"")
         for k, (offset, text, gaps) in enumerate(made.blocks):
-            known = self.known.setdefault((made.meaning, offset % PAGE, text[:1]), [])
+            first = b"" if any(at == 0 for at, _ in gaps) else text[:1]
+            known = self.known.setdefault((made.meaning, offset % PAGE, first), [])
             known.append(Known(made, code, k))
             known.sort(key=lambda x: -len(x.made.entries))  # what was made again, because it has to be entered elsewhere too, comes first
             if not any(at < 3 for at, _ in gaps):
                 spot = known_spot(offset % PAGE, int.from_bytes(text[:3], "little"))
                 self.spots.map[spot >> 3] |= 1 << (spot & 7)
 
-    def install(self, heads: list[int] | tuple[int, ...], code: int, made: Made) -> bool:
+    def install(self, heads: list[int] | tuple[int, ...], code: int, made: Made, page: int) -> bool:
         """Put code into the heads of the entries; where code has a limit, their own handler finds it (codegen/runtime/limit.py).
 
         False where there is no room to say which heads. For who holds the blocks; other processors run, so that what they read of a head
@@ -404,7 +427,7 @@ class Hot:
         words, start = self.arena.words, self.arena.address
         before = [self.head(a) for a in heads]
         place = (table - start) // 8
-        words[place : place + 3] = array("Q", (len(heads), code, end))
+        words[place : place + REGION_HEADS // 8] = array("Q", (len(heads), code, end, page))
         for k, (h, (offset, _, _)) in enumerate(zip(before, made.blocks, strict=True)):
             at = place + (REGION_HEADS + REGION_BLOCK * k) // 8
             words[at : at + 3] = array("Q", (h.address, h.body, offset & -PAGE & WORD_MASK))

@@ -66,8 +66,8 @@ class Wanted(NamedTuple):
 class Made(NamedTuple):
     """A region: what it was made of, which of its blocks (by number) can be entered, and its code.
 
-    A block is its offset, its bytes, and where it has constants that the region reads from the records: (place, bytes), zeros here. `page`
-    is where the region has to lie, None if anywhere.
+    A block is its offset, its bytes, and where it has constants that the region reads from the records: (place, bytes), zeros here. It is
+    `bound` to the linear address at which it is put into place if a block was `settled`.
     """
 
     meaning: str
@@ -77,21 +77,21 @@ class Made(NamedTuple):
     code: bytes
     at: int
     functions: tuple[str, ...]
-    page: int | None = None
+    bound: bool = False
 
     @property
     def symbol(self) -> str:
         """Its name in the store says all that has to be known."""
         return SYMBOL + json.dumps(
-            [self.meaning, [[o, b.hex(), gaps] for o, b, gaps in self.blocks], self.decoded, self.entries, self.functions, self.page]
+            [self.meaning, [[o, b.hex(), gaps] for o, b, gaps in self.blocks], self.decoded, self.entries, self.functions, self.bound]
         )
 
 
 def made_of(symbol: str) -> Made:
     """What a name in the store stands for."""
-    meaning, blocks, decoded, entries, functions, page = json.loads(symbol[len(SYMBOL) :])
+    meaning, blocks, decoded, entries, functions, bound = json.loads(symbol[len(SYMBOL) :])
     parsed = tuple((o, bytes.fromhex(b), tuple(map(tuple, gaps))) for o, b, gaps in blocks)
-    return Made(meaning, parsed, decoded, tuple(entries), b"", 0, tuple(functions), page)
+    return Made(meaning, parsed, decoded, tuple(entries), b"", 0, tuple(functions), bound)
 
 
 def settled(b: Found, page: int | None, mode: int, form: Callable[[int, int], Form], a: Architecture) -> Found:
@@ -124,7 +124,7 @@ def region(w: Wanted, form: Callable[[int, int], Form], a: Architecture, kind: t
         block = Block(b.offset, done, list(b.links), b.offset in w.entries, len(records), b.falls, GUARD if b.crosses else 0)
         block.settled = w.page is not None and fixed(records[-1].form)
         blocks.append(block)
-    return kind(a.layout, a.no_index, a.address_mask(w.mode), blocks, "region", w.page)
+    return kind(a.layout, a.no_index, a.address_mask(w.mode), blocks, "region")
 
 
 def make(w: Wanted, form: Callable[[int, int], Form], a: Architecture) -> Made:
@@ -138,7 +138,7 @@ def make(w: Wanted, form: Callable[[int, int], Form], a: Architecture) -> Made:
     entries = tuple(k for k, b in enumerate(r.blocks) if b.entry)
     sights = [sight(b, w.mode, form) for b in w.blocks]
     blocks = tuple((b.offset, code, gaps) for b, (code, gaps, _) in zip(w.blocks, sights, strict=True))
-    return Made(w.meaning, blocks, meanings(sights), entries, code, symbols[r.name], tuple(sorted(r.used)), w.page)
+    return Made(w.meaning, blocks, meanings(sights), entries, code, symbols[r.name], tuple(sorted(r.used)), w.page is not None)
 
 
 class Making(NamedTuple):

@@ -17,11 +17,11 @@ from typing import Any
 from exuvia.codegen.addresses import Access, Addresses, plan
 from exuvia.codegen.conditions import Conditions, conjuncts, plainly
 from exuvia.codegen.emit import LIKELY, UNLIKELY
-from exuvia.codegen.flags import Arrived, Pending, later, small
+from exuvia.codegen.flags import Arrived, Pending, later, named, small
 from exuvia.codegen.floats import quads
 from exuvia.codegen.hostfloats import Instruction
 from exuvia.codegen.interpreter import is_next, walk_body
-from exuvia.codegen.joins import Joins, Way
+from exuvia.codegen.joins import Joins, Way, alignment
 from exuvia.codegen.layout import (
     ADDEND,
     ENTRY_SHIFT,
@@ -30,6 +30,7 @@ from exuvia.codegen.layout import (
     REGION_BLOCK,
     REGION_HEADS,
     REGION_MASK,
+    REGION_PAGE,
     TLB_ENTRIES,
     WRITE,
     runtime_at,
@@ -45,10 +46,9 @@ from exuvia.dsl.values import Node, node, signed
 class Region(Joins):
     """Writes one region."""
 
-    def __init__(self, layout: Layout, no_index: int, mask: int, blocks: list[Block], name: str, page: int | None = None) -> None:
+    def __init__(self, layout: Layout, no_index: int, mask: int, blocks: list[Block], name: str) -> None:
         super().__init__(layout, blocks)
         self.mask, self.name = mask, name
-        self.page = page  # the linear address of the page from which places are counted, where the region has to lie at one
         self.registers = Registers(layout, no_index)
         self.fields: dict[str, int] = {}  # of the present instruction's record
         self.moving: frozenset[str] = frozenset()
@@ -76,9 +76,9 @@ class Region(Joins):
         if self.several:  # the state's page is the region's, and put right where it is left
             block = self.let(f"getelementptr i8, ptr %tab, i64 {self.let(f'mul i64 {which}, {REGION_BLOCK}')}")
             self.do(f"%page = sub i64 {own}, {self.load('i64', self.at(REGION_HEADS + 16, block))}")
-        if self.page is not None:
+        if any(b.settled for b in self.blocks):  # at another address its jumps lead elsewhere
             on, off = self.fresh("L"), self.fresh("C")
-            self.branch(self.let(f"icmp eq i64 {self.let(f'and i64 %page, {signed(self.mask, 64)}')}, {self.page}"), on, off)
+            self.branch(self.let(f"icmp eq i64 {self.linear(0)}, {self.load('i64', self.at(REGION_PAGE, '%tab'))}"), on, off)
             self.aside(off, lambda: self.tail_head("%op", "%ic"))
             self.start(on)
         if self.several:
@@ -225,9 +225,10 @@ class Region(Joins):
 
     def write_registers(self, but: Collection[Unit] = ()) -> None:
         """What was produced since the last possible exit, into the state: of two writes only the later."""
-        self.write({u: v for u, v in self.dirty.items() if u not in but})
+        kept = {u: v for u, v in self.dirty.items() if u in but or u[0] in self.layout.passing}
+        self.write({u: v for u, v in self.dirty.items() if u not in kept})
         if not self.inside:
-            self.dirty = {u: v for u, v in self.dirty.items() if u in but}
+            self.dirty = kept
 
     # -- going from block to block
     def arrive(self, k: int, ic: Any) -> None:
@@ -297,17 +298,9 @@ class Region(Joins):
         same = self.let(f"icmp eq ptr {self.load('ptr', self.at(8, entry))}, {self.head(w)}")
         return self.let(f"and i1 {known}, {same}")
 
-    def linear(self, offset: int) -> Any:
+    def linear(self, offset: int) -> str:
         """The address of a place that is counted as the region's blocks are."""
-        if self.page is not None:
-            return self.page + offset & self.mask
         return self.let(f"and i64 {self.let(f'add i64 %page, {offset}')}, {signed(self.mask, 64)}")
-
-    def beside(self, offset: int) -> Any:
-        """The address of a place on the block's page, or right behind that: the sum."""
-        if self.page is not None:
-            return self.linear(self.b.page) + offset
-        return self.let(f"add i64 %page, {self.b.page + offset}")
 
     def turn(self, b: Block) -> None:
         """The state's page is to be the block's."""
@@ -444,10 +437,10 @@ class Region(Joins):
         return self.pointers[key]
 
     def value_this_pc(self, n: Node, i: Instruction) -> Any:
-        return self.beside(self.fields["off"])
+        return self.let(f"add i64 %page, {self.b.page + self.fields['off']}")
 
     def value_next_pc(self, n: Node, i: Instruction) -> Any:
-        return self.beside(self.fields["off"] + self.fields["len"])
+        return self.let(f"add i64 %page, {self.b.page + self.fields['off'] + self.fields['len']}")
 
     def value_target(self, n: Node, i: Instruction) -> Any:
         return self.let(f"add i64 {self.value_next_pc(n, i)}, {self.fields['imm']}")
@@ -468,7 +461,7 @@ class Region(Joins):
         if self.registers.zero(place):
             return 0
         if self.registers.page(place):
-            return self.linear(self.b.page) if self.b.page or self.page is not None else "%page"
+            return self.linear(self.b.page) if self.b.page else "%page"
         u = self.registers.unit(place)
         if u is None:
             t = quads(w) if w == 128 else f"i{w}"
@@ -494,6 +487,10 @@ class Region(Joins):
                 wide = self.let(f"shl i{whole} {wide}, {shift}")
             v = self.let(f"or i{whole} {kept}, {wide}")
         if u is not None and self.env.get(u) == v:
+            return
+        if name == self.layout.delayed and v == 0 and u in self.dirty:  # the instruction is over, and the state never saw it
+            self.dirty = {u: v for u, v in self.dirty.items() if u[0] not in self.layout.passing}
+            self.env[u] = 0
             return
         if u is not None:
             self.env[u] = v
@@ -598,13 +595,3 @@ class Region(Joins):
         self.do(f"br i1 {self.let(f'icmp eq i64 {tag}, {page}')}, label %{on}, label %{self.leaving()}{LIKELY}")
         self.start(on)
         return self.load("i64", self.at(ADDEND, entry))
-
-
-def alignment(t: str) -> int:
-    """Of a value in the state, in bytes."""
-    return 16 if t[0] == "<" else 8 if t == "i64" else 1
-
-
-def named(w: int, v: Any) -> Node:
-    """A node for a value that has been computed."""
-    return Node("const", w, (), v) if isinstance(v, int) else Node("ssa", w, (), v)

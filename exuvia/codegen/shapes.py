@@ -43,6 +43,8 @@ def fields_of(record: bytes) -> dict[str, int]:
 def moving(form: Form, fields: dict[str, int], code: bytes) -> dict[str, tuple[int, int]]:
     """Constants that look like addresses of a kernel, which lies elsewhere after each boot: field -> (place in the code, bytes)."""
     found = {}
+    if form.address is not None and fields["imm"] >= form.address.least:
+        return {"imm": (form.address.place, form.address.size)}
     for name, sizes in (("imm", (4, 8)), ("disp", (4,))):
         v = signed(fields[name], 64)
         if name == "imm" and form.targets:
