@@ -9,7 +9,7 @@ from itertools import takewhile
 from typing import NamedTuple
 
 from exuvia.codegen.region import Region
-from exuvia.codegen.shapes import PAGE, Block, Record, destination, fields_of, fixed, moving, ordinary
+from exuvia.codegen.shapes import PAGE, Block, Record, destination, fields_of, fixed, meant, moving, ordinary
 from exuvia.dsl.architecture import Architecture, Form
 from exuvia.dsl.record import RECORD
 from exuvia.dsl.values import signed
@@ -158,7 +158,8 @@ def sight(b: Found, mode: int, form: Callable[[int, int], Form]) -> Sight:
     gaps, rest = [], []
     for r, at, found in dissect(b, mode, form):
         gaps += [(at + start, size) for start, size in found.values()]
-        rest.append([v for name, v in r.fields.items() if name not in found])
+        said = meant(r.form) if r.form.address is not None else r.fields.keys()
+        rest.append([v for name, v in r.fields.items() if name in said and name not in found])
     return blank(b.code, gaps), tuple(gaps), repr((rest, b.links, b.falls))
 
 

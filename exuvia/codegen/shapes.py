@@ -142,6 +142,14 @@ def linked(form: Form) -> bool:
     return pc is None or pc.op == "target" or is_next(pc)
 
 
+def meant(form: Form) -> set[str]:
+    """The fields of its record that say something; parts of an address may stand in others."""
+    use = uses(form)
+    nodes = every([*form.trace.env.values()] + [a for n in walk_body(form.trace.body) for a in n.args])
+    slots = {place[1] for place in (*use.got, *use.put) if isinstance(place[1], str)}
+    return slots | {n.attr for n in nodes if n.op == "field"} | {"slot", "off", "len"}
+
+
 def fixed(form: Form) -> bool:
     """Does it jump to an address that depends on nothing but its record and where it stands: one that is known where that is?"""
     pc = form.trace.env.get(("pc", 0, 64))
