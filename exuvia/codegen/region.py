@@ -16,7 +16,7 @@ from typing import Any
 
 from exuvia.codegen.addresses import Access, Addresses, plan
 from exuvia.codegen.conditions import Conditions, conjuncts, plainly
-from exuvia.codegen.emit import LIKELY, UNLIKELY
+from exuvia.codegen.emit import FIXED, LIKELY, UNLIKELY
 from exuvia.codegen.flags import Arrived, Pending, later, named, small
 from exuvia.codegen.floats import quads
 from exuvia.codegen.hostfloats import Instruction
@@ -198,7 +198,7 @@ class Region(Joins):
 
     def body(self, k: int) -> str:
         """The records that the region was made of; its head may have others by now."""
-        return self.load("ptr", self.at(REGION_HEADS + REGION_BLOCK * k + 8, "%tab"))
+        return self.let(f"load ptr, ptr {self.at(REGION_HEADS + REGION_BLOCK * k + 8, '%tab')}{FIXED}")
 
     def tail_to(self, op: str, ic: Any) -> None:
         h = self.load("ptr", op)
@@ -431,7 +431,7 @@ class Region(Joins):
         if key not in self.pointers:
             offset, w, signs = FIELDS[name]
             body = self.body(self.k)
-            v = self.load(f"i{w}", self.at((self.b.guard + self.index) * RECORD + offset, body))
+            v = self.let(f"load i{w}, ptr {self.at((self.b.guard + self.index) * RECORD + offset, body)}{FIXED}")
             v = v if w == 64 else self.let(f"{'sext' if signs else 'zext'} i{w} {v} to i64")
             self.remember(self.pointers, key, v)
         return self.pointers[key]

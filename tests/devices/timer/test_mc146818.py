@@ -78,7 +78,7 @@ def test_who_polls_sees_an_update_that_the_host_slept_through(rig: Rig) -> None:
 
 def test_who_waits_for_an_update_leaves_the_host_to_others(rig: Rig) -> None:
     rests: list[int] = []
-    rig.clock.rest = rests.append  # type: ignore[method-assign]
+    rig.clock.rest = rests.append  # type: ignore[assignment, method-assign]
     for _ in range(100):
         assert not rig.read(10) & 0x80
     assert not rests

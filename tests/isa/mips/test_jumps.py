@@ -1,4 +1,4 @@
-"""J and JAL in regions: where they lead is known as long as the code lies where it did, and in the store wherever a kernel lies next time."""
+"""J and JAL in regions: where they lead is known while the code lies where it did, and in the store wherever a kernel lies next time."""
 
 from __future__ import annotations
 
