@@ -57,6 +57,8 @@ class Conditions:
             return n.attr
         if n.op == "get":
             place = self.region.registers.concrete(n.attr, self.region.fields)
+            if self.region.registers.zero(place):
+                return 0
             u = self.region.registers.unit(place)
             return None if u is None else ("get", self.region.unit_value(u), *place[1:])
         if n.op == "field":

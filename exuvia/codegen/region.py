@@ -477,6 +477,8 @@ class Region(Joins):
 
     def put(self, place: Place, v: Any) -> None:
         name, slot, w = place
+        if (name, slot) in self.layout.sinks:
+            return
         u, whole = self.registers.unit(place), self.layout.files[name].width
         if u is not None and w < whole:
             old, shift = self.unit_value(u), 8 * (int(slot) - u[1])

@@ -192,7 +192,7 @@ class Registers:
     def unit(self, place: Place) -> Unit | None:
         """The SSA register that the place is, or is part of; None for what lives in memory only."""
         name, slot, _ = place
-        if name not in self.cached or self.zero(place) or self.page(place):
+        if name not in self.cached or self.zero(place) or self.page(place) or (name, slot) in self.layout.sinks:
             return None
         assert isinstance(slot, int)
         return (name, slot & ~7) if self.layout.files[name].stride == 1 else (name, slot)
@@ -204,7 +204,7 @@ class Registers:
 
     def zero(self, place: Place) -> bool:
         """Does the place read as zero, as the index of an address without one?"""
-        return place[1] == self.no_index and self.layout.files[place[0]].stride == 1
+        return place[1] == self.no_index and self.layout.files[place[0]].stride == 1 or place[:2] in self.layout.zeros
 
 
 @cache

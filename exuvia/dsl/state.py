@@ -72,6 +72,8 @@ class Layout:
         self.delayed: str | None = None
         # words that say something only while such an instruction is under way, that one among them
         self.passing: tuple[str, ...] = ()
+        self.zeros: set[tuple[str, int]] = set()  # registers that always read as zero, by file and slot
+        self.sinks: set[tuple[str, int]] = set()  # those that are only written
         self.above: dict[str, str] = {}  # files whose registers lie right above those of another and make one of twice the width with them
         self.attention: dict[str, int] = {}  # bits of words: where an instruction that may change them leaves one set, Python looks
 

@@ -53,6 +53,8 @@ BIG, WIDE_FPU = 1, 2
 layout = Layout()
 layout.routines += ["nullify"]
 layout.file("r", 33, 64)
+layout.zeros.add(("r", 0))
+layout.sinks.add(("r", SINK))
 layout.words("hi lo")
 layout.delayed = "then"
 layout.passing = "then", "taken"
