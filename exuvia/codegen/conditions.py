@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from exuvia.codegen.floats import available
+from exuvia.codegen.shapes import PURE
 from exuvia.dsl.values import Node
 
 if TYPE_CHECKING:
     from exuvia.codegen.region import Region
 
-PURE = {"add", "sub", "and", "or", "xor", "shl", "shr", "eq", "ult", "slt", "trunc", "zext"}
 DEPTH = 16  # of expressions that are looked at
 
 
@@ -57,6 +57,8 @@ class Conditions:
             return n.attr
         if n.op == "get":
             place = self.region.registers.concrete(n.attr, self.region.fields)
+            if self.region.registers.zero(place):
+                return 0
             u = self.region.registers.unit(place)
             return None if u is None else ("get", self.region.unit_value(u), *place[1:])
         if n.op == "field":

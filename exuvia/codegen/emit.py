@@ -20,7 +20,8 @@ SHIFTS = dict(shl="shl", shr="lshr", sar="ashr")
 COMPARE = dict(eq="eq", ult="ult", slt="slt")
 FLOATS = {32: "float", 64: "double"}
 LIKELY, UNLIKELY = ", !prof !0", ", !prof !1"
-PROFILE = '!0 = !{!"branch_weights", i32 2000, i32 1}\n!1 = !{!"branch_weights", i32 1, i32 2000}\n'
+PROFILE = '!0 = !{!"branch_weights", i32 2000, i32 1}\n!1 = !{!"branch_weights", i32 1, i32 2000}\n!2 = !{}\n'
+FIXED = ", !invariant.load !2"  # behind a load of what is never written again
 LANE_INTRINSICS = {op: f"llvm.{op}" for op in ("umin", "umax", "smin", "smax", "uadd.sat", "sadd.sat", "usub.sat", "ssub.sat")}
 LANE_COMPARE = {
     "eq": "icmp eq",

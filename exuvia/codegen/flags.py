@@ -10,8 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import Any
 
-from exuvia.codegen.conditions import PURE
-from exuvia.codegen.shapes import Condition
+from exuvia.codegen.shapes import PURE, Condition
 from exuvia.dsl.trace import FlagRules, substitute
 from exuvia.dsl.values import Node
 
@@ -95,3 +94,8 @@ def small(n: Node) -> bool:
 def later(n: Node) -> bool:
     """Can the operation wait until its value is wanted?"""
     return n.op in PURE and n.w <= 64
+
+
+def named(w: int, v: Any) -> Node:
+    """A node for a value that has been computed."""
+    return Node("const", w, (), v) if isinstance(v, int) else Node("ssa", w, (), v)

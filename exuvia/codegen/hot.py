@@ -22,11 +22,28 @@ from exuvia.codegen.layout import (
     REGION_BLOCK,
     REGION_CODE,
     REGION_HEADS,
+    REGION_PAGE,
     SPECIAL,
     known_spot,
 )  # fmt: skip
-from exuvia.codegen.making import GUARD, UNTOLD, Found, Made, Making, Part, Wanted, blank, crosses, leads, made_of, make, meanings, sight
-from exuvia.codegen.shapes import PAGE, fields_of, ways, witnesses
+from exuvia.codegen.making import (
+    GUARD,
+    UNTOLD,
+    Found,
+    Made,
+    Making,
+    Part,
+    Wanted,
+    blank,
+    crosses,
+    leads,
+    made_of,
+    make,
+    meanings,
+    settled,
+    sight,
+)
+from exuvia.codegen.shapes import PAGE, fields_of, fixed, ways, witnesses
 from exuvia.dsl.record import FIELDS, LINK, RECORD
 from exuvia.support import log
 from exuvia.support.errors import UserError
@@ -54,10 +71,10 @@ class Known(NamedTuple):
 
 
 class Around:
-    """Blocks that a region could have, by their place; read page by page as they are asked for."""
+    """Blocks that a region could have, by their place; read page by page as they are asked for. `page`: the first one's linear address."""
 
-    def __init__(self, hot: Hot, seed: Head, near: Near | None) -> None:
-        self.hot, self.mode, self.near = hot, seed.mode, near
+    def __init__(self, hot: Hot, seed: Head, near: Near | None, page: int | None) -> None:
+        self.hot, self.mode, self.near, self.page = hot, seed.mode, near, page
         self.pages = {0: self.free(seed.key - seed.offset)}
 
     def free(self, page: int) -> dict[int, Head]:
@@ -83,7 +100,7 @@ class Around:
         """Was the block at a place sampled, or does it lead to one that was, or that the region has?"""
         if (h := self.head(offset)) is None:
             return False
-        ways = leads(self.hot.block(h).moved(offset - h.offset))
+        ways = leads(self.hot.placed_at(h, offset, self.page))
         return bool(h.samples) or any(w in seen or (o := self.head(w)) is not None and bool(o.samples) for w in ways)
 
 
@@ -144,6 +161,11 @@ class Hot:
             self.blocks[head.body] = self.read(head)
         return self.blocks[head.body]
 
+    def placed_at(self, head: Head, offset: int, page: int | None) -> Found:
+        """The head's block at a place of a region, and the linear address of the page from which that is counted."""
+        e = self.engine
+        return settled(self.block(head).moved(offset - head.offset), page, head.mode, e.form, e.architecture)
+
     def read(self, head: Head) -> Found:
         """The head's block, from its records."""
         e, at = self.engine, head.body - self.arena.address
@@ -162,12 +184,14 @@ class Hot:
         return Found(head.offset, own + second[: size - len(own)], records, links, falls)
 
     # -- choosing
-    def grow(self, address: int, near: Near | None = None) -> Wanted | None:
-        """The region around a hot head: sampled blocks of its page, and of others that `near` finds, and what lies between them."""
+    def grow(self, address: int, near: Near | None = None, page: int | None = None) -> Wanted | None:
+        """The region around a hot head: sampled blocks of its page, and of others that `near` finds, and what lies between them.
+
+        `page` is the linear address of the head's page: without it nothing is known of jumps to an address."""
         seed = self.head(address)
         if not seed.mask:
             return None
-        around = Around(self, seed, near)
+        around = Around(self, seed, near, page)
         chosen: dict[int, Found] = {}
         todo, seen, instructions = [seed.offset], {seed.offset}, 0
         while todo and len(chosen) < MOST_BLOCKS and instructions < MOST_INSTRUCTIONS:
@@ -175,7 +199,7 @@ class Hot:
             head = around.head(offset)
             if head is None:
                 continue
-            chosen[offset] = b = self.block(head).moved(offset - head.offset)
+            chosen[offset] = b = self.placed_at(head, offset, page)
             instructions += head.n
             for way in leads(b):
                 if way not in seen and around.warm(way, seen):
@@ -187,7 +211,10 @@ class Hot:
             return None
         order = sorted(chosen)
         heads = tuple(head.address for o in order if (head := around.head(o)))
-        return Wanted(seed.mode, self.engine.prefixes[seed.mode], tuple(chosen[o] for o in order), (seed.offset,), heads, self.flood)
+        if not any(fixed(self.engine.form(seed.mode, fields_of(chosen[o].records[-RECORD:])["slot"])) for o in order):
+            page = None
+        meaning = self.engine.prefixes[seed.mode]
+        return Wanted(seed.mode, meaning, tuple(chosen[o] for o in order), (seed.offset,), heads, self.flood, 0, page)
 
     def again(self, head: Head) -> Wanted | None:
         """The region that a head is in, to be made with it, and others that are met often, as entries."""
@@ -195,10 +222,11 @@ class Hot:
         made, heads = self.placed.get(code), [self.head(a) for a in self.standing.get(code, ())]
         if made is None or any(h.region != head.region or not h.mask for h in heads):
             return None
-        blocks = tuple(self.block(h).moved(offset - h.offset) for h, (offset, _, _) in zip(heads, made.blocks, strict=True))
+        page = self.arena.words[(head.region - self.arena.address + REGION_PAGE) // 8] if made.bound else None
+        blocks = tuple(self.placed_at(h, offset, page) for h, (offset, _, _) in zip(heads, made.blocks, strict=True))
         met = {k for k, h in enumerate(heads) if h.entry == NO_ENTRY and h.samples >= OFTEN} | set(made.entries)
         entries = tuple(made.blocks[k][0] for k in sorted(met))
-        return Wanted(head.mode, made.meaning, blocks, entries, tuple(h.address for h in heads), self.flood, head.region)
+        return Wanted(head.mode, made.meaning, blocks, entries, tuple(h.address for h in heads), self.flood, head.region, page)
 
     # -- what happens
     def sampled(self, state: State, address: int, pc: int, enough: int) -> None:
@@ -226,7 +254,7 @@ class Hot:
         enough <<= min(PATIENCE, len(self.dropped.get(page, ())))
         if head.samples % enough:
             return
-        if (wanted := self.grow(address, self.near(state, head, pc))) is None and log.hot.on:
+        if (wanted := self.grow(address, self.near(state, head, pc), pc & -PAGE)) is None and log.hot.on:
             log.hot.once((pc, self.flood), f"hot: no region at {pc:#x} ({head.samples} samples): it has a part on the next page")
         self.want(wanted)
 
@@ -263,9 +291,13 @@ class Hot:
     def remembered(self, state: State, head: Head, pc: int) -> bool:
         """Install a known region that has this block, if all of it is what the pages hold."""
         meaning, near = self.engine.prefixes[head.mode], self.near(state, head, pc)
-        for made, code, k in self.known.get((meaning, head.offset, ctypes.string_at(head.key, 1)), ()):
+        mask = self.engine.architecture.address_mask(head.mode)
+        for made, code, k in [
+            x for first in (ctypes.string_at(head.key, 1), b"") for x in self.known.get((meaning, head.offset, first), ())
+        ]:
             base = made.blocks[k][0] - head.offset
             pages = {base: head.key - head.offset}
+            page = (pc & -PAGE) - base & mask
             if not self.holds(made.blocks[k : k + 1], pages) and not crosses(*made.blocks[k][:2]):
                 continue
             for offset in {o & -PAGE for o, _, _ in made.blocks} - pages.keys():
@@ -273,8 +305,8 @@ class Hot:
             if all(pages.values()) and self.holds(made.blocks, pages):
                 heads = self.decoded(state, head.mode, [pc - head.offset - base + o for o, _, _ in made.blocks], pc)
                 with self.engine.held():
-                    fits = all(heads) and self.holds(made.blocks, pages) and self.fits(made, heads) and self.same(made, heads)
-                    done = fits and self.install(heads, code, made)
+                    fits = all(heads) and self.holds(made.blocks, pages) and self.fits(made, heads) and self.same(made, heads, page)
+                    done = fits and self.install(heads, code, made, page)
                 if fits:
                     self.tell("found" if done else "found, and the block cache is full", heads)
                     return True
@@ -316,11 +348,14 @@ class Hot:
                 return False
         return True
 
-    def same(self, made: Made, heads: list[int]) -> bool:
+    def same(self, made: Made, heads: list[int], page: int) -> bool:
         """Are constants that differ the only difference? Where the region has none, equal bytes mean equal records."""
-        if not any(gaps for _, _, gaps in made.blocks):
+        if not made.bound and not any(gaps for _, _, gaps in made.blocks):
             return True
-        found = [self.block(h).moved(offset - h.offset) for h, (offset, _, _) in zip(map(self.head, heads), made.blocks, strict=True)]
+        found = [
+            self.placed_at(h, offset, page if made.bound else None)
+            for h, (offset, _, _) in zip(map(self.head, heads), made.blocks, strict=True)
+        ]
         mode = self.head(heads[0]).mode
         return meanings([sight(b, mode, self.engine.form) for b in found]) == made.decoded
 
@@ -358,7 +393,7 @@ class Hot:
             fits = self.holds([(b.offset, b.code, ()) for b in wanted.blocks], pages) and all(
                 h.mask and h.region == wanted.replaces and h.n * RECORD == len(b.records) for h, b in zip(heads, wanted.blocks, strict=True)
             )
-            done = fits and self.install(wanted.heads, code, made)
+            done = fits and self.install(wanted.heads, code, made, wanted.page or 0)
         if fits:
             self.tell("made" if done else "made, and the block cache is full", wanted.heads, cost)
         else:
@@ -370,14 +405,15 @@ class Hot:
         self.engine.compile_functions(set(made.functions))
         self.placed[code] = made = made._replace(code=b"")
         for k, (offset, text, gaps) in enumerate(made.blocks):
-            known = self.known.setdefault((made.meaning, offset % PAGE, text[:1]), [])
+            first = b"" if any(at == 0 for at, _ in gaps) else text[:1]
+            known = self.known.setdefault((made.meaning, offset % PAGE, first), [])
             known.append(Known(made, code, k))
             known.sort(key=lambda x: -len(x.made.entries))  # what was made again, because it has to be entered elsewhere too, comes first
             if not any(at < 3 for at, _ in gaps):
                 spot = known_spot(offset % PAGE, int.from_bytes(text[:3], "little"))
                 self.spots.map[spot >> 3] |= 1 << (spot & 7)
 
-    def install(self, heads: list[int] | tuple[int, ...], code: int, made: Made) -> bool:
+    def install(self, heads: list[int] | tuple[int, ...], code: int, made: Made, page: int) -> bool:
         """Put code into the heads of the entries; where code has a limit, their own handler finds it (codegen/runtime/limit.py).
 
         False where there is no room to say which heads. For who holds the blocks; other processors run, so that what they read of a head
@@ -391,7 +427,7 @@ class Hot:
         words, start = self.arena.words, self.arena.address
         before = [self.head(a) for a in heads]
         place = (table - start) // 8
-        words[place : place + 3] = array("Q", (len(heads), code, end))
+        words[place : place + REGION_HEADS // 8] = array("Q", (len(heads), code, end, page))
         for k, (h, (offset, _, _)) in enumerate(zip(before, made.blocks, strict=True)):
             at = place + (REGION_HEADS + REGION_BLOCK * k) // 8
             words[at : at + 3] = array("Q", (h.address, h.body, offset & -PAGE & WORD_MASK))

@@ -141,3 +141,8 @@ class Joins(Wide):
             names = [f"%b{k}.f{self.numbers[kind]}.{j}" for j in range(len(widths(kind)))]
             self.save_flags(Pending(self.rules, kind[0], tuple(filled(s, names) for s in kind[1])))
             self.do(f"br label %{after}")
+
+
+def alignment(t: str) -> int:
+    """Of a value in the state, in bytes."""
+    return 16 if t[0] == "<" else 8 if t == "i64" else 1

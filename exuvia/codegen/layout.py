@@ -13,9 +13,9 @@ from exuvia.dsl.state import ROUTINES_AT, RUNTIME_AT, Layout
 
 HEAD = dict(handler=0, body=8, samples=16, n=20, off=22, region=24, key=32, next=40, sibling=48, mask=56, mode=60, stands=61)
 HEAD_SIZE = 64
-# a region in memory: how many heads, its code, where it ends, then of each block the head, the body that it was made of, and how far its
-# page lies behind the one that the region counts from
-REGION_CODE, REGION_END, REGION_HEADS, REGION_BLOCK = 8, 16, 24, 24
+# a region in memory: how many heads, its code, where it ends, the linear address of the page that it counts from if it is bound to that;
+# then of each block the head, the body that it was made of, and how far its page lies behind that one
+REGION_CODE, REGION_END, REGION_PAGE, REGION_HEADS, REGION_BLOCK = 8, 16, 24, 32, 24
 # a head's `region` is one word, so that what another processor changes meanwhile is seen whole: the region's address, above it the
 # number of the block, or NO_ENTRY where the region cannot be entered. It is the region if `stands`, else what was one.
 ENTRY_SHIFT, NO_ENTRY = 48, 0xFFFF

@@ -9,9 +9,10 @@ from itertools import takewhile
 from typing import NamedTuple
 
 from exuvia.codegen.region import Region
-from exuvia.codegen.shapes import PAGE, Block, Record, fields_of, moving, ordinary
+from exuvia.codegen.shapes import PAGE, Block, Record, destination, fields_of, fixed, meant, moving, ordinary
 from exuvia.dsl.architecture import Architecture, Form
 from exuvia.dsl.record import RECORD
+from exuvia.dsl.values import signed
 
 GUARD = 2  # records before those of an instruction over two pages
 SYMBOL = "region "
@@ -48,7 +49,8 @@ def crosses(offset: int, code: bytes) -> bool:
 class Wanted(NamedTuple):
     """A region to be made: `meaning` says what the records' slots are, `entries` where it has to be entered.
 
-    `heads` are where the blocks' heads lie, in `flood`; they have no region, or the one that this is to replace.
+    `heads` are where the blocks' heads lie, in `flood`; they have no region, or the one that this is to replace. `page` is the linear
+    address of the page from which places are counted, where that matters: None unless a block was `settled`.
     """
 
     mode: int
@@ -58,12 +60,14 @@ class Wanted(NamedTuple):
     heads: tuple[int, ...]
     flood: int
     replaces: int = 0
+    page: int | None = None
 
 
 class Made(NamedTuple):
     """A region: what it was made of, which of its blocks (by number) can be entered, and its code.
 
-    A block is its offset, its bytes, and where it has constants that the region reads from the records: (place, bytes), zeros here.
+    A block is its offset, its bytes, and where it has constants that the region reads from the records: (place, bytes), zeros here. It is
+    `bound` to the linear address at which it is put into place if a block was `settled`.
     """
 
     meaning: str
@@ -73,20 +77,33 @@ class Made(NamedTuple):
     code: bytes
     at: int
     functions: tuple[str, ...]
+    bound: bool = False
 
     @property
     def symbol(self) -> str:
         """Its name in the store says all that has to be known."""
         return SYMBOL + json.dumps(
-            [self.meaning, [[o, b.hex(), gaps] for o, b, gaps in self.blocks], self.decoded, self.entries, self.functions]
+            [self.meaning, [[o, b.hex(), gaps] for o, b, gaps in self.blocks], self.decoded, self.entries, self.functions, self.bound]
         )
 
 
 def made_of(symbol: str) -> Made:
     """What a name in the store stands for."""
-    meaning, blocks, decoded, entries, functions = json.loads(symbol[len(SYMBOL) :])
+    meaning, blocks, decoded, entries, functions, bound = json.loads(symbol[len(SYMBOL) :])
     parsed = tuple((o, bytes.fromhex(b), tuple(map(tuple, gaps))) for o, b, gaps in blocks)
-    return Made(meaning, parsed, decoded, tuple(entries), b"", 0, tuple(functions))
+    return Made(meaning, parsed, decoded, tuple(entries), b"", 0, tuple(functions), bound)
+
+
+def settled(b: Found, page: int | None, mode: int, form: Callable[[int, int], Form], a: Architecture) -> Found:
+    """The block with the link of its last instruction, if that is a jump whose target is known where the jump's own place is.
+
+    `page`: the linear address of the page from which places are counted, None where that is not known.
+    """
+    last = fields_of(b.records[-RECORD:])
+    if page is None or not fixed(f := form(mode, last["slot"])):
+        return b
+    mask = a.address_mask(mode)
+    return b._replace(links=(signed(destination(f, last, page + (b.offset & -PAGE) & mask) - page & mask, mask.bit_length()),))
 
 
 def dissect(b: Found, mode: int, form: Callable[[int, int], Form]) -> Iterator[tuple[Record, int, dict[str, tuple[int, int]]]]:
@@ -104,7 +121,9 @@ def region(w: Wanted, form: Callable[[int, int], Form], a: Architecture, kind: t
     for b in w.blocks:
         records = [r for r, _, _ in dissect(b, w.mode, form)]
         done = list(takewhile(lambda r: ordinary(r.form), records))
-        blocks.append(Block(b.offset, done, list(b.links), b.offset in w.entries, len(records), b.falls, GUARD if b.crosses else 0))
+        block = Block(b.offset, done, list(b.links), b.offset in w.entries, len(records), b.falls, GUARD if b.crosses else 0)
+        block.settled = w.page is not None and fixed(records[-1].form)
+        blocks.append(block)
     return kind(a.layout, a.no_index, a.address_mask(w.mode), blocks, "region")
 
 
@@ -119,7 +138,7 @@ def make(w: Wanted, form: Callable[[int, int], Form], a: Architecture) -> Made:
     entries = tuple(k for k, b in enumerate(r.blocks) if b.entry)
     sights = [sight(b, w.mode, form) for b in w.blocks]
     blocks = tuple((b.offset, code, gaps) for b, (code, gaps, _) in zip(w.blocks, sights, strict=True))
-    return Made(w.meaning, blocks, meanings(sights), entries, code, symbols[r.name], tuple(sorted(r.used)))
+    return Made(w.meaning, blocks, meanings(sights), entries, code, symbols[r.name], tuple(sorted(r.used)), w.page is not None)
 
 
 class Making(NamedTuple):
@@ -139,7 +158,8 @@ def sight(b: Found, mode: int, form: Callable[[int, int], Form]) -> Sight:
     gaps, rest = [], []
     for r, at, found in dissect(b, mode, form):
         gaps += [(at + start, size) for start, size in found.values()]
-        rest.append([v for name, v in r.fields.items() if name not in found])
+        said = meant(r.form) if r.form.address is not None else r.fields.keys()
+        rest.append([v for name, v in r.fields.items() if name in said and name not in found])
     return blank(b.code, gaps), tuple(gaps), repr((rest, b.links, b.falls))
 
 

@@ -16,12 +16,12 @@ from typing import Any
 
 from exuvia.codegen.addresses import Access, Addresses, plan
 from exuvia.codegen.conditions import Conditions, conjuncts, plainly
-from exuvia.codegen.emit import LIKELY, UNLIKELY
-from exuvia.codegen.flags import Arrived, Pending, later, small
+from exuvia.codegen.emit import FIXED, LIKELY, UNLIKELY
+from exuvia.codegen.flags import Arrived, Pending, later, named, small
 from exuvia.codegen.floats import quads
 from exuvia.codegen.hostfloats import Instruction
 from exuvia.codegen.interpreter import is_next, walk_body
-from exuvia.codegen.joins import Joins, Way
+from exuvia.codegen.joins import Joins, Way, alignment
 from exuvia.codegen.layout import (
     ADDEND,
     ENTRY_SHIFT,
@@ -30,6 +30,7 @@ from exuvia.codegen.layout import (
     REGION_BLOCK,
     REGION_HEADS,
     REGION_MASK,
+    REGION_PAGE,
     TLB_ENTRIES,
     WRITE,
     runtime_at,
@@ -59,7 +60,7 @@ class Region(Joins):
 
     def text(self) -> str:
         """LLVM text of the region."""
-        connect(self.blocks)
+        connect(self.blocks, self.layout.delayed)
         liveness(self.blocks, self.registers)
         self.sinks = tight(self.blocks)
         if self.sinks:
@@ -75,6 +76,12 @@ class Region(Joins):
         if self.several:  # the state's page is the region's, and put right where it is left
             block = self.let(f"getelementptr i8, ptr %tab, i64 {self.let(f'mul i64 {which}, {REGION_BLOCK}')}")
             self.do(f"%page = sub i64 {own}, {self.load('i64', self.at(REGION_HEADS + 16, block))}")
+        if any(b.settled for b in self.blocks):  # at another address its jumps lead elsewhere
+            on, off = self.fresh("L"), self.fresh("C")
+            self.branch(self.let(f"icmp eq i64 {self.linear(0)}, {self.load('i64', self.at(REGION_PAGE, '%tab'))}"), on, off)
+            self.aside(off, lambda: self.tail_head("%op", "%ic"))
+            self.start(on)
+        if self.several:
             self.do(f"store i64 %page, ptr {self.at(PAGE_AT)}")
         entries = [k for k, b in enumerate(self.blocks) if b.entry]
         cases = " ".join(f"i64 {k}, label %E{k}" for k in entries)
@@ -191,7 +198,7 @@ class Region(Joins):
 
     def body(self, k: int) -> str:
         """The records that the region was made of; its head may have others by now."""
-        return self.load("ptr", self.at(REGION_HEADS + REGION_BLOCK * k + 8, "%tab"))
+        return self.let(f"load ptr, ptr {self.at(REGION_HEADS + REGION_BLOCK * k + 8, '%tab')}{FIXED}")
 
     def tail_to(self, op: str, ic: Any) -> None:
         h = self.load("ptr", op)
@@ -218,9 +225,10 @@ class Region(Joins):
 
     def write_registers(self, but: Collection[Unit] = ()) -> None:
         """What was produced since the last possible exit, into the state: of two writes only the later."""
-        self.write({u: v for u, v in self.dirty.items() if u not in but})
+        kept = {u: v for u, v in self.dirty.items() if u in but or u[0] in self.layout.passing}
+        self.write({u: v for u, v in self.dirty.items() if u not in kept})
         if not self.inside:
-            self.dirty = {u: v for u, v in self.dirty.items() if u in but}
+            self.dirty = kept
 
     # -- going from block to block
     def arrive(self, k: int, ic: Any) -> None:
@@ -243,7 +251,7 @@ class Region(Joins):
             return self.enter(w)
         self.write_registers()
         self.keep_flags()
-        if self.b.links[link] & -PAGE != self.b.page:
+        if self.b.settled or self.b.links[link] & -PAGE != self.b.page:
             return self.jump_to(self.linear(self.b.links[link]))
         self.turn(self.b)
         links = RECORD * (self.b.guard + self.b.whole + self.b.falls) + LINK * link
@@ -340,7 +348,7 @@ class Region(Joins):
         if pc is None:
             self.write_back(i, trace)
             return False
-        first, second, c = self.follow(pc, r.form.targets, i)
+        first, second, c = (0, None, None) if self.b.settled and last else self.follow(pc, r.form.targets, i)
         target = None if first is not None else self.value(pc, i)
         self.write_back(i, trace)
         if first is None:
@@ -423,7 +431,7 @@ class Region(Joins):
         if key not in self.pointers:
             offset, w, signs = FIELDS[name]
             body = self.body(self.k)
-            v = self.load(f"i{w}", self.at((self.b.guard + self.index) * RECORD + offset, body))
+            v = self.let(f"load i{w}, ptr {self.at((self.b.guard + self.index) * RECORD + offset, body)}{FIXED}")
             v = v if w == 64 else self.let(f"{'sext' if signs else 'zext'} i{w} {v} to i64")
             self.remember(self.pointers, key, v)
         return self.pointers[key]
@@ -469,6 +477,8 @@ class Region(Joins):
 
     def put(self, place: Place, v: Any) -> None:
         name, slot, w = place
+        if (name, slot) in self.layout.sinks:
+            return
         u, whole = self.registers.unit(place), self.layout.files[name].width
         if u is not None and w < whole:
             old, shift = self.unit_value(u), 8 * (int(slot) - u[1])
@@ -479,6 +489,10 @@ class Region(Joins):
                 wide = self.let(f"shl i{whole} {wide}, {shift}")
             v = self.let(f"or i{whole} {kept}, {wide}")
         if u is not None and self.env.get(u) == v:
+            return
+        if name == self.layout.delayed and v == 0 and u in self.dirty:  # the instruction is over, and the state never saw it
+            self.dirty = {u: v for u, v in self.dirty.items() if u[0] not in self.layout.passing}
+            self.env[u] = 0
             return
         if u is not None:
             self.env[u] = v
@@ -583,13 +597,3 @@ class Region(Joins):
         self.do(f"br i1 {self.let(f'icmp eq i64 {tag}, {page}')}, label %{on}, label %{self.leaving()}{LIKELY}")
         self.start(on)
         return self.load("i64", self.at(ADDEND, entry))
-
-
-def alignment(t: str) -> int:
-    """Of a value in the state, in bytes."""
-    return 16 if t[0] == "<" else 8 if t == "i64" else 1
-
-
-def named(w: int, v: Any) -> Node:
-    """A node for a value that has been computed."""
-    return Node("const", w, (), v) if isinstance(v, int) else Node("ssa", w, (), v)

@@ -12,11 +12,12 @@ from exuvia.dsl.architecture import Form
 from exuvia.dsl.record import FIELDS
 from exuvia.dsl.state import PAGE_AT, Layout
 from exuvia.dsl.trace import Place
-from exuvia.dsl.values import Node, signed
+from exuvia.dsl.values import Node, const, node, signed
 
 ORDINARY = {"translate", "load", "store", "cas", "when", "rare", "raise", "retry", "loop", "peek", "poke",
             "host", "host_control", "set_host_control", "set_host_stack", "fence", "relax",
             "virtual_time"}  # fmt: skip  # effects that regions do
+PURE = {"add", "sub", "and", "or", "xor", "shl", "shr", "eq", "ult", "slt", "trunc", "zext"}
 PAGE, LINE = 4096, 128
 SMALL = 80  # instructions
 MOST_RETURNS = 4  # places that a return looks for before it looks in the jump cache
@@ -42,6 +43,8 @@ def fields_of(record: bytes) -> dict[str, int]:
 def moving(form: Form, fields: dict[str, int], code: bytes) -> dict[str, tuple[int, int]]:
     """Constants that look like addresses of a kernel, which lies elsewhere after each boot: field -> (place in the code, bytes)."""
     found = {}
+    if form.address is not None and fields["imm"] >= form.address.least:
+        return {"imm": (form.address.place, form.address.size)}
     for name, sizes in (("imm", (4, 8)), ("disp", (4,))):
         v = signed(fields[name], 64)
         if name == "imm" and form.targets:
@@ -78,11 +81,17 @@ class Block:
     flags: bool = True  # may the region be left while the flags are those with which the block was reached?
     conditions: set[Condition] = field(default_factory=set)  # that it or what follows reads of those
     carried: set[Unit] = field(default_factory=set)  # of those, the ones that the state need not have when the block is reached
+    settled: bool = False  # its only link is where a jump leads that is `fixed`: the records have none
 
     @property
     def page(self) -> int:
         """Where its page begins."""
         return self.offset & -PAGE
+
+    @property
+    def direct(self) -> bool:
+        """Does the region go on along the links behind the last of its records?"""
+        return self.settled or linked(self.records[-1].form)
 
     def onwards(self) -> list[int]:
         """The blocks of the region that it leads to."""
@@ -114,7 +123,7 @@ def done_here(body: list[Node]) -> list[Node]:
 
 def again(pc: Node) -> bool:
     """Does the instruction come back to itself?"""
-    return pc.op == "this_pc" or any(map(again, pc.args))
+    return pc.op == "this_pc" or pc.op in ("select", "merge") and any(map(again, pc.args[1:]))
 
 
 def ways(form: Form) -> int:
@@ -131,6 +140,34 @@ def linked(form: Form) -> bool:
     if pc is not None and pc.op in ("select", "merge") and is_next(pc.args[2]):
         pc = pc.args[1]
     return pc is None or pc.op == "target" or is_next(pc)
+
+
+def meant(form: Form) -> set[str]:
+    """The fields of its record that say something; parts of an address may stand in others."""
+    use = uses(form)
+    nodes = every([*form.trace.env.values()] + [a for n in walk_body(form.trace.body) for a in n.args])
+    slots = {place[1] for place in (*use.got, *use.put) if isinstance(place[1], str)}
+    return slots | {n.attr for n in nodes if n.op == "field"} | {"slot", "off", "len"}
+
+
+def fixed(form: Form) -> bool:
+    """Does it jump to an address that depends on nothing but its record and where it stands: one that is known where that is?"""
+    pc = form.trace.env.get(("pc", 0, 64))
+    return pc is not None and pc.op in PURE and all(n.op in PURE or n.op in ("this_pc", "next_pc", "field", "const") for n in every([pc]))
+
+
+def destination(form: Form, fields: dict[str, int], page: int) -> int:
+    """The address to which such a jump leads from a place on the page at a linear address."""
+    here = page + fields["off"]
+    leaves = {"this_pc": here, "next_pc": here + fields["len"]}
+
+    def at(n: Node) -> Node:
+        if n.op == "field":
+            return const(fields[n.attr], n.w)
+        return const(leaves[n.op], n.w) if n.op in leaves else node(n.op, n.w, *map(at, n.args), attr=n.attr) if n.args else n
+
+    to: int = at(form.trace.env["pc", 0, 64]).attr
+    return to
 
 
 def usual(n: Node) -> bool:
@@ -155,7 +192,7 @@ class Registers:
     def unit(self, place: Place) -> Unit | None:
         """The SSA register that the place is, or is part of; None for what lives in memory only."""
         name, slot, _ = place
-        if name not in self.cached or self.zero(place) or self.page(place):
+        if name not in self.cached or self.zero(place) or self.page(place) or (name, slot) in self.layout.sinks:
             return None
         assert isinstance(slot, int)
         return (name, slot & ~7) if self.layout.files[name].stride == 1 else (name, slot)
@@ -167,7 +204,7 @@ class Registers:
 
     def zero(self, place: Place) -> bool:
         """Does the place read as zero, as the index of an address without one?"""
-        return place[1] == self.no_index and self.layout.files[place[0]].stride == 1
+        return place[1] == self.no_index and self.layout.files[place[0]].stride == 1 or place[:2] in self.layout.zeros
 
 
 @cache
@@ -238,16 +275,22 @@ def every(roots: Iterable[Node]) -> list[Node]:
     return list(seen.values())
 
 
-def calls(form: Form) -> bool:
-    """Does the instruction jump and keep, anywhere, where the next one stands?"""
-    trace = form.trace
-    if ("pc", 0, 64) not in trace.env:
+def calls(records: list[Record], delayed: str | None) -> bool:
+    """Does a block's last instruction jump and keep, anywhere, where the next one stands? One with a delay slot does so before that."""
+    if ("pc", 0, 64) not in records[-1].form.trace.env:
         return False
-    roots = [a for n in done_here(trace.body) for a in n.args] + [v for place, v in trace.env.items() if place[0] != "pc"]
-    return any(n.op == "next_pc" for n in every(roots))
+    first = [r for r in records[-3:-2] if not r.fields["len"]]
+    return keeps(records[-1].form, "next_pc", ("pc",)) or any(keeps(r.form, "this_pc", (delayed,)) for r in first)
 
 
-def connect(blocks: list[Block]) -> None:
+def keeps(form: Form, what: str, but: tuple[str | None, ...]) -> bool:
+    """Is such an address written or handed on, except to where execution goes on?"""
+    trace = form.trace
+    roots = [a for n in done_here(trace.body) for a in n.args] + [v for place, v in trace.env.items() if place[0] not in but]
+    return any(n.op == what for n in every(roots))
+
+
+def connect(blocks: list[Block], delayed: str | None = None) -> None:
     """Where each block leads, inside and outside."""
     at = {b.offset: k for k, b in enumerate(blocks)}
     behind: dict[int, int] = {}  # a block that calls -> the block behind it
@@ -261,9 +304,9 @@ def connect(blocks: list[Block]) -> None:
                     blocks[w].entry = True
             continue
         last = b.records[-1]
-        if linked(last.form):
+        if b.direct:
             b.ways = [at.get(offset) for offset in b.links]
-        if calls(last.form) and (w := at.get(b.page + last.fields["off"] + last.fields["len"])) is not None:
+        if calls(b.records, delayed) and (w := at.get(b.page + last.fields["off"] + last.fields["len"])) is not None:
             behind[k] = w
     for k, w in behind.items():
         blocks[w].entry = True
@@ -290,7 +333,7 @@ def returning(blocks: list[Block], behind: dict[int, int], starts: list[int | No
         b = blocks[k]
         if k in behind:
             onwards = [behind[k]]
-        elif len(b.records) == b.whole and not linked(b.records[-1].form):
+        elif len(b.records) == b.whole and not b.direct:
             found.append(k)
             continue
         else:

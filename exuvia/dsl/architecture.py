@@ -11,12 +11,21 @@ from exuvia.dsl.state import Layout
 from exuvia.dsl.trace import Function, Trace, tracing
 
 
+class Absolute(NamedTuple):
+    """Where an instruction's bytes have an immediate that is an address, or its upper part, if it is at least `least`."""
+
+    place: int
+    size: int
+    least: int
+
+
 class Form(NamedTuple):
     """One instruction form in one mode: what it does, whether a block ends behind it, whether its record has a link for a target."""
 
     trace: Trace
     ends: bool
     targets: bool
+    address: Absolute | None = None
 
 
 class Model(Protocol):

@@ -75,6 +75,10 @@ class Layout:
         # the word that says where execution goes on after the present instruction, where it is not zero: of an architecture with delay
         # slots. An instruction with a slot is several records, all but the last two of length 0
         self.delayed: str | None = None
+        # words that say something only while such an instruction is under way, that one among them
+        self.passing: tuple[str, ...] = ()
+        self.zeros: set[tuple[str, int]] = set()  # registers that always read as zero, by file and slot
+        self.sinks: set[tuple[str, int]] = set()  # those that are only written
         self.above: dict[str, str] = {}  # files whose registers lie right above those of another and make one of twice the width with them
         self.walked: set[str] = set()  # files that page walks write, so that they depend on what a TLB held
         self.attention: dict[str, int] = {}  # bits of words: where an instruction that may change them leaves one set, Python looks

@@ -50,6 +50,11 @@ class Clock:
         stopped = self._stopped
         return self._source() - self._base if stopped is None else stopped
 
+    def rest(self, ns: int) -> None:
+        """Leave the host's processor to others for so long, if time goes on meanwhile: where a guest only asks what time it is."""
+        if self._stopped is None:
+            time.sleep(ns / 1_000_000_000)
+
     @property
     def running(self) -> bool:
         """False while paused."""

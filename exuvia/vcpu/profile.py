@@ -241,8 +241,9 @@ class Profile:
             blocks: list[Listed] = []
             if len(heads) == len(made.blocks):
                 pages = [offset & -PAGE for offset, _, _ in made.blocks]
-                found = [hot.block(hot.head(head)).moved(page) for head, page in zip(heads, pages, strict=True)]
-                w = Wanted(hot.head(heads[0]).mode, made.meaning, tuple(found), (entry,), (), 0)
+                base = sample.page if made.bound else None
+                found = [hot.placed_at(hot.head(head), offset, base) for head, (offset, _, _) in zip(heads, made.blocks, strict=True)]
+                w = Wanted(hot.head(heads[0]).mode, made.meaning, tuple(found), (entry,), (), 0, 0, base)
                 blocks = [self.copied(head, sample.page + page) for head, page in zip(heads, pages, strict=True)]
             self.spent[key] = Spent(sample.page + entry, blocks, text, w, made.entries, sample.page)
         self.spent[key].samples[sample.pc - code] += 1

@@ -206,6 +206,13 @@ class SideBySide(SoftwareVcpu):
     def registers(self) -> list[str]:
         """Those that differ."""
         mine, its, layout = self.native.view, self.ahead.native.view, self.layout
+        words, at_word = self.words, self.at
+        if layout.delayed is not None and not words[at_word[layout.delayed]]:  # the others of these words say nothing now
+            for name in set(layout.passing) - {layout.delayed}:
+                self.ahead.words[at_word[name]] = words[at_word[name]]
+        for name, slot in layout.sinks:
+            at = layout.offset(name, slot)
+            its[at : at + 8] = mine[at : at + 8]
         if mine[:PAGE_AT] == its[:PAGE_AT] and bytes(mine[ISA_AT : layout.size]) == bytes(its[ISA_AT : layout.size]):
             return []
         texts = []

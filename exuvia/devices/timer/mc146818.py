@@ -9,6 +9,8 @@ from exuvia.support.errors import UserError
 
 _SECOND = 1_000_000_000
 _UPDATING = 244_000  # ns before an update during which UIP is set
+_DELAY = 100_000_000  # ns that the host may let a guest stand, which looks for the next update
+_WAITING, _REST = 100, 250_000  # reads of register A in a row that mean waiting for UIP, and how long the host sleeps at each then
 _PF, _AF, _UF, _IRQF = 0x40, 0x20, 0x10, 0x80  # register C; the enables in B are the same bits
 _SET, _BINARY, _HOURS24 = 0x80, 0x04, 0x02  # register B
 _SECONDS, _MINUTES, _HOURS, _WEEKDAY, _DAY, _MONTH, _YEAR, _CENTURY = 0, 2, 4, 6, 7, 8, 9, 0x32
@@ -52,6 +54,8 @@ class Mc146818(Device):
     b = State(_HOURS24, keep=True)
     flags = State(0)
     epoch = State(0, keep=True)  # ns since 1970 at virtual time 0
+    idle = State(-_DELAY)  # ns since 1970 at the last read of register A, if it said that no update is in progress
+    waits = State(0)  # how many such reads there were in a row
     seen = State(0)  # virtual ns up to which periods and updates are in `flags`
 
     def __init__(self, **settings: Any) -> None:
@@ -185,16 +189,29 @@ class Mc146818(Device):
 
     tick = Alarm(on_tick)
 
+    def _updating(self) -> bool:
+        """UIP. Who polls sees each update, the ones too that came and went while the host did something else."""
+        if self.b & _SET:
+            return False
+        now, before = self._now(), self.idle
+        missed = 0 <= now - before < _DELAY and now // _SECOND != before // _SECOND
+        updating = missed or now % _SECOND >= _SECOND - _UPDATING
+        self.idle = -_DELAY if updating else now
+        self.waits = 0 if updating else self.waits + 1
+        if self.waits > _WAITING and now % _SECOND < _SECOND - _UPDATING - 2 * _REST:
+            self.clock.rest(_REST)
+        return updating
+
     # The registers.
 
     @data.read
     def read_data(self) -> int:
         at = int(self.index) & 0x7F
+        if at == _A:
+            return self.a | self._updating() << 7
+        self.waits = 0
         if at in _TIME:
             return self.cmos[at] if self.b & _SET else self._show(at, self._date())
-        if at == _A:
-            updating = not self.b & _SET and self._now() % _SECOND >= _SECOND - _UPDATING
-            return self.a | updating << 7
         if at == _B:
             return self.b
         if at == _C:

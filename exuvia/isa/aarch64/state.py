@@ -28,6 +28,8 @@ BREAKPOINTS, WATCHPOINTS = 6, 4
 layout = Layout()
 layout.routines += ["exception", "eret", "look_again", "far_branch", "interrupt"]
 layout.file("x", 34, 64)
+layout.zeros.add(("x", ZR))
+layout.sinks.add(("x", SINK))
 layout.file("v", 32, 128)
 layout.words("nz cv")  # the flags, see flags.py
 layout.words("el spsel daif pan uao dit btype pstate_ss illegal", el=1, spsel=1, daif=DAIF)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from exuvia.dsl.architecture import Architecture, Form, routine
+from exuvia.dsl.architecture import Absolute, Architecture, Form, routine
 from exuvia.isa.mips import branch, cpus, exceptions, load
 from exuvia.isa.mips.concrete import Processor
 from exuvia.isa.mips.cpu import Cpu
 from exuvia.isa.mips.decode import DECODE
 from exuvia.isa.mips.decode_tables import JUMPS, Tables, tables
 from exuvia.isa.mips.disassembler import disassemble
-from exuvia.isa.mips.state import MODES, layout
+from exuvia.isa.mips.forms import Row
+from exuvia.isa.mips.state import BIG, KSEG0, MODES, layout
 from exuvia.isa.mips.tlb import walk_trace
 
 
@@ -17,7 +18,14 @@ def form(mode: int, t: Tables, slot: int) -> Form:
     """The trace of a slot's instruction form."""
     row, variant = t.rows[slot]
     facts = JUMPS[row.facts["jump"]].facts if variant else row.facts
-    return Form(row.trace(mode, bool(variant)), bool(facts.get("ends")), bool(facts.get("branch")))
+    return Form(row.trace(mode, bool(variant)), bool(facts.get("ends")), bool(facts.get("branch")), address(row, mode))
+
+
+def address(row: Row, mode: int) -> Absolute | None:
+    """A kernel that lies elsewhere after each boot has other addresses in J and JAL, and in LUI other upper halves."""
+    if row is JUMPS["region"] or row.facts.get("jump") == "region":
+        return Absolute(0, 4, 0)
+    return Absolute(2 if mode & BIG else 0, 2, KSEG0) if row.name == "lui" else None
 
 
 def everyday(mode: int, t: Tables) -> list[int]:

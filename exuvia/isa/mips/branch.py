@@ -10,7 +10,7 @@ from collections.abc import Callable
 from exuvia.dsl.trace import when
 from exuvia.dsl.values import Value, lift
 from exuvia.isa.mips.cpu import Cpu, enter
-from exuvia.isa.mips.decode_tables import conditional
+from exuvia.isa.mips.decode_tables import conditional, region
 from exuvia.isa.mips.forms import op
 
 Condition = Callable[[Cpu], Value]
@@ -81,17 +81,12 @@ for _name, _bit, _condition in (("bltz", "0", lambda cpu: cpu.rs.top), ("bgez", 
     likely(f"000001 rs 1001{_bit} branch", _name + "all", _condition, link=True)
 
 
-def region(cpu: Cpu) -> Value:
-    """An address in the 256 MiB of the delay slot."""
-    return ((cpu.here + 4) & ~0xFFF_FFFF) | cpu.field("imm")
-
-
-@op("000010 target", jump="computed")
+@op("000010 target", jump="region")
 def j(cpu: Cpu) -> None:
     cpu.delay(region(cpu))
 
 
-@op("000011 target", jump="computed")
+@op("000011 target", jump="region")
 def jal(cpu: Cpu) -> None:
     cpu.link()
     cpu.delay(region(cpu))

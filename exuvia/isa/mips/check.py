@@ -31,7 +31,7 @@ def check_row(row: Row, mode: int, alone: bool = False) -> list[str]:
         return [f"cannot be read: {type(mistake).__name__}: {mistake}"]
     has = {f for names in fields(row).values() for f in names}
     has |= {"base"} if row.writes else set()
-    has |= {"imm"} if row.immediate != NONE or row.facts.get("branch") else set()
+    has |= {"imm"} if row.immediate != NONE or row.facts.keys() & {"branch", "imm"} else set()
     used = {} if row.facts.get("hint") else fields(row)
     operands = {name: (*names, "base") if name == row.writes else names for name, names in used.items() if name not in UNUSED}
     found = problems(cpu, has, operands, bool(row.facts.get("keeps")))

@@ -53,7 +53,7 @@ class CpuModel:
             config2=second << 31, config3=(1 << 13 | 1 << 5) if second else 0,  # ULRI, VInt
             config7=1 << 31 if second else 0,  # WII
             intctl=7 << 29 if second else 0, status_writable=WRITABLE | (FPU if self.fpu else 0),
-            fir=(1 << 22 | 1 << 21 | 1 << 20 | 3 << 16 | 0x93 << 8) if self.fpu else 0,  # F64, L, W, D, S
+            fir=(1 << 22 | 1 << 21 | 1 << 20 | 3 << 16 | self.prid & 0xFF00) if self.fpu else 0,  # F64, L, W, D, S; the processor's number
         )  # fmt: skip
 
 

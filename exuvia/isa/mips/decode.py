@@ -75,7 +75,7 @@ class Word:
     @property
     def relative(self) -> Value:
         """A branch, not a jump to an address."""
-        r: Value = ((self.facts.u >> t.JUMP) & 3) != list(t.JUMPS).index("computed")
+        r: Value = ((self.facts.u >> t.JUMP) & 3).u < t.RELATIVE
         return r
 
     def record(self, out: Value, off: Value, length: Value, alone: Value | None = None) -> None:
@@ -115,7 +115,7 @@ def decode(code: Value, out: Value, tab: Value, off: Value) -> Value:
         slot = kind + t.FIRST_JUMP
         write(last + 8, lift(8 << 56, 64))
         write(last + 16, off << 32 | slot << 48)
-        write(last + 24, first.immediate - 4)
+        write(last + 24, first.immediate - first.relative.choose(lift(4, 64), 0))
         result.set(result & 0xFFFF | 2 << RESULT_MORE | slot << RESULT_SLOT)
     return result.read()
 

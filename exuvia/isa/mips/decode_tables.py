@@ -74,8 +74,19 @@ def always(cpu: Cpu) -> None:
     cpu.pc = Value(Node("target", 64))
 
 
+def region(cpu: Cpu) -> Value:
+    """An address in the 256 MiB of the delay slot, of the jump whose record this is."""
+    return ((cpu.here + 4) & ~0xFFF_FFFF) | cpu.field("imm")
+
+
+def in_region(cpu: Cpu) -> None:
+    """The second part of a jump inside of 256 MiB."""
+    cpu.then = lift(0, 64)
+    cpu.pc = cpu.address(region(cpu))
+
+
 def computed(cpu: Cpu) -> None:
-    """The second part of a jump to a register or inside of 256 MiB."""
+    """The second part of a jump to a register."""
     where: Value = cpu.then
     cpu.then = lift(0, 64)
     cpu.pc = cpu.address(where)
@@ -87,10 +98,15 @@ JUMPS = {
     "conditional": Row("", second, {"branch": True}, "conditional"),
     "always": Row("", always, {"branch": True}, "always"),
     "computed": Row("", computed, {"ends": True}, "computed"),
+    "region": Row("", in_region, {"ends": True, "imm": True}, "region"),
 }
+RELATIVE = 2
+"""How many of those, the first ones, have an immediate that counts from behind the slot."""
+
 FIRST_JUMP = len(SPECIAL)
 RESULT_ENDS, RESULT_TARGET, RESULT_CONDITIONAL = 1 << 8, 1 << 9, 1 << 10
-RESULTS = {"conditional": RESULT_ENDS | RESULT_TARGET | RESULT_CONDITIONAL, "always": RESULT_ENDS | RESULT_TARGET, "computed": RESULT_ENDS}
+RESULTS = dict.fromkeys(JUMPS, RESULT_ENDS)
+RESULTS |= {"conditional": RESULT_ENDS | RESULT_TARGET | RESULT_CONDITIONAL, "always": RESULT_ENDS | RESULT_TARGET}
 OF_OPCODE = dict.fromkeys((0x12, 0x32, 0x36, 0x3A, 0x3E), NO_COPROCESSOR)
 OF_OPCODE |= {0x10: UNDEFINED_SYSTEM, 0x11: UNDEFINED_FPU, 0x13: UNDEFINED_FPU}
 

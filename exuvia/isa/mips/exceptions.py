@@ -71,7 +71,13 @@ def set_status(cpu: Cpu, v: Value) -> None:
     look(cpu)
 
 
-def look(cpu: Cpu) -> None:
-    """After Status or Cause changed: is there an interrupt to be taken (vol. III, 6.1)?"""
+def waiting(cpu: Cpu) -> Value:
+    """Is there an interrupt to be taken (vol. III, 6.1)?"""
     asked = ((cpu.cause | cpu.lines) & cpu.status & IM) != 0
-    cpu.welcome = (asked & ((cpu.status & (IE | EXL | ERL)) == IE)).zext(64)
+    r: Value = asked & ((cpu.status & (IE | EXL | ERL)) == IE)
+    return r
+
+
+def look(cpu: Cpu) -> None:
+    """After Status or Cause changed."""
+    cpu.welcome = waiting(cpu).zext(64)

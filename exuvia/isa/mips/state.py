@@ -41,6 +41,7 @@ F_FLAGS, F_ENABLES, F_CAUSE = 2, 7, 12  # where they begin
 F_FS, F_E = 1 << 24, 1 << 17
 FCSR_WRITABLE = 0xFF83_FFFF
 
+KSEG0 = 0x8000_0000  # where the half of the address space begins that is the kernel's
 NEVER = (1 << 64) - 1
 COUNT_NS = 10  # Count runs at 100 MHz, half of the processor's clock
 TLB_MOST = 64  # entries that a model may have
@@ -52,8 +53,11 @@ BIG, WIDE_FPU = 1, 2
 layout = Layout()
 layout.routines += ["nullify"]
 layout.file("r", 33, 64)
+layout.zeros.add(("r", 0))
+layout.sinks.add(("r", SINK))
 layout.words("hi lo")
 layout.delayed = "then"
+layout.passing = "then", "taken"
 layout.words("then taken")  # a jump whose delay slot runs: where to (see `MARK`), whether the branch is taken
 MARK = 1 << 32
 """In `then`: so that a jump to address 0 is one. What is above an address is cut off."""

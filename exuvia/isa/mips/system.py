@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from exuvia.dsl.trace import Var, when
+from exuvia.dsl.trace import Var, seldom, when
 from exuvia.dsl.values import Value, lift
 from exuvia.isa.mips.cp0 import count
 from exuvia.isa.mips.cpu import Cpu, in_kernel, leave, raise_
-from exuvia.isa.mips.exceptions import set_status
+from exuvia.isa.mips.exceptions import set_status, waiting
 from exuvia.isa.mips.forms import op
 from exuvia.isa.mips.state import CU0, ERL, EXL, IE, RI
 
@@ -26,18 +26,20 @@ def wait(cpu: Cpu) -> None:
     leave("wait")
 
 
-def interrupts(bit: str, name: str, f: Callable[[Value], Value]) -> None:
-    """rt = Status, which then has IE as the name says."""
-
-    @op(f"010000 01011 rt 01100 00000 {bit} 00 000", name, writes="rt", kernel=True, ends=True, feature="r2")
-    def run(cpu: Cpu) -> None:
-        old = cpu.status
-        cpu.result(old.low(32))
-        set_status(cpu, f(old))
+@op("010000 01011 rt 01100 00000 0 00 000", writes="rt", kernel=True, feature="r2")
+def di(cpu: Cpu) -> None:
+    old = cpu.status
+    cpu.result(old.low(32))
+    cpu.status = old & ~IE
 
 
-interrupts("0", "di", lambda status: status & ~IE)
-interrupts("1", "ei", lambda status: status | IE)
+@op("010000 01011 rt 01100 00000 1 00 000", writes="rt", kernel=True, feature="r2")
+def ei(cpu: Cpu) -> None:
+    old = cpu.status
+    cpu.result(old.low(32))
+    cpu.status = old | IE
+    with seldom(waiting(cpu)):
+        leave("let_in")
 
 
 def same_set(text: str, name: str, source: str) -> None:

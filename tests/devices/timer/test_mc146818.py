@@ -67,6 +67,35 @@ def test_update_in_progress(rig: Rig) -> None:
     assert not rig.read(10) & 0x80
 
 
+def test_who_polls_sees_an_update_that_the_host_slept_through(rig: Rig) -> None:
+    rig.clock.advance(999_000_000)
+    assert not rig.read(10) & 0x80
+    rig.clock.advance(2_000_000)
+    assert [rig.read(10) & 0x80 for _ in range(3)] == [0x80, 0, 0]
+    rig.clock.advance(1_000_000_000)
+    assert not rig.read(10) & 0x80, "nobody looked for that one"
+
+
+def test_who_waits_for_an_update_leaves_the_host_to_others(rig: Rig) -> None:
+    rests: list[int] = []
+    rig.clock.rest = rests.append  # type: ignore[assignment, method-assign]
+    for _ in range(100):
+        assert not rig.read(10) & 0x80
+    assert not rests
+    rig.read(10)
+    rig.read(10)
+    assert len(rests) == 2
+    rig.read(0)
+    rig.read(10)
+    assert len(rests) == 2
+    for _ in range(101):
+        rig.read(10)
+    rig.clock.advance(999_500_000)
+    del rests[:]
+    assert not rig.read(10) & 0x80
+    assert not rests, "the update is near"
+
+
 def test_update_and_alarm_interrupts(rig: Rig) -> None:
     rig.write(11, 0x12)
     rig.clock.advance(1_000_000_000)

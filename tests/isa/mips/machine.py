@@ -120,7 +120,7 @@ class Machine:
         """Have a region stand where the processor does, if one can."""
         while not (head := self.engine.block(self.at)):
             self.cpu.exit_handlers[self.cpu.reason]()
-        if (wanted := self.engine.hot.grow(head)) is not None:
+        if (wanted := self.engine.hot.grow(head, None, self.cpu.pc & -4096)) is not None:
             self.engine.hot.make_now(wanted)
 
     def close(self) -> None:

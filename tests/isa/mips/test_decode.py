@@ -32,7 +32,7 @@ def test_kinds_of_jumps(slot: int) -> None:
     """With an empty slot there is one record, the jump's second form."""
     for name, fields, last, facts in (
         ("beql", dict(rs=1), "always", ENDS | TARGET),
-        ("j", dict(target=5), "computed", ENDS),
+        ("j", dict(target=5), "region", ENDS),
         ("jr", dict(rs="ra"), "computed", ENDS),
         ("bltzal", dict(rs=4), "conditional", ENDS | TARGET | CONDITIONAL),
     ):

@@ -66,6 +66,7 @@ def test_models() -> None:
     assert model("24kf").features > model("4Kc").features
     assert model("34Kf").ordered(big=True).big and not model("34Kf").big
     assert all(m.words()["config1"] >> 25 & 63 == m.tlb - 1 for m in MODELS.values())
+    assert {name: m.words()["fir"] for name, m in MODELS.items() if m.fpu} == {"24Kf": 0x73_9300, "34Kf": 0x73_9500}, "as QEMU's"
     with pytest.raises(UnknownName, match="24Kf"):
         model("24Kx")
     with pytest.raises(UnknownName, match="dsp"):

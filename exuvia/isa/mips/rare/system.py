@@ -14,6 +14,12 @@ def wait(cpu: Processor) -> None:
 
 
 @rare
+def let_in(cpu: Processor) -> None:
+    """EI: an interrupt waits."""
+    cpu.attention(True)
+
+
+@rare
 def compare(cpu: Processor, value: int) -> None:
     """Writing Compare takes the timer's interrupt away."""
     cpu.compare = value
