@@ -13,7 +13,7 @@ from exuvia.codegen.registers import InState
 from exuvia.dsl.state import Layout
 from exuvia.dsl.values import BINARY, Node, const, node
 
-NOT_PURE = {"load", "call", "musttail", "cmpxchg", "phi"}
+NOT_PURE = "load ", "call ", "musttail ", "cmpxchg ", "phi "
 FOLDED = {*BINARY, "trunc"}
 
 
@@ -27,7 +27,7 @@ class Numbered(InState):
 
     def let(self, text: str) -> str:
         """A name for the text's value, the one that it has already if it has one."""
-        if text.partition(" ")[0] in NOT_PURE:
+        if text.startswith(NOT_PURE):
             return super().let(text)
         key = self.label, text
         if key not in self.computed:
