@@ -54,6 +54,8 @@ if TYPE_CHECKING:
 MOST_BLOCKS, MOST_INSTRUCTIONS, MOST_PAGES = 48, 400, 8  # of a region
 KEPT = 32 << 20  # bytes of regions that a build's store may hold: half of what there is room for
 BUSY, SETTLED = 4, 16  # times as many samples a block needs while others wait to be made; where most of what was hot had been made before
+WORTH = 1  # samples for each of its instructions that let a region be made earlier then: it costs a worker 10, and later runs have it
+INVESTED = 0.25  # of the machine's own processor time that workers may take for that
 OFTEN = 4  # samples of a block that shall be an entry when its region is made again
 PATIENCE = 8  # how often the samples that a page needs are doubled where its regions are dropped again and again
 LONGEST = 32  # bytes behind a block that a decoder may look at
@@ -116,6 +118,7 @@ class Hot:
         self.asked: set[int] = set()  # heads in regions that are being made, or could not be
         self.stood: dict[int, int] = {}  # heads that had a region, and which
         self.dropped: dict[int, set[int]] = {}  # regions that were dropped, by page: the guest writes there
+        self.poor: dict[int, int] = {}  # heads of what was not worth making -> samples at which it is to be looked at again
         self.flood = 0  # counts how often all blocks were dropped
         self.ask: Callable[[Wanted], None] = self.make_now
         self.busy: Callable[[], bool] = lambda: False  # do others wait to be made?
@@ -234,11 +237,9 @@ class Hot:
         head = self.head(address)
         if not head.mask or address in self.asked:
             return
-        if self.found > self.made:
-            enough *= SETTLED
-        elif self.busy():
-            enough *= BUSY
+        settled, busy = self.found > self.made, self.busy()
         if head.region:
+            enough *= SETTLED if settled else BUSY if busy else 1
             if head.entry == NO_ENTRY and head.samples % enough == 0:
                 self.want(self.again(head))
             return
@@ -251,12 +252,24 @@ class Hot:
         if self.known and self.remembered(state, head, pc):
             self.found += 1
             return
-        enough <<= min(PATIENCE, len(self.dropped.get(page, ())))
-        if head.samples % enough:
+        always = enough * SETTLED
+        enough = (enough * BUSY if busy else enough) << min(PATIENCE, len(self.dropped.get(page, ())))
+        if head.samples % enough or head.samples < self.poor.get(address, 0):
+            return
+        needed = not settled or head.samples >= always
+        if not needed and (busy or self.seconds > INVESTED * time.process_time()):
             return
         if (wanted := self.grow(address, self.near(state, head, pc), pc & -PAGE)) is None and log.hot.on:
             log.hot.once((pc, self.flood), f"hot: no region at {pc:#x} ({head.samples} samples): it has a part on the next page")
-        self.want(wanted)
+        if needed or wanted is not None and self.pays(wanted, head):
+            self.want(wanted)
+
+    def pays(self, wanted: Wanted, seed: Head) -> bool:
+        """Were the blocks of a region seen often enough, for how long it takes to make it? If not, none is looked at soon again."""
+        worth = self.heat(wanted) >= WORTH * sum(len(b.records) // RECORD for b in wanted.blocks)
+        if not worth:
+            self.poor.update(dict.fromkeys(wanted.heads, 2 * seed.samples))
+        return worth
 
     def want(self, wanted: Wanted | None) -> None:
         """Ask for it, unless its code is being written right now: the bytes may be new then, and the records not yet dropped."""
@@ -499,3 +512,4 @@ class Hot:
         self.asked.clear()
         self.stood.clear()
         self.dropped.clear()
+        self.poor.clear()

@@ -484,7 +484,8 @@ class Region(Joins):
             old, shift = self.unit_value(u), 8 * (int(slot) - u[1])
             kept = self.let(f"and i{whole} {old}, {~(((1 << w) - 1) << shift)}")
             # frozen: LLVM 22 makes one load of a load that is merged so, and then takes the whole for zero-extended from 32 bits
-            wide = (v & (1 << w) - 1) if isinstance(v, int) else self.let(f"zext i{w} {self.let(f'freeze i{w} {v}')} to i{whole}")
+            part = v if isinstance(v, int) or v in self.truths else self.let(f"freeze i{w} {v}")
+            wide = part & (1 << w) - 1 if isinstance(part, int) else self.let(f"zext i{w} {part} to i{whole}")
             if shift:
                 wide = self.let(f"shl i{whole} {wide}, {shift}")
             v = self.let(f"or i{whole} {kept}, {wide}")

@@ -10,13 +10,13 @@ from typing import Any
 
 from exuvia.codegen.floats import cut, quads, together
 from exuvia.codegen.hostfloats import Instruction
-from exuvia.codegen.registers import InState
+from exuvia.codegen.numbering import Numbered
 from exuvia.codegen.shapes import Registers, Unit
 from exuvia.dsl.state import Layout
 from exuvia.dsl.values import Node
 
 
-class Wide(InState):
+class Wide(Numbered):
     """What a region knows of them."""
 
     registers: Registers

@@ -111,6 +111,15 @@ def test_a_loop_that_is_not_does_not(native: NativeMachine) -> None:
     assert native.engine.hot.made == 0
 
 
+@pytest.mark.parametrize(("nops", "times", "made"), [(0, 2, 1), (40, 2, 0), (40, 12, 1)])
+def test_where_most_was_known_a_region_has_to_be_worth_its_making(native: NativeMachine, nops: int, times: int, made: int) -> None:
+    """So many samples for each of its instructions, or a block that is very hot."""
+    native.engine.hot.found = 1
+    code = b"\x90" * nops + bytes.fromhex("48 01 C8 48 FF C9 0F 85") + (-nops - 12).to_bytes(4, "little", signed=True)
+    native.run(Case(code, gprs=registers(rcx=times * SAMPLES // (nops + 3))))
+    assert native.engine.hot.made == made
+
+
 def test_a_region_has_what_is_warm_and_what_lies_between(native: NativeMachine) -> None:
     """test cl, 1; jz A; inc ebx; A: dec rcx; jnz -; and a cold end."""
     code = bytes.fromhex("F6 C1 01 74 02 FF C3 48 FF C9 75 F4 48 01 D2")

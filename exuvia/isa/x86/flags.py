@@ -20,8 +20,8 @@ def added(a: Value, b: Value, r: Value) -> Known:
 
 
 def carried(a: Value, b: Value, r: Value) -> Known:
-    """ADC: the carries of an addition, without its shortcut."""
-    return dict(carries=(a & b) | ((a | b) & ~r), result=r)
+    """ADC: of its two additions at most one carries."""
+    return dict(carries=(a & b) | ((a | b) & ~r), result=r, CF=lambda: ((a + b).u < a) | (r.u < a + b))
 
 
 def subtracted(a: Value, b: Value, r: Value) -> Known:
@@ -31,9 +31,9 @@ def subtracted(a: Value, b: Value, r: Value) -> Known:
     )  # fmt: skip
 
 
-def borrowed(a: Value, b: Value, r: Value) -> Known:
-    """SBB: the carries of a subtraction, without its shortcuts."""
-    return dict(carries=(~a & b) | ((~a | b) & r), result=r)
+def borrowed(a: Value, b: Value, carry: Value, r: Value) -> Known:
+    """SBB: of its two subtractions at most one borrows."""
+    return dict(carries=(~a & b) | ((~a | b) & r), result=r, CF=lambda: (a.u < b) | ((a - b).u < carry.zext(r.w)))
 
 
 def logic(r: Value) -> Known:

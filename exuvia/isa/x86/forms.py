@@ -12,11 +12,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from inspect import signature
 from typing import Any
 
 from exuvia.dsl.trace import tracing, when
 from exuvia.dsl.values import Value, lift
 from exuvia.isa.x86.cpu import Cpu, leave, protected, raise_
+from exuvia.isa.x86.flags import CF
 from exuvia.isa.x86.operands import device_not_available, operand
 from exuvia.isa.x86.state import CR0_EM, CR0_NE, CR0_TS, CR4_OSFXSR, CR4_OSXSAVE, MF, NM, UD
 
@@ -243,15 +245,16 @@ def by_condition(rows: str, name: str, **facts: Any) -> Callable[[Callable[..., 
 def pure(
     rows: str, f: Callable[..., Any], name: str = "", flags: Callable[..., Any] | None = None, writes: bool = True, **facts: Any
 ) -> Any:
-    """destination = f(destination, source...), or f(H, source...): the plumbing of most of the manual. `flags` is a rule of `flags`."""
+    """destination = f(destination, source...), or f(H, source...): the plumbing of most of the manual.
+
+    `flags` is a rule of `flags`; its parameters' names say what it is given.
+    """
 
     def run(cpu: Cpu, *o: Any) -> None:
         r = lift(f(*(o[1:] if cpu.row.three else o)), o[0].w)
         if flags is not None:
-            if flags.__name__ == "logic":
-                cpu.set_flags("logic", r)
-            else:
-                cpu.set_flags(flags.__name__, o[0].read(), lift(o[1], r.w), r)
+            known: dict[str, Callable[[], Any]] = dict(a=o[0].read, b=lambda: lift(o[1], r.w), carry=CF.read, r=lambda: r)
+            cpu.set_flags(flags.__name__, *(known[argument]() for argument in signature(flags).parameters))
         if writes:
             o[0].set(r)
 
