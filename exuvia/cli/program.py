@@ -13,6 +13,17 @@ if TYPE_CHECKING:
     from typing import NoReturn
 
 
+class Wrong(UserError):
+    """The command line makes no sense; a hint to --help follows the text."""
+
+
+def complain(program: str, error: UserError) -> None:
+    """Say on standard error what the user did wrong."""
+    print(f"{program}: {error}", file=sys.stderr)
+    if isinstance(error, Wrong):
+        print(f"Try '{program} --help' for more information", file=sys.stderr)
+
+
 def start(program: str, function: Callable[[Sequence[str]], int], *, leave: bool = False) -> NoReturn:
     """Run `function(arguments)` as the command `program` and exit with its status; a UserError is one line and status 1.
 
@@ -23,7 +34,7 @@ def start(program: str, function: Callable[[Sequence[str]], int], *, leave: bool
         status = function(sys.argv[1:])
         sys.stdout.flush()
     except UserError as error:
-        print(f"{program}: {error}", file=sys.stderr)
+        complain(program, error)
         status = 1
     except KeyboardInterrupt:
         status = 130

@@ -11,9 +11,10 @@ example: exuvia-img rebase -b new-base.qcow2 -F qcow2 overlay.qcow2
 import os
 from contextlib import ExitStack
 
-from exuvia.cli.img.arguments import Arguments, Wrong
+from exuvia.cli.arguments import Arguments
 from exuvia.cli.img.opening import find_layer, open_named
 from exuvia.cli.img.watch import Watch
+from exuvia.cli.program import Wrong
 from exuvia.disk.format import Format
 from exuvia.disk.graph import FORMATS, beside, open_image
 from exuvia.disk.jobs.rebase import Rebase
