@@ -346,7 +346,7 @@ class _Writer(_Mover):
                 self._put(buffer, 0, at + start, count)
             self.own.append(buffer)
 
-        share(work, COUNT if self.plain else 1)
+        share(work, COUNT if self.plain and length > NEAR else 1)
 
     def _between(self, file: File, host: int, at: int, length: int) -> None:
         for start, end, zeros in self.job.looked(file, host, length):
