@@ -36,11 +36,14 @@ def start(program: str, function: Callable[[Sequence[str]], int], *, leave: bool
     except UserError as error:
         complain(program, error)
         status = 1
-    except KeyboardInterrupt:
-        status = 130
     except BrokenPipeError:  # whoever read the output has enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         status = 141
+    except OSError as failure:
+        complain(program, UserError(f"{failure.filename}: {failure.strerror}" if failure.filename else f"{failure.strerror or failure}"))
+        status = 1
+    except KeyboardInterrupt:
+        status = 130
     if leave:
         try:
             sys.stdout.flush()

@@ -68,7 +68,7 @@ def run(arguments: Arguments) -> int:
                 cache=value("T") or "writeback",
                 what="source cache",
             )
-            stack.callback(image.close)
+            stack.enter_context(image)
             sources.append(image)
         if (snapshot := value("l")) is not None:
             show_snapshot(sources[0], snapshot)

@@ -50,7 +50,7 @@ def run(arguments: Arguments) -> int:
         source: Format | None = None
         if name is not None:
             source = open_named(name, arguments.value("f"), described=arguments.has("image-opts"), share=arguments.has("force-share"))
-            stack.callback(source.close)
+            stack.enter_context(source)
             if (snapshot := arguments.value("l")) is not None:
                 show_snapshot(source, snapshot)
             size = source.size

@@ -30,7 +30,7 @@ def serve(arguments: Arguments) -> int:
     tls, permits = credentials(arguments)
     with ExitStack() as stack:
         image = open_disk(arguments, stack)
-        stack.callback(image.close)
+        stack.enter_context(image)
         export = Export(
             image,
             arguments.get("export-name"),

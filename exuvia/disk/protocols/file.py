@@ -143,14 +143,18 @@ class File(Node):
         if isinstance(data, Elsewhere) and (done := data.move(self, offset)):
             offset += done
             left = data.slice(done, data.length - done)
-        while left.length:
-            count = os.pwritev(self.fd, left.parts[:IOV_MAX], offset)
-            if count == left.length:
-                break
-            offset += count
-            left = left.slice(count, left.length - count)
-        if self.through:
-            os.fdatasync(self.fd)
+        try:
+            while left.length:
+                count = os.pwritev(self.fd, left.parts[:IOV_MAX], offset)
+                if count == left.length:
+                    break
+                offset += count
+                left = left.slice(count, left.length - count)
+            if self.through:
+                os.fdatasync(self.fd)
+        except OSError as error:
+            error.filename = self.filename
+            raise
 
     def _reachable(self, end: int) -> None:
         """Raises OSError(EFBIG) where no file can be so long."""
@@ -204,8 +208,10 @@ class File(Node):
                 self._write_zeros(old, size)
             elif not old and size:
                 self._write_zeros(0, FIRST if size >= FIRST else min(size, 512))
-        except BaseException:
+        except BaseException as error:
             os.ftruncate(self.fd, old)
+            if isinstance(error, OSError):
+                error.filename = self.filename
             raise
 
     def _write_zeros(self, offset: int, end: int) -> None:
@@ -214,7 +220,11 @@ class File(Node):
 
     def flush(self) -> None:
         if self.writable and not self.unsafe:
-            os.fdatasync(self.fd)
+            try:
+                os.fdatasync(self.fd)
+            except OSError as error:
+                error.filename = self.filename
+                raise
 
     def extents(self, offset: int, length: int) -> Iterator[Extent]:
         """Holes that the file system knows are ABSENT."""
