@@ -16,6 +16,17 @@ if TYPE_CHECKING:
 GARBAGE = 50_000  # new objects between two looks for cycles: among what imports make, looking took a tenth of a short command
 
 
+class Wrong(UserError):
+    """The command line makes no sense; a hint to --help follows the text."""
+
+
+def complain(program: str, error: UserError) -> None:
+    """Say on standard error what the user did wrong."""
+    print(f"{program}: {error}", file=sys.stderr)
+    if isinstance(error, Wrong):
+        print(f"Try '{program} --help' for more information", file=sys.stderr)
+
+
 def start(program: str, function: Callable[[Sequence[str]], int], *, leave: bool = False) -> NoReturn:
     """Run `function(arguments)` as the command `program` and exit with its status; a UserError is one line and status 1.
 
@@ -27,13 +38,16 @@ def start(program: str, function: Callable[[Sequence[str]], int], *, leave: bool
         status = function(sys.argv[1:])
         sys.stdout.flush()
     except UserError as error:
-        print(f"{program}: {error}", file=sys.stderr)
+        complain(program, error)
         status = 1
-    except KeyboardInterrupt:
-        status = 130
     except BrokenPipeError:  # whoever read the output has enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         status = 141
+    except OSError as failure:
+        complain(program, UserError(f"{failure.filename}: {failure.strerror}" if failure.filename else f"{failure.strerror or failure}"))
+        status = 1
+    except KeyboardInterrupt:
+        status = 130
     if leave:
         try:
             sys.stdout.flush()

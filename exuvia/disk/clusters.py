@@ -5,11 +5,11 @@ A format says where things are (`lookup`), gives room (`place`) and makes tables
 
 from __future__ import annotations
 
-import os
 from abc import abstractmethod
 
 from exuvia.disk.format import Format
 from exuvia.disk.node import CHUNK, ZEROS, Extent, Kind, Node
+from exuvia.disk.processors import COUNT, share
 from exuvia.disk.vector import Vector
 from exuvia.support.record import NamedTuple
 
@@ -18,19 +18,6 @@ PART = 64 << 10  # bytes that are unpacked at once: malloc gives larger pieces b
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from concurrent.futures import ThreadPoolExecutor
-
-
-_threads: list[ThreadPoolExecutor] = []
-
-
-def _processors() -> ThreadPoolExecutor:
-    """Threads that unpack, for all images; compression gives the interpreter's lock up."""
-    if not _threads:
-        from concurrent.futures import ThreadPoolExecutor
-
-        _threads.append(ThreadPoolExecutor(os.cpu_count(), "unpack"))
-    return _threads[0]
 
 
 class Room(NamedTuple):
@@ -109,17 +96,7 @@ class Clustered(Format):
                 count = min(step - (offset + at) % step, into.length - at)
                 into.slice(at, count).scatter(self.unpack(offset + at, count))
 
-        if into.length < 8 * step:
-            work()
-            return
-        others = [_processors().submit(work) for _ in range(1, os.cpu_count() or 1)]
-        try:
-            work()
-        finally:
-            failures = [each.exception() for each in others]
-        for failure in failures:
-            if failure is not None:
-                raise failure
+        share(work, COUNT if into.length >= 8 * step else 1)
 
     def _read_backing(self, offset: int, into: Vector) -> None:
         """The backing image may be shorter: what it lacks reads as zeros."""

@@ -229,11 +229,18 @@ class Format(Node):
     def __enter__(self) -> Self:
         return self
 
+    def finish(self) -> None:
+        """Called once by `close` where it can be written: flush, and say in the file that it was left in order."""
+        self.flush()
+
     def close(self) -> None:
         if not self.closed:
             try:
                 if self.writable:
-                    self.flush()
+                    self.finish()
+            except OSError as error:
+                error.filename = error.filename or self.filename
+                raise
             finally:
                 self.closed = True
                 for _, child in self.children():

@@ -14,6 +14,7 @@ from exuvia.support.record import NamedTuple
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from types import TracebackType
     from typing import ClassVar, Self
 
 CHUNK = 2 << 20  # bytes moved at once where nothing else decides
@@ -121,8 +122,12 @@ class Node:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self.close()
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        try:
+            self.close()
+        except OSError:
+            if error is None:  # else that is what went wrong first, on a full disk say
+                raise
 
 
 class Extent(NamedTuple):

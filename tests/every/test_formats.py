@@ -14,10 +14,11 @@ from typing import Any
 
 import pytest
 
+from exuvia.disk.elsewhere import Elsewhere
 from exuvia.disk.format import Format
 from exuvia.disk.graph import FORMATS, open_image, probe
 from exuvia.disk.node import Kind, Node
-from exuvia.disk.protocols.file import Elsewhere, File
+from exuvia.disk.protocols.file import File
 from exuvia.disk.queue import Completion, Queue
 from exuvia.disk.vector import Vector
 from exuvia.support.errors import UserError

@@ -8,10 +8,11 @@ example: exuvia-img amend -o compat=1.1,lazy_refcounts=on disk.qcow2
 """
 
 from exuvia.cli import keyval
-from exuvia.cli.img.arguments import Arguments, Wrong
+from exuvia.cli.arguments import Arguments
 from exuvia.cli.img.making import described, format_named, options_of
 from exuvia.cli.img.opening import open_named
 from exuvia.cli.img.watch import Watch
+from exuvia.cli.program import Wrong
 from exuvia.disk.format import Format
 from exuvia.disk.node import Unsupported
 from exuvia.disk.options import Option

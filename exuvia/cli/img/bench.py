@@ -13,7 +13,7 @@ import time
 from functools import partial
 from threading import Event, RLock
 
-from exuvia.cli.img.arguments import Arguments, number
+from exuvia.cli.arguments import Arguments, number
 from exuvia.cli.img.opening import MODES, open_named
 from exuvia.disk.node import Node
 from exuvia.disk.queue import Completion, Queue

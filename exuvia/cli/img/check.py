@@ -12,9 +12,10 @@ from __future__ import annotations
 
 import sys
 
-from exuvia.cli.img.arguments import Arguments, Wrong
+from exuvia.cli.arguments import Arguments
 from exuvia.cli.img.opening import open_named
 from exuvia.cli.img.output import pretty
+from exuvia.cli.program import Wrong
 from exuvia.disk.format import Format, Found
 from exuvia.disk.node import Unsupported
 from exuvia.support.errors import UserError

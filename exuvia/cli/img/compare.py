@@ -10,9 +10,10 @@ example: exuvia-img compare disk.qcow2 disk.vmdk
 
 import sys
 
-from exuvia.cli.img.arguments import Arguments, Wrong
+from exuvia.cli.arguments import Arguments
 from exuvia.cli.img.opening import open_named
 from exuvia.cli.img.watch import Watch
+from exuvia.cli.program import Wrong
 from exuvia.disk.jobs.compare import Compare
 from exuvia.disk.node import Node
 from exuvia.support.errors import UserError

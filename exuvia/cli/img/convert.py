@@ -16,7 +16,7 @@ from __future__ import annotations
 import sys
 from contextlib import ExitStack
 
-from exuvia.cli.img.arguments import Arguments, number
+from exuvia.cli.arguments import Arguments, number
 from exuvia.cli.img.bitmap import merge
 from exuvia.cli.img.making import blank, format_named, help_of, make, must_create, not_needed, options_of
 from exuvia.cli.img.opening import open_named, show_snapshot
@@ -68,7 +68,7 @@ def run(arguments: Arguments) -> int:
                 cache=value("T") or "writeback",
                 what="source cache",
             )
-            stack.callback(image.close)
+            stack.enter_context(image)
             sources.append(image)
         if (snapshot := value("l")) is not None:
             show_snapshot(sources[0], snapshot)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import time
 
-from exuvia.cli.img.arguments import Arguments
+from exuvia.cli.arguments import Arguments
 from exuvia.cli.img.opening import open_named
 from exuvia.cli.img.output import flat, listed, pretty, readable
 from exuvia.disk.filter import Filter

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import sys
 
-from exuvia.cli.img.arguments import HINT, Arguments, Wrong, parse
-from exuvia.cli.program import start
+from exuvia.cli.arguments import Arguments, parse
+from exuvia.cli.program import Wrong, start
 from exuvia.support.errors import UserError
 from exuvia.support.later import module
 
@@ -92,4 +92,4 @@ def main() -> NoReturn:
 if __name__ == "__main__":
     main()
 
-__all__ = ["COMMANDS", "HINT", "main", "run"]
+__all__ = ["COMMANDS", "main", "run"]

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import sys
 
-from exuvia.cli.img.arguments import Arguments, number
+from exuvia.cli.arguments import Arguments, number
 from exuvia.cli.img.opening import open_named
 from exuvia.disk.chain import on_holes, pieces
 from exuvia.disk.format import Format

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 
-from exuvia.cli.img.arguments import Arguments, number
+from exuvia.cli.arguments import Arguments, number
 from exuvia.cli.img.making import declared, format_named, help_of, options_of
 from exuvia.cli.img.opening import open_named, show_snapshot
 from exuvia.cli.img.output import pretty
@@ -50,7 +50,7 @@ def run(arguments: Arguments) -> int:
         source: Format | None = None
         if name is not None:
             source = open_named(name, arguments.value("f"), described=arguments.has("image-opts"), share=arguments.has("force-share"))
-            stack.callback(source.close)
+            stack.enter_context(source)
             if (snapshot := arguments.value("l")) is not None:
                 show_snapshot(source, snapshot)
             size = source.size

@@ -11,9 +11,10 @@ example: exuvia-img rebase -b new-base.qcow2 -F qcow2 overlay.qcow2
 import os
 from contextlib import ExitStack
 
-from exuvia.cli.img.arguments import Arguments, Wrong
+from exuvia.cli.arguments import Arguments
 from exuvia.cli.img.opening import find_layer, open_named
 from exuvia.cli.img.watch import Watch
+from exuvia.cli.program import Wrong
 from exuvia.disk.format import Format
 from exuvia.disk.graph import FORMATS, beside, open_image
 from exuvia.disk.jobs.rebase import Rebase
@@ -34,7 +35,7 @@ def run(arguments: Arguments) -> int:
         raise UserError(f"Invalid source cache option: {source_cache}")
     with ExitStack() as stack:
         image = open_named(name, arguments.value("f"), described=arguments.has("image-opts"), writable=True, chain=not unsafe, cache=cache)
-        stack.callback(image.close)
+        stack.enter_context(image)
         if format is not None and format not in FORMATS:
             raise UserError(f"Invalid format name: '{format}'")
         failed = f"Could not change the backing file to '{new}': "
@@ -64,7 +65,7 @@ def _compare(image: Format, new: str | None, format: str | None, arguments: Argu
             other = open_image(path, format, share=arguments.has("force-share"))
         except UserError as error:
             raise UserError(f"Could not open new backing file '{new}': {error}") from None
-        stack.callback(other.close)
+        stack.enter_context(other)
     with Watch(arguments.has("p"), arguments.has("q")) as watch:
         job = Rebase(image, other, shared)
         job.watch = watch

@@ -7,8 +7,9 @@ usage: exuvia-img resize [--object OBJECT] [--image-opts] [-f FMT] [--preallocat
 example: exuvia-img resize disk.qcow2 +10G
 """
 
-from exuvia.cli.img.arguments import Arguments, Wrong
+from exuvia.cli.arguments import Arguments
 from exuvia.cli.img.opening import open_named
+from exuvia.cli.program import Wrong
 from exuvia.disk.node import Unsupported
 from exuvia.disk.options import size as parse_size
 from exuvia.support.errors import UserError

@@ -9,9 +9,10 @@ example: exuvia-img snapshot -c before-upgrade disk.qcow2
 
 import time
 
-from exuvia.cli.img.arguments import Arguments, Wrong
+from exuvia.cli.arguments import Arguments
 from exuvia.cli.img.info import snapshot_facts, table
 from exuvia.cli.img.opening import open_named
+from exuvia.cli.program import Wrong
 from exuvia.disk.format import Format, Snapshot
 from exuvia.disk.node import Unsupported
 from exuvia.support.errors import UserError

@@ -1,9 +1,13 @@
 """help: what a command does, or which there are."""
 
-from importlib import import_module
-from typing import Any
+from __future__ import annotations
 
 from exuvia.cli.io.session import COMMANDS, MODULES, Call, Session
+from exuvia.support.later import module
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 USAGE = "[command]"
 ONE_LINE = "help for one or all commands"
@@ -18,7 +22,7 @@ def run(session: Session, call: Call) -> bool:
         print(f"command {call.rest[0]} not found")
         return False
     for name in call.rest or COMMANDS:
-        command: Any = import_module(f"exuvia.cli.io.{MODULES.get(name, name)}")
+        command: Any = module(f"exuvia.cli.io.{MODULES.get(name, name)}")
         print(f"{name} {command.USAGE}{' ' if command.USAGE else ''}-- {command.ONE_LINE}")
         if call.rest and command.__doc__ and "\n" in command.__doc__:
             print(command.__doc__.partition("\n")[2].rstrip())

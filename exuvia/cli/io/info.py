@@ -1,10 +1,14 @@
 """info: what format the image has, and what that has to say."""
 
-from typing import Any
+from __future__ import annotations
 
 from exuvia.cli.img.output import listed
 from exuvia.cli.io.report import amount
 from exuvia.cli.io.session import Call, Session
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 USAGE = ""
 ONE_LINE = "prints information about the current file"

@@ -21,30 +21,29 @@ usage: exuvia-io [OPTIONS] [-c COMMAND]... [FILE]
 example: exuvia-io -f raw -c 'write -P 0x5a 0 64k' -c 'read -P 0x5a 0 64k' disk.img
 """
 
-import getopt
-import sys
-from collections.abc import Iterator, Sequence
-from typing import NoReturn
+from __future__ import annotations
 
+import sys
+
+from exuvia.cli.arguments import parse
 from exuvia.cli.img.opening import MODES
 from exuvia.cli.io.session import Session
-from exuvia.cli.program import start
+from exuvia.cli.program import Wrong, start
 from exuvia.support.errors import UserError
 
-LONG = """cmd= format= read-only snapshot copy-on-read nocache cache= discard= force-share aio= image-opts object= help version native-aio
-    misalign trace="""
-SHORT = "c:f:rsCnt:d:Ui:kmhVT:"
-NAMES = {"c": "cmd", "f": "format", "r": "read-only", "s": "snapshot", "C": "copy-on-read", "n": "nocache", "t": "cache", "d": "discard",
-         "U": "force-share", "h": "help", "i": "aio", "V": "version"}  # fmt: skip
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from typing import NoReturn
+
+OPTIONS = """cmd/c= format/f= read-only/r snapshot/s copy-on-read/C nocache/n cache/t= discard/d= force-share/U aio/i= native-aio/k
+    misalign/m image-opts object= version/V trace/T="""
 
 
 def run(words: Sequence[str]) -> int:
     """The command line; 1 when a command failed."""
-    try:
-        options, rest = getopt.gnu_getopt(list(words), SHORT, LONG.split())
-    except getopt.GetoptError as error:
-        raise UserError(f"{error} (exuvia-io --help lists the options)") from None
-    given = [(NAMES.get(name.lstrip("-"), name.lstrip("-")), value) for name, value in options]
+    arguments = parse(words, OPTIONS)
+    given, rest = arguments.given, arguments.rest
     names = [name for name, _ in given]
     last = dict(given)
     if "help" in names:
@@ -56,7 +55,7 @@ def run(words: Sequence[str]) -> int:
         print(f"exuvia-io version {__version__}")
         return 0
     if len(rest) > 1:
-        raise UserError("one FILE at most (exuvia-io --help shows the usage)")
+        raise Wrong("one FILE at most")
     if "image-opts" in names and "format" in names:
         raise UserError("--image-opts and -f are mutually exclusive")
     for name, text in given:

@@ -6,9 +6,13 @@ Example: 'open -n -o driver=raw /tmp/data' opens raw data, uncached.
  -o  a description: KEY=VALUE,...
 """
 
-from typing import Any
+from __future__ import annotations
 
 from exuvia.cli.io.session import Call, Failed, Session
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 USAGE = "[-rsCnkU] [-t cache] [-d discard] [-o options] [path]"
 ONE_LINE = "open the file specified by path"

@@ -1,6 +1,10 @@
 """What is printed about a request: how much, where, how fast; and what was read."""
 
-from collections.abc import Iterator
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
 def amount(value: float) -> str:

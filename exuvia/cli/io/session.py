@@ -1,17 +1,21 @@
 """What the commands share: the open image, requests under way, and how a line becomes a call."""
 
+from __future__ import annotations
+
 import sys
-from collections.abc import Iterable
-from contextlib import ExitStack
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
 
 from exuvia.disk.format import Format
 from exuvia.disk.options import LARGEST, size
 from exuvia.disk.queue import Queue
 from exuvia.support.errors import UserError
+from exuvia.support.later import module
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from contextlib import ExitStack
+    from typing import Any
+
     from exuvia.disk.filters.blkdebug import BlkDebug
 
 # each names a module here with USAGE, ONE_LINE, LEAST and MOST words, OPTIONS (of getopt(3)), NEEDS_FILE and `run(session, call) -> bool`
@@ -109,10 +113,10 @@ class Session:
         self.name = ""
         self.reports: list[str] = []  # of asynchronous requests that are complete
         self.ended = False
-        self.temporary = ExitStack()
+        self.temporary: ExitStack | None = None  # what goes with the image
         self.commands: dict[str, Any] = {}
 
-    def __enter__(self) -> "Session":
+    def __enter__(self) -> Session:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -135,8 +139,11 @@ class Session:
         if discard in ("ignore", "off"):
             image.discard = lambda offset, length: None  # type: ignore[method-assign]
         if overlay:
+            from contextlib import ExitStack
+
             from exuvia.cli.overlay import overlay as over
 
+            self.temporary = ExitStack()
             image = over(image, self.temporary)
         if copy_on_read:
             image = self.keeping(image)
@@ -153,7 +160,7 @@ class Session:
 
         return FILTERS["copy-on-read"](image)
 
-    def debugger(self) -> "BlkDebug | None":
+    def debugger(self) -> BlkDebug | None:
         """The blkdebug under the open image, which prints what it stops."""
         from exuvia.disk.filters.blkdebug import find
 
@@ -170,7 +177,9 @@ class Session:
         if self.image is not None:
             self.image.close()
         self.image = self.queue = None
-        self.temporary.close()
+        if self.temporary is not None:
+            self.temporary.close()
+            self.temporary = None
 
     def settle(self) -> None:
         """Wait for asynchronous requests and say what became of them."""
@@ -207,7 +216,7 @@ class Session:
         if command is None:
             if name not in COMMANDS:
                 return self.complain(f'command "{words[0]}" not found')
-            command = self.commands[name] = import_module(f"exuvia.cli.io.{MODULES.get(name, name)}")
+            command = self.commands[name] = module(f"exuvia.cli.io.{MODULES.get(name, name)}")
         if command.NEEDS_FILE and self.image is None:
             return self.complain("no file open, try 'help open'")
         count, least, most = len(words) - 1, command.LEAST, command.MOST

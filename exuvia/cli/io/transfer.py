@@ -1,14 +1,19 @@
 """Reads and writes as the commands do them, on one buffer or several, at once or asynchronously."""
 
+from __future__ import annotations
+
 import errno
 import os
 import time
-from collections.abc import Callable
 
 from exuvia.cli.io.report import done, dump
 from exuvia.cli.io.session import Call, Failed, Session, length, number
 from exuvia.disk.node import Unsupported
 from exuvia.disk.vector import Vector
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 def attempt(what: str, work: Callable[[], None]) -> float:

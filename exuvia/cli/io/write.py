@@ -8,7 +8,6 @@ Example: 'write 512 1k' writes 1 KiB at offset 512.
 """
 
 import errno
-import functools
 import os
 
 from exuvia.cli.io.session import LARGEST, MOST_BYTES, Call, Failed, Session, length, number
@@ -33,14 +32,18 @@ def run(session: Session, call: Call) -> bool:
     zeros = "z" in call
     count = length(call.rest[1], LARGEST if "n" in call else MOST_BYTES, " without -n")
     aligned(call, offset, count)
-    if zeros:
-        return write(session, call, "write", "wrote", offset, count, lambda: image.zero(offset, count, "u" in call))
-    data = source(call, count)
-    change = functools.partial(image.writev, offset, data)
-    if "b" in call:
-        change = functools.partial(image.write_state, offset, data.gather())
-    elif "c" in call:
-        change = functools.partial(compress, image, offset, data.gather())
+    data = None if zeros else source(call, count)
+
+    def change() -> None:
+        if data is None:
+            image.zero(offset, count, "u" in call)
+        elif "b" in call:
+            image.write_state(offset, data.gather())
+        elif "c" in call:
+            compress(image, offset, data.gather())
+        else:
+            image.writev(offset, data)
+
     return write(session, call, "write", "wrote", offset, count, change)
 
 

@@ -1,17 +1,19 @@
 """The kernel's client: an export as /dev/nbdN (linux/nbd.h: the device's ioctls). The kernel talks to a server in this process."""
 
+from __future__ import annotations
+
 import fcntl
 import os
 import signal
 import socket
 import threading
-from typing import TYPE_CHECKING
 
 from exuvia.disk.nbd.export import Export
 from exuvia.disk.nbd.service import Service
 from exuvia.disk.nbd.wire import Broken, Channel
 from exuvia.support.errors import UserError
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from exuvia.cli.nbd.main import Arguments
 
@@ -42,7 +44,7 @@ def disconnect(path: str) -> int:
     return 0
 
 
-def connect(arguments: "Arguments", export: Export) -> int:
+def connect(arguments: Arguments, export: Export) -> int:
     """Be the device until somebody disconnects it. Raises UserError."""
     from exuvia.cli.nbd.serve import detach, fork, tell, write_pid
 

@@ -1,12 +1,13 @@
 """-L: what a server exports, in qemu-nbd's words."""
 
-from typing import TYPE_CHECKING
+from __future__ import annotations
 
 from exuvia.disk.nbd.address import Address
 from exuvia.disk.nbd.handshake import Haggler
 from exuvia.disk.nbd.wire import PORT, Flag
 from exuvia.support.errors import UserError
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from exuvia.cli.nbd.main import Arguments
 
@@ -15,7 +16,7 @@ WORDS = {Flag.READ_ONLY: "readonly", Flag.FLUSH: "flush", Flag.FUA: "fua", Flag.
          Flag.FAST_ZERO: "fast-zero"}  # fmt: skip
 
 
-def list_exports(arguments: "Arguments") -> int:
+def list_exports(arguments: Arguments) -> int:
     """Print them."""
     if arguments.rest:
         raise UserError("List mode is incompatible with a file name")

@@ -39,21 +39,20 @@ example: exuvia-nbd -t -e 0 -k /tmp/disk.sock -f qcow2 disk.qcow2 &
          exuvia-img info 'nbd+unix:///?socket=/tmp/disk.sock'
 """
 
-import getopt
-from collections.abc import Sequence
-from typing import NoReturn
+from __future__ import annotations
 
-from exuvia.cli.program import start
+from exuvia.cli.arguments import parse
+from exuvia.cli.program import Wrong, start
 from exuvia.support.errors import UserError
 
-SHORT = "hVp:b:k:e:tx:D:vf:ro:AB:sl:nLc:d:T:P:"
-LONG = """help version port= bind= socket= shared= persistent export-name= description= verbose format= read-only offset= allocation-depth
-    bitmap= snapshot load-snapshot= nocache cache= aio= discard= detect-zeroes= image-opts list object= tls-creds= tls-authz= tls-hostname=
-    fork pid-file= connect= disconnect= trace= selinux-label= partition=""".split()
-NAMES = {"h": "help", "V": "version", "p": "port", "b": "bind", "k": "socket", "e": "shared", "t": "persistent", "x": "export-name",
-         "D": "description", "v": "verbose", "f": "format", "r": "read-only", "o": "offset", "A": "allocation-depth", "B": "bitmap",
-         "s": "snapshot", "l": "load-snapshot", "n": "nocache", "L": "list", "c": "connect", "d": "disconnect", "T": "trace",
-         "P": "partition"}  # fmt: skip
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import NoReturn
+
+OPTIONS = """version/V port/p= bind/b= socket/k= shared/e= persistent/t export-name/x= description/D= verbose/v format/f= read-only/r
+    offset/o= allocation-depth/A bitmap/B= snapshot/s load-snapshot/l= nocache/n cache= aio= discard= detect-zeroes= image-opts list/L
+    object= tls-creds= tls-authz= tls-hostname= fork pid-file= connect/c= disconnect/d= trace/T= selinux-label= partition/P="""
 SINGLE = ("cache", "nocache", "aio", "discard", "detect-zeroes")
 
 
@@ -61,11 +60,8 @@ class Arguments:
     """The command line: the last value of an option, or all of them."""
 
     def __init__(self, words: Sequence[str]) -> None:
-        try:
-            options, self.rest = getopt.gnu_getopt(list(words), SHORT, LONG)
-        except getopt.GetoptError as error:
-            raise UserError(f"{error} (exuvia-nbd --help lists the options)") from None
-        self.given = [(NAMES.get(name.lstrip("-"), name.lstrip("-")), value) for name, value in options]
+        found = parse(words, OPTIONS)
+        self.given, self.rest = found.given, found.rest
         self.last = dict(self.given)
 
     def __contains__(self, name: str) -> bool:
@@ -125,7 +121,7 @@ def check(arguments: Arguments) -> None:
     if "partition" in arguments:
         raise UserError("-P is gone, as in QEMU: give -o OFFSET, or --image-opts driver=raw,offset=…,size=…,file.driver=…")
     if len(arguments.rest) != 1:
-        raise UserError("Invalid number of arguments\nTry `exuvia-nbd --help' for more information.")
+        raise Wrong("Invalid number of arguments")
     for name in SINGLE:
         if len(arguments.all(name)) > 1:
             raise UserError(f"--{name} can only be specified once")

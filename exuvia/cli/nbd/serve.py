@@ -1,10 +1,11 @@
 """Serving: open the image, listen, go to the background where that is wanted, serve until the end."""
 
+from __future__ import annotations
+
 import os
 import signal
 import sys
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Any
 
 from exuvia.cli.img.opening import open_named, show_snapshot
 from exuvia.cli.overlay import overlay
@@ -16,17 +17,20 @@ from exuvia.disk.nbd.wire import PORT
 from exuvia.disk.options import size
 from exuvia.support.errors import UserError
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from exuvia.cli.nbd.main import Arguments
 
 
-def serve(arguments: "Arguments") -> int:
+def serve(arguments: Arguments) -> int:
     """All of it."""
     shared = arguments.number("shared", 1)
     tls, permits = credentials(arguments)
     with ExitStack() as stack:
         image = open_disk(arguments, stack)
-        stack.callback(image.close)
+        stack.enter_context(image)
         export = Export(
             image,
             arguments.get("export-name"),
@@ -73,7 +77,7 @@ def serve(arguments: "Arguments") -> int:
     return 0
 
 
-def open_disk(arguments: "Arguments", stack: ExitStack) -> Format:
+def open_disk(arguments: Arguments, stack: ExitStack) -> Format:
     """The image as the options have it. Raises UserError."""
     writable = not {"read-only", "load-snapshot", "snapshot"} & arguments.last.keys()
     cache = "none" if "nocache" in arguments else arguments.last.get("cache")
@@ -91,7 +95,7 @@ def open_disk(arguments: "Arguments", stack: ExitStack) -> Format:
     return image
 
 
-def credentials(arguments: "Arguments") -> tuple[Any, Any]:
+def credentials(arguments: Arguments) -> tuple[Any, Any]:
     """The TLS context, and who may come in. Raises UserError."""
     if "tls-creds" not in arguments:
         return None, lambda peer: True

@@ -164,12 +164,12 @@ class Parallels(Blocks):
         self.end = max(self.end, self._round(self.file.size))
         return super().place(offset, length)
 
-    def close(self) -> None:
-        if not self.closed and self.writable and self.changed:
-            self.flush()
+    def finish(self) -> None:
+        self.flush()
+        if self.changed:
             self.header.in_use = 0
             self.file.write(0, self.header.pack())
-        super().close()
+            self.file.flush()
 
     def check(self, fix_leaks: bool = False, fix_errors: bool = False) -> Found:
         """The header's mark, clusters outside the file or used twice, and room at the end that nothing uses."""

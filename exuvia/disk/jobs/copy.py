@@ -1,7 +1,7 @@
 """Copying images: only what there is, zeros as holes, reading and writing at the same time, compression on every processor.
 
-What lies verbatim in a file of the host goes the short way: in the caller's thread, by copy_file_range(2) where zeros are looked for in
-large units. The host's cache answers so quickly that a second thread costs more than it gives.
+What lies verbatim in a file of the host goes the short way: from file to file where zeros are looked for in large units, else through
+a buffer that stays in a processor's cache, every processor taking the next piece of a raw image.
 """
 
 from __future__ import annotations
@@ -11,10 +11,12 @@ import queue
 import threading
 
 from exuvia.disk.chain import layers, places
+from exuvia.disk.elsewhere import Elsewhere
 from exuvia.disk.format import Format
 from exuvia.disk.jobs.job import Job
 from exuvia.disk.node import CHUNK, ZEROS, ImageError, Kind, Node
-from exuvia.disk.protocols.file import FARTHEST, Elsewhere, File
+from exuvia.disk.processors import COUNT, share
+from exuvia.disk.protocols.file import FARTHEST, File
 from exuvia.disk.vector import Vector
 
 TYPE_CHECKING = False
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
 
 SECTOR = 512
 BUFFERS = 4  # of CHUNK bytes, between the one who reads and those who write
-PROCESSORS = os.cpu_count() or 1
+LONG = 8 * CHUNK  # bytes that go the short way at once
 LARGEST_UNIT = 64 << 10  # zeros are not looked for in units larger than this
 NEAR = 512 << 10  # bytes that are still in a processor's own cache when they are written
 LOOK = 32  # bytes at the beginning of a unit that tell most units with data from zeros
@@ -120,8 +122,10 @@ class Copy(Job):
     def _move(self, source: Node, start: int, at: int, length: int, mover: _Mover, file: Node | None, host: int) -> None:
         end, ahead = at + length, host - at
         while at < end:
-            count = min(end - at, CHUNK - at % CHUNK)
+            most = CHUNK if self.speed else LONG
+            count = min(end - at, most - at % most)
             if file is None or not mover.take(file, at + ahead, at, count):
+                count = min(count, CHUNK - at % CHUNK)
                 with mover.room(at, count) as view:
                     self._read(source, start, view)
                 mover.filled()
@@ -283,7 +287,9 @@ class _Writer(_Mover):
         self.full: queue.SimpleQueue[tuple[bytearray, list[Place]] | None] = queue.SimpleQueue()
         self.threads: list[threading.Thread] = []
         self.between = not job.unit or job.unit >= LARGE  # whether the host copies between files
-        self.own: bytearray | None = None  # this thread's buffer
+        self.plain = job.target.name == "raw" and isinstance(getattr(job.target, "file", None), File)
+        self.short = True  # whether there is a short way: until one was in vain
+        self.own: list[bytearray] = []  # buffers of NEAR bytes and a unit
 
     def move(self, buffer: bytearray, places: list[Place]) -> None:
         if not self.threads:
@@ -315,21 +321,32 @@ class _Writer(_Mover):
 
     def take(self, file: Node, host: int, at: int, length: int) -> bool:
         busy = self.current is not None or (self.threads and self.free.qsize() + self.unmade < BUFFERS)
-        if busy or not isinstance(file, File) or host + length > FARTHEST:
+        if busy or not self.short or not isinstance(file, File) or host + length > FARTHEST:
             return False
         try:
             if self.between:
                 self._between(file, host, at, length)
             else:
-                if self.own is None:
-                    self.own = self.made()
-                for start in range(0, length, NEAR):
-                    count = min(NEAR, length - start)
-                    file.fill(host + start, memoryview(self.own)[:count])
-                    self._put(self.own, 0, at + start, count)
+                self._through(file, host, at, length)
         except OSError:  # the long way tells where, and whether it was read or written
-            return False
-        return True
+            self.short = False
+        return self.short
+
+    def _through(self, file: File, host: int, at: int, length: int) -> None:
+        starts = iter(range(0, length, NEAR))
+
+        def work() -> None:
+            try:
+                buffer = self.own.pop()
+            except IndexError:
+                buffer = bytearray(NEAR + self.job.unit)
+            for start in starts:
+                count = min(NEAR, length - start)
+                file.fill(host + start, memoryview(buffer)[:count])
+                self._put(buffer, 0, at + start, count)
+            self.own.append(buffer)
+
+        share(work, COUNT if self.plain and length > NEAR else 1)
 
     def _between(self, file: File, host: int, at: int, length: int) -> None:
         for start, end, zeros in self.job.looked(file, host, length):
@@ -355,7 +372,7 @@ class _Compressor(_Mover):
         from concurrent.futures import ThreadPoolExecutor
 
         super().__init__(job)
-        self.pool = ThreadPoolExecutor(PROCESSORS, "compress")
+        self.pool = ThreadPoolExecutor(COUNT, "compress")
 
     def move(self, buffer: bytearray, places: list[Place]) -> None:
         view = memoryview(buffer)

@@ -1,11 +1,12 @@
 """Where a server is: a host and a port, or the path of a Unix socket; URIs of NBD (doc/uri.md of NetworkBlockDevice/nbd)."""
 
+from __future__ import annotations
+
 import socket
-from typing import NamedTuple
-from urllib.parse import parse_qs, unquote, urlsplit
 
 from exuvia.disk.nbd.wire import PORT
 from exuvia.support.errors import UserError
+from exuvia.support.record import NamedTuple
 
 PATIENCE = 30.0  # seconds for a connection and a handshake
 
@@ -58,6 +59,8 @@ def parse(name: str) -> tuple[Address, str, bool]:
     scheme, _, rest = name.partition(":")
     if not rest.startswith("//"):
         return *_old(name, rest), False
+    from urllib.parse import parse_qs, unquote, urlsplit
+
     try:
         parts = urlsplit(name)
         port = parts.port

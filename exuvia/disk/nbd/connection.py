@@ -3,20 +3,21 @@
 There is no thread of its own: whoever waits for an answer and finds nobody receiving does it, for the others too.
 """
 
+from __future__ import annotations
+
 import itertools
 import threading
-from dataclasses import dataclass, field
 
 from exuvia.disk.nbd import wire
 from exuvia.disk.nbd.handshake import Export
 from exuvia.disk.nbd.wire import Broken, Channel, Cmd
 from exuvia.disk.vector import Vector
+from exuvia.support.record import Record
 
 SILENCE = 300.0  # seconds without a byte, while an answer is due, after which the connection counts as dead
 
 
-@dataclass
-class Pending:
+class Pending(Record):
     """A request that waits for its answer."""
 
     command: Cmd
@@ -26,7 +27,7 @@ class Pending:
     context: int = 0
     got: int = 0
     error: OSError | None = None
-    extents: list[tuple[int, int]] = field(default_factory=list)
+    extents: list[tuple[int, int]] = []
     done: bool = False
 
 

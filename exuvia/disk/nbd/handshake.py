@@ -1,20 +1,22 @@
 """The client's side of the handshake: fixed newstyle, with TLS, structured replies and metadata contexts where the server has them."""
 
-import ssl
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from __future__ import annotations
 
 from exuvia.disk.nbd import wire
 from exuvia.disk.nbd.address import PATIENCE, Address
-from exuvia.disk.nbd.tls import TlsChannel
 from exuvia.disk.nbd.wire import Broken, Channel, Info, Opt, Rep
 from exuvia.disk.node import ImageError
+from exuvia.support.record import Record
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import ssl
+    from collections.abc import Iterator
 
 MOST_EXPORTS = 10_000  # that a list may have
 
 
-@dataclass
-class Export:
+class Export(Record):
     """What a server tells of an export. Block sizes in bytes; `contexts` are names with the ids of their answers."""
 
     name: str
@@ -26,7 +28,7 @@ class Export:
     most: int = wire.LARGEST
     told_sizes: bool = False
     structured: bool = False
-    contexts: dict[str, int] = field(default_factory=dict)
+    contexts: dict[str, int] = {}
 
 
 class Haggler:
@@ -44,6 +46,8 @@ class Haggler:
                 if self.oldstyle or not self.fixed:
                     raise ImageError(f"{address}: the server is too old for TLS")
                 self._ask(Opt.STARTTLS)
+                from exuvia.disk.nbd.tls import TlsChannel
+
                 self.channel = TlsChannel(self.channel, tls, server=False, host=host)
         except Broken as error:
             self.close()

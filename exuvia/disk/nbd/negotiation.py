@@ -1,12 +1,15 @@
 """The server's side of the handshake: fixed newstyle, options until the client enters transmission."""
 
-import ssl
-from collections.abc import Callable, Mapping
+from __future__ import annotations
 
 from exuvia.disk.nbd import wire
 from exuvia.disk.nbd.export import BITMAP, Export
-from exuvia.disk.nbd.tls import TlsChannel
 from exuvia.disk.nbd.wire import Broken, Channel, Info, Opt, Rep
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import ssl
+    from collections.abc import Callable, Mapping
 
 MOST_OPTIONS = 1000  # in one handshake
 LARGEST_OPTION = 64 << 10  # bytes
@@ -92,6 +95,8 @@ class Negotiation:
             self._say(option, Rep.ERR_INVALID, b"TLS already enabled")
         else:
             self._say(option, Rep.ACK)
+            from exuvia.disk.nbd.tls import TlsChannel
+
             self.channel = secured = TlsChannel(self.channel, self.tls, server=True)
             self._secure, self._for, self.contexts, self.structured = True, None, [], False
             if not self.permits(secured.peer()):

@@ -1,9 +1,9 @@
 """The server: accepts clients and serves each on a thread of its own."""
 
+from __future__ import annotations
+
 import socket
-import ssl
 import threading
-from collections.abc import Callable, Mapping
 
 from exuvia.disk.nbd.address import Address, _port
 from exuvia.disk.nbd.export import Export
@@ -11,6 +11,11 @@ from exuvia.disk.nbd.negotiation import Negotiation
 from exuvia.disk.nbd.service import Service
 from exuvia.disk.nbd.wire import Broken, Channel
 from exuvia.support.errors import UserError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import ssl
+    from collections.abc import Callable, Mapping
 
 PATIENCE = 10.0  # seconds that a client has for the handshake
 SILENCE = None  # seconds between requests: a client may rest

@@ -1,16 +1,21 @@
 """The server's side of transmission: one client's requests, several at once, answered as they become ready."""
 
+from __future__ import annotations
+
 import errno
 import os
 import threading
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 
 from exuvia.disk.nbd import wire
 from exuvia.disk.nbd.export import Export
 from exuvia.disk.nbd.wire import Broken, Channel, Cmd
 from exuvia.disk.vector import Vector
 from exuvia.support.errors import UserError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from concurrent.futures import ThreadPoolExecutor
 
 AT_ONCE = 16  # requests of one client that are under way; more wait in the socket
 THREADS = 4
@@ -60,6 +65,8 @@ class Service:
 
     def _later(self, *request: object) -> None:
         if self._pool is None:
+            from concurrent.futures import ThreadPoolExecutor
+
             self._pool = ThreadPoolExecutor(THREADS, "nbd")
         self._pool.submit(self._carry_out, *request)  # type: ignore[arg-type]
 

@@ -12,6 +12,7 @@ import os
 import stat
 import struct
 
+from exuvia.disk.elsewhere import Elsewhere
 from exuvia.disk.node import CHUNK, ZEROS, Extent, ImageError, Kind, Node, Unsupported
 from exuvia.disk.options import Option
 from exuvia.disk.vector import Vector
@@ -34,30 +35,6 @@ FS_IOC_GETFLAGS, FS_IOC_SETFLAGS, FS_NOCOW_FL = 0x80086601, 0x40086602, 0x800000
 FS_IOC_FSGETXATTR, FS_IOC_FSSETXATTR, FS_XFLAG_EXTSIZE = 0x801C581F, 0x401C5820, 0x800
 _FSXATTR = struct.Struct("IIIII8x")
 _NO_SUCH = {errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL, errno.ENODEV}
-
-
-class Elsewhere(Vector):
-    """Bytes that lie in another file of the host. A file that is to hold them has the host copy them; others find them in `parts`."""
-
-    __slots__ = ("file", "loaded", "offset")
-
-    def __init__(self, file: File, offset: int, length: int) -> None:
-        self.file, self.offset, self.length = file, offset, length
-        self.loaded: list[memoryview] | None = None
-
-    @property
-    def parts(self) -> list[memoryview]:  # type: ignore[override]
-        """Read when somebody asks."""
-        if self.loaded is None:
-            content = bytearray(self.length)
-            self.file.readv(self.offset, Vector((content,)))
-            self.loaded = [memoryview(content)]
-        return self.loaded
-
-    def slice(self, start: int, length: int) -> Vector:
-        if start == 0 and length == self.length:
-            return self
-        return Elsewhere(self.file, self.offset + start, length) if self.loaded is None else super().slice(start, length)
 
 
 class File(Node):
@@ -96,13 +73,15 @@ class File(Node):
         except (OSError, ValueError) as error:
             raise UserError(f"Could not open '{filename}': {getattr(error, 'strerror', None) or error}") from None
         try:
-            self.check_kind(os.fstat(self.fd))
+            status = os.fstat(self.fd)
+            self.check_kind(status)
             if locking != "off":
                 self.lock({READ, WRITE, RESIZE} if writable else {READ}, set() if share else {WRITE, RESIZE})
         except BaseException:
             os.close(self.fd)
             raise
-        self.punches = True
+        self.on_device = stat.S_ISBLK(status.st_mode) or os.major(status.st_dev) != 0  # this host's own: no server has it
+        self.punches = self.clones = True
 
     def check_kind(self, status: os.stat_result) -> None:
         """Refuse what is no regular file."""
@@ -161,30 +140,21 @@ class File(Node):
     def writev(self, offset: int, data: Vector) -> None:
         self._reachable(offset + data.length)
         left = data
-        if isinstance(data, Elsewhere) and (done := self._copied(offset, data)):
+        if isinstance(data, Elsewhere) and (done := data.move(self, offset)):
             offset += done
             left = data.slice(done, data.length - done)
-        while left.length:
-            count = os.pwritev(self.fd, left.parts[:IOV_MAX], offset)
-            if count == left.length:
-                break
-            offset += count
-            left = left.slice(count, left.length - count)
-        if self.through:
-            os.fdatasync(self.fd)
-
-    def _copied(self, offset: int, data: Elsewhere) -> int:
-        """How many bytes the host copied from file to file (copy_file_range(2)): none where it cannot between the two."""
-        done = 0
         try:
-            while done < data.length:
-                count = os.copy_file_range(data.file.fd, self.fd, data.length - done, data.offset + done, offset + done)
-                if not count:  # the other file ends, what is behind reads as zeros
+            while left.length:
+                count = os.pwritev(self.fd, left.parts[:IOV_MAX], offset)
+                if count == left.length:
                     break
-                done += count
-        except OSError:  # whoever reads and writes it hears which of them it was
-            pass
-        return done
+                offset += count
+                left = left.slice(count, left.length - count)
+            if self.through:
+                os.fdatasync(self.fd)
+        except OSError as error:
+            error.filename = self.filename
+            raise
 
     def _reachable(self, end: int) -> None:
         """Raises OSError(EFBIG) where no file can be so long."""
@@ -238,8 +208,10 @@ class File(Node):
                 self._write_zeros(old, size)
             elif not old and size:
                 self._write_zeros(0, FIRST if size >= FIRST else min(size, 512))
-        except BaseException:
+        except BaseException as error:
             os.ftruncate(self.fd, old)
+            if isinstance(error, OSError):
+                error.filename = self.filename
             raise
 
     def _write_zeros(self, offset: int, end: int) -> None:
@@ -248,7 +220,11 @@ class File(Node):
 
     def flush(self) -> None:
         if self.writable and not self.unsafe:
-            os.fdatasync(self.fd)
+            try:
+                os.fdatasync(self.fd)
+            except OSError as error:
+                error.filename = self.filename
+                raise
 
     def extents(self, offset: int, length: int) -> Iterator[Extent]:
         """Holes that the file system knows are ABSENT."""

@@ -3,11 +3,12 @@
 Names are nbd://HOST[:PORT]/EXPORT, nbd+unix:///EXPORT?socket=PATH, nbds://… with TLS, and QEMU's nbd:HOST:PORT:exportname=NAME.
 """
 
+from __future__ import annotations
+
 import errno
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any, TypeVar
+from collections.abc import Mapping
 
 from exuvia.disk.nbd import wire
 from exuvia.disk.nbd.address import PATIENCE, Address, parse
@@ -19,7 +20,13 @@ from exuvia.disk.options import Option
 from exuvia.disk.vector import Vector
 from exuvia.support.errors import UserError
 
-T = TypeVar("T")
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from typing import Any, TypeVar
+
+    T = TypeVar("T")
+
 LONGEST = 0xFFFF0000  # bytes of a request that carries no data
 PAUSE = 0.1  # seconds between attempts to connect, at first
 

@@ -60,3 +60,29 @@ def test_every_command(tmp_path: Path, format: str, monkeypatch: pytest.MonkeyPa
             assert "t'" in answer.err or "t:" in answer.err or "of t" in answer.err, (line, good, answer)
             assert "Input/output error" in answer.err, (line, good, answer)
             assert answer.err.count("Input/output error") == 1, (line, good, answer)
+
+
+@pytest.mark.parametrize("format", MADE)
+def test_a_full_disk(tmp_path: Path, format: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Writes fail from the first, the third … on, those when the image is closed too: what is told is the first, and of the target."""
+    (tmp_path / "data").write_bytes(os.urandom(3 << 20))
+    write, left = os.pwritev, 0
+
+    def full(fd: int, buffers: list[memoryview], offset: int) -> int:
+        nonlocal left
+        left -= 1
+        if left < 0:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return write(fd, buffers, offset)
+
+    monkeypatch.setattr(os, "pwritev", full)
+    for good in range(0, 40, 2):
+        left = good
+        answer = ours(tmp_path, "convert", "-O", format, "data", "t")
+        if not answer.status:
+            break
+        assert answer.err.count("\n") == 1, (good, answer)
+        assert answer.err.startswith("exuvia-img: t: "), (good, answer)
+        assert answer.err.endswith(": No space left on device\n"), (good, answer)
+    else:
+        pytest.fail("it never had room enough")

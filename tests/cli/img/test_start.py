@@ -59,3 +59,17 @@ def test_measuring_imports_no_typing(tmp_path: Path) -> None:
     command = [sys.executable, "-S", "-c", CODE, str(ROOT), "measure", "-f", "raw", "-O", "qcow2", "disk.raw"]
     done = subprocess.run(command, cwd=tmp_path, check=True, capture_output=True, text=True)
     assert not set(done.stderr.splitlines()[-1].split()) & (SLOW - {"contextlib"})
+
+
+def test_exercising_an_image_imports_little(tmp_path: Path) -> None:
+    (tmp_path / "disk.raw").write_bytes(bytes(1 << 20))
+    code = CODE.replace("cli.img", "cli.io")
+    command = [sys.executable, "-S", "-c", code, str(ROOT), "-f", "raw", "-c", "write 0 512", "-c", "read -P 0xcd 0 512", "disk.raw"]
+    done = subprocess.run(command, cwd=tmp_path, check=True, capture_output=True, text=True)
+    assert not set(done.stderr.splitlines()[-1].split()) & (SLOW - {"threading"} | {"getopt", "gettext"})
+
+
+def test_serving_imports_no_tls_where_nobody_asks_for_it(tmp_path: Path) -> None:
+    code = CODE.replace("cli.img.main", "cli.nbd.main").replace("status = run(sys.argv[1:])", "import exuvia.cli.nbd.serve; status = 0")
+    done = subprocess.run([sys.executable, "-S", "-c", code, str(ROOT)], cwd=tmp_path, check=True, capture_output=True, text=True)
+    assert not set(done.stderr.splitlines()[-1].split()) & {"ssl", "inspect", "concurrent.futures", "urllib.parse", "getopt", "json"}

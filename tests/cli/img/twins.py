@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from exuvia.cli.img import main
+from exuvia.cli.program import complain
 from exuvia.disk import objects
 from exuvia.support.errors import UserError
 
@@ -38,7 +39,7 @@ def ours(folder: Path, *words: str) -> Answer:
             try:
                 status = main.run(words)
             except UserError as error:
-                print(f"exuvia-img: {error}", file=err)
+                complain("exuvia-img", error)
                 status = 1
     finally:
         os.chdir(before)

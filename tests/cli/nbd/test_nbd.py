@@ -279,7 +279,7 @@ def test_an_internal_snapshot_and_zeros_that_are_found(tmp_path: Path) -> None:
     [
         ([], "Invalid number of arguments"),
         (["a", "b"], "Invalid number of arguments"),
-        (["--bogus", "a"], "not recognized"),
+        (["--bogus", "a"], "unrecognized option"),
         (["-f", "raw", "nothing"], "Could not open 'nothing': No such file"),
         (["-f", "raw", "-k", "/nowhere/s", "disk"], "Failed to bind socket to /nowhere/s: No such file"),
         (["-f", "raw", "-p", "99999", "disk"], "'99999' is no port"),

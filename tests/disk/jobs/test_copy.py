@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from exuvia.disk.graph import open_image
-from exuvia.disk.jobs.copy import Copy
+from exuvia.disk.jobs.copy import LONG, Copy
 from exuvia.disk.jobs.job import Cancelled, Job
 from exuvia.disk.node import CHUNK, ImageError, Kind, Node
 from exuvia.disk.vector import Vector
@@ -274,14 +274,42 @@ def test_any_layout_from_file_to_file(tmp_path: Path, seed: int) -> None:
             assert found is None or not (found.corruptions or found.leaks or found.errors)
 
 
-def test_a_source_that_becomes_shorter_reads_as_zeros(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", ["qcow2", "raw"])
+def test_a_source_that_becomes_shorter_reads_as_zeros(tmp_path: Path, kind: str) -> None:
     """Somebody cuts the file while it is copied: no crash, and behind its end there is nothing."""
-    content = os.urandom(8 << 20)
+    content = os.urandom(LONG + (8 << 20))
     (tmp_path / "source").write_bytes(content)
-    make("qcow2", tmp_path / "target", len(content))
-    with open_image(str(tmp_path / "source"), "raw") as source, open_image(str(tmp_path / "target"), "qcow2", writable=True) as target:
+    make(kind, tmp_path / "target", len(content))
+    left = LONG + (5 << 20)
+    with open_image(str(tmp_path / "source"), "raw") as source, open_image(str(tmp_path / "target"), kind, writable=True) as target:
         job = Copy([source], target, zeroed=True)
-        job.watch = lambda job: os.truncate(tmp_path / "source", 5 << 20) if job.done == 4 << 20 else None
+        job.watch = lambda job: os.truncate(tmp_path / "source", left) if job.done == LONG else None
         job.run()
-        assert target.read(0, 5 << 20) == content[: 5 << 20]
-        assert not any(target.read(5 << 20, 3 << 20))
+        assert target.read(0, len(content)) == content[:left].ljust(len(content), b"\0")
+
+
+@pytest.mark.parametrize("kind", ["qcow2", "raw"])
+def test_a_file_that_fails_on_any_thread_says_where(tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reading fails at one place for good: the error names it, and a salvaged copy lacks no more than that."""
+    content, bad = os.urandom(LONG + (4 << 20)), LONG + (3 << 20) + 4096
+    (tmp_path / "source").write_bytes(content)
+    real, lost = os.preadv, []
+
+    def fails(fd: int, buffers: list[memoryview], offset: int) -> int:
+        if os.path.samestat(os.fstat(fd), status) and offset <= bad < offset + sum(map(len, buffers)):
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return real(fd, buffers, offset)
+
+    def salvaged(at: int, _: OSError) -> None:
+        lost.append(at)
+
+    status = os.stat(tmp_path / "source")
+    monkeypatch.setattr(os, "preadv", fails)
+    make(kind, tmp_path / "target", len(content))
+    with open_image(str(tmp_path / "source"), "raw") as source:
+        with open_image(str(tmp_path / "target"), kind, writable=True) as target:
+            with pytest.raises(ImageError, match=rf"source: error while reading at byte {bad >> 21 << 21}: Input/output error"):
+                Copy([source], target, zeroed=True).run()
+            Copy([source], target, salvage=salvaged).run()
+            assert lost == [bad]
+            assert target.read(0, len(content)) == content[:bad] + bytes(512) + content[bad + 512 :]

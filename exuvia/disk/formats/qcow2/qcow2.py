@@ -436,19 +436,14 @@ class Qcow2(Writable):
         if clean:
             self.file.flush()
 
-    def close(self) -> None:
-        if not self.closed and self.writable and self.begun:
-            try:
-                with self.lock:
-                    self.flush()
-                    self.records.end()
-                    self.commit()
-                    self.clean()
-            except BaseException:
-                self.writable = False
-                super().close()
-                raise
-        super().close()
+    def finish(self) -> None:
+        if self.begun:
+            with self.lock:
+                self.flush()
+                self.records.end()
+                self.commit()
+                self.clean()
+        self.flush()
 
     def take(self, clusters: int) -> int:
         """The offset of as many clusters in a row, for tables."""

@@ -163,12 +163,10 @@ class Vhdx(Blocks):
         self.end = size + -size % MIB
         return super().place(offset, length)
 
-    def close(self) -> None:
-        if not self.closed and self.writable:
-            with self.lock:
-                self.flush()
-                self.log.close()
-        super().close()
+    def finish(self) -> None:
+        with self.lock:
+            self.flush()
+            self.log.close()
 
     def check(self, fix_leaks: bool = False, fix_errors: bool = False) -> Found:
         """Whether blocks overlap each other, the tables, or the file's end. Replaying the log, at opening, is the repair."""

@@ -299,12 +299,12 @@ class Vmdk(Format):
             part.flush()
         self.file.flush()
 
-    def close(self) -> None:
-        if not self.closed and self.touched and self.header is not None:
+    def finish(self) -> None:
+        if self.touched and self.header is not None:
             part = self.parts[0]
             if isinstance(part, Sparse) and part.geometry.markers:
                 header.seal(self.file, self.header, part.end)
-        super().close()
+        super().finish()
 
     def children(self) -> Iterator[tuple[str, Node]]:
         yield "file", self.file

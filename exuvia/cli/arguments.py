@@ -2,21 +2,13 @@
 
 from __future__ import annotations
 
+from exuvia.cli.program import Wrong
 from exuvia.disk.options import LARGEST, size
 from exuvia.support.errors import UserError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-HINT = "Try 'exuvia-img --help' for more information"
-
-
-class Wrong(UserError):
-    """The command line makes no sense; the hint to --help follows the text."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__(f"{text}\n{HINT}")
 
 
 class Arguments:
