@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import stat
-import zlib
 
 from exuvia.boot.layout import MIB
+from exuvia.support import deflate
 from exuvia.support.errors import UserError
 
 
@@ -38,12 +38,11 @@ def gunzip(option: str, path: str, data: bytes, limit: int) -> bytes:
     """`data` itself, or what it unpacks to when it is a gzip file. UserError when it is damaged or unpacks to more than `limit` bytes."""
     if not data.startswith(b"\x1f\x8b"):
         return data
-    unpacker = zlib.decompressobj(wbits=31)
     try:
-        unpacked = unpacker.decompress(data, limit)
-    except zlib.error:
+        unpacked, whole = deflate.stream(data, limit, deflate.GZIP)
+    except ValueError:
         raise UserError(f"{option} {path}: damaged gzip data") from None
-    if not unpacker.eof:
+    if not whole:
         raise UserError(
             f"{option} {path}: " + ("unpacks to more than fits into memory" if len(unpacked) == limit else "truncated gzip data")
         )

@@ -7,7 +7,7 @@ import copy
 import re
 from collections import deque
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar, overload
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar, cast, overload
 
 from exuvia.support import log
 from exuvia.support.bits import Field
@@ -482,6 +482,8 @@ class Device:
         if size > self.accesses[-1]:
             step = self.accesses[-1]
             return sum(self.read(offset + at, step) << 8 * at for at in range(0, size, step))
+        if (within := self._within(offset, size)) is not None:
+            return within.fetch(self) >> 8 * (offset - cast(int, within.offset)) & (1 << 8 * size) - 1
         result, at, known = 0, 0, False
         while at < size >= self.accesses[0]:
             register = self._bytes.get(offset + at)
@@ -498,6 +500,13 @@ class Device:
             return result
         log.guest_errors(f"{self.name}: read of {size} from {offset:#x}, where no register is")
         return (1 << 8 * size) - 1
+
+    def _within(self, offset: int, size: int) -> Reg | None:
+        """The register of which this is a part, as a rule."""
+        register = self._bytes.get(offset)
+        if register is None or register.offset is None or size < self.accesses[0]:
+            return None
+        return register if offset + size <= register.offset + register.width // 8 else None
 
     def _write_odd(self, offset: int, size: int, value: int) -> None:
         if size > self.accesses[-1]:

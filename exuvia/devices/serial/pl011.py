@@ -163,7 +163,8 @@ class Pl011(Device):
                 self._push(value & 0xFF)
         elif self.chardev is not None:
             self.chardev.write(bytes([value & 0xFF]))
-        self._raise(_TX)
+        if not self.uartris & _TX:
+            self._raise(_TX)
 
     @uartrsr.write
     def clear_errors(self, value: int) -> None:

@@ -8,9 +8,9 @@ from exuvia.support.later import Later
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from exuvia.disk import deflate
+    from exuvia.support import deflate
 else:
-    deflate = Later("exuvia.disk.deflate")
+    deflate = Later("exuvia.support.deflate")
 
 SCRIPT = b"#!/bin/sh\n#V2.0 Format\nmodprobe cloop file=$0 && mount -r -t iso9660 /dev/cloop $1\n"
 HEADER, SECTOR = 128, 512  # bytes of the script's room

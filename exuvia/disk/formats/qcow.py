@@ -24,10 +24,10 @@ if TYPE_CHECKING:
     import zlib
     from typing import Any
 
-    from exuvia.disk import deflate
     from exuvia.disk.ciphers import SectorCipher
+    from exuvia.support import deflate
 else:
-    deflate, zlib = Later("exuvia.disk.deflate"), Later("zlib")
+    deflate, zlib = Later("exuvia.support.deflate"), Later("zlib")
 
 MAGIC = b"QFI\xfb"
 COMPRESSED = 1 << 63

@@ -154,6 +154,21 @@ def immediate_value(row: Row, variant: dict[str, int], code: int) -> int:
     return (field << 2) - 4 if kind == "branch" else field << scale
 
 
+def by_bits(some: Iterable[Candidate], shift: int, bits: int) -> dict[int, list[Candidate]]:
+    """Which of them an instruction can meet, by its bits from `shift` on."""
+    found: dict[int, list[Candidate]] = {}
+    for c in some:
+        fixed = c.match >> shift & bits
+        free = bits & ~(c.mask >> shift)
+        sub = free
+        while True:  # every value of the bits that are not fixed
+            found.setdefault(fixed & ~free | sub, []).append(c)
+            if not sub:
+                break
+            sub = sub - 1 & free
+    return found
+
+
 class Builder:
     """Fills the blob."""
 
@@ -167,44 +182,36 @@ class Builder:
                 self.candidates.append(candidate(row, variant, len(self.rows)))
                 self.rows.append((row, variant))
         self.blob = bytearray(LISTS)
-        self.lists: dict[tuple[Candidate, ...], int] = {}
+        self.lists: dict[tuple[int, ...], int] = {}  # by the slots
 
-    def ordered(self, some: list[Candidate]) -> tuple[Candidate, ...]:
+    def ordered(self, some: list[Candidate]) -> list[Candidate]:
         """The more particular encoding last: it counts. Raises Overlap."""
         some = sorted(some, key=lambda c: c.mask.bit_count())
         for i, a in enumerate(some):
             for b in some[i + 1 :]:
                 if a.meets(b.mask, b.match) and a.mask & ~b.mask:
                     raise Overlap(f"{a.row} and {b.row} have encodings in common")
-        return tuple(some)
+        return some
 
     def list(self, some: list[Candidate]) -> int:
         """The entry for a list of candidates."""
         if not some:
             return 0
-        key = self.ordered(some)
+        key = tuple(c.word for c in some)
         if key not in self.lists:
             self.lists[key] = len(self.blob) << 8 | len(key)
-            for c in key:
+            for c in self.ordered(some):
                 self.blob += c.packed()
         return self.lists[key]
 
     def build(self) -> Tables:
         """The tables."""
-        by_class: dict[int, list[Candidate]] = {}
-        for c in self.candidates:
-            free = 0x7FF & ~(c.mask >> 21)
-            sub = free
-            while True:  # every value of the bits that are not fixed
-                by_class.setdefault(c.match >> 21 & ~free | sub, []).append(c)
-                if not sub:
-                    break
-                sub = sub - 1 & free
-        for number, some in by_class.items():
+        for number, some in by_bits(self.candidates, 21, 0x7FF).items():
             if len(some) <= MANY:
                 entry = self.list(some)
             else:
-                entries = [self.list([c for c in some if c.meets(63 << 10, k << 10)]) for k in range(64)]
+                parts = by_bits(some, 10, 63)
+                entries = [self.list(parts.get(k, [])) for k in range(64)]
                 entry = len(self.blob) << 8 | TABLE
                 self.blob += struct.pack("<64Q", *entries)
             struct.pack_into("<Q", self.blob, 8 * number, entry)

@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     import lzma
     from collections.abc import Callable
 
-    from exuvia.disk import deflate
+    from exuvia.support import deflate
 else:
-    bz2, deflate, lzma = Later("bz2"), Later("exuvia.disk.deflate"), Later("lzma")
+    bz2, deflate, lzma = Later("bz2"), Later("exuvia.support.deflate"), Later("lzma")
 
 MEMORY = 256 << 20  # bytes that a hostile lzma header may ask for
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 import zlib
 from io import BytesIO
 
-from exuvia.disk import deflate
-from exuvia.support import zstd
+from exuvia.support import deflate, zstd
 
 WINDOW = -12  # of raw deflate, in bits: what QEMU's readers are prepared for
 

@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     import zlib
     from collections.abc import Callable, Iterator
 
-    from exuvia.disk import deflate
+    from exuvia.support import deflate
 else:
-    deflate, zlib = Later("exuvia.disk.deflate"), Later("zlib")
+    deflate, zlib = Later("exuvia.support.deflate"), Later("zlib")
 
 CACHE = 8 << 20  # bytes of grain tables
 UNPACKED = 16  # grains

@@ -5,7 +5,7 @@ import zlib
 
 import pytest
 
-from exuvia.disk import deflate
+from exuvia.support import deflate
 
 TEXT = b"".join(b"%d bottles of beer, " % (number * number % 997) for number in range(4000))
 

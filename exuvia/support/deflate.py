@@ -1,4 +1,4 @@
-"""Unpacking deflate (RFC 1951) and zlib streams (RFC 1950): with isal, which takes 0.4 of zlib's time, where that is installed."""
+"""Unpacking deflate, zlib streams and gzip files (RFC 1951, 1950, 1952): with isal, in 0.4 of the time, or zlib where that is missing."""
 
 from __future__ import annotations
 
@@ -11,12 +11,18 @@ else:
     except ImportError:  # processors that it has no wheels for
         import zlib as library
 
-RAW = -15  # the window's bits, negative where there is neither head nor sum
+RAW, GZIP = -15, 31  # the window's bits, negative where there is neither head nor sum, with 16 added for gzip's
 
 
 def unpack(data: bytes, most: int, window: int = 15) -> bytes:
     """The first `most` bytes that `data`, with anything behind it, unpacks to; fewer where it ends early. Raises ValueError."""
+    return stream(data, most, window)[0]
+
+
+def stream(data: bytes, most: int, window: int = 15) -> tuple[bytes, bool]:
+    """Likewise, and whether that is all of it."""
+    unpacker = library.decompressobj(window)
     try:
-        return library.decompressobj(window).decompress(data, most)
+        return unpacker.decompress(data, most), unpacker.eof
     except library.error as error:
         raise ValueError(str(error)) from None
