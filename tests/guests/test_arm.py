@@ -1,6 +1,7 @@
 """Small guests of the board virt: their console must read as recorded. `-m soak` holds the recorded text against QEMU.
 
 A comment `// QEMU differs: "name"` names lines where the manual and QEMU 7.2 disagree; the recorded text is the manual's there.
+`// options: ...` adds command-line options.
 """
 
 from __future__ import annotations
@@ -24,7 +25,8 @@ def printed(program: Sequence[str], name: str, folder: Path) -> list[str]:
     made, linked = folder / f"{name}.o", folder / f"{name}.elf"
     subprocess.run(["aarch64-linux-gnu-as", "-I", PROGRAMS, "-o", made, PROGRAMS / f"{name}.S"], check=True)
     subprocess.run(["aarch64-linux-gnu-ld", "--no-warn-rwx-segments", "-T", PROGRAMS / "guest.ld", "-o", linked, made], check=True)
-    words = [*program, "-M", "virt", "-cpu", "max", "-m", "64", "-nographic", "-kernel", str(linked)]
+    options = " ".join(re.findall("// options: (.*)", (PROGRAMS / f"{name}.S").read_text())).split()
+    words = [*program, "-M", "virt", *options, "-cpu", "max", "-m", "64", "-nographic", "-kernel", str(linked)]
     return subprocess.run(words, timeout=120, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=True).stdout.splitlines()
 
 

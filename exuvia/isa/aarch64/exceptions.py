@@ -6,9 +6,10 @@
 
 from __future__ import annotations
 
+from exuvia.dsl.record import FIELDS
 from exuvia.dsl.tick import PENDING
-from exuvia.dsl.trace import seldom, when
-from exuvia.dsl.values import Value, lift
+from exuvia.dsl.trace import Var, seldom, when
+from exuvia.dsl.values import Node, Value, lift
 from exuvia.isa.aarch64.cpu import (
     EC_BREAKPOINT,
     EC_BRK,
@@ -37,6 +38,7 @@ from exuvia.isa.aarch64.paging import (
     HCR_DC,
     HCR_TGE,
     PERMISSION,
+    S1PTW,
     STAGE2,
     TRANSLATION,
     WATCHPOINT,
@@ -95,6 +97,23 @@ def fault(cpu: Cpu) -> None:
     synchronous(cpu, vector & (TO_EL2 - 1), word(cpu, "fault_error"), yes((vector & TO_EL2) != 0, 1), word(cpu, "pc"))
 
 
+def access_syndrome(instruction: Value) -> Value:
+    """ISV, SAS, SSE, SRT, SF and AR of one that loads or stores a general register and changes no other (D17.2.37, ISS of data aborts)."""
+
+    def is_(mask: int, match: int) -> Value:
+        return (instruction & mask) == match
+
+    size, opc = (instruction.u >> 30) & 3, (instruction.u >> 22) & 3
+    offset = is_(0x3F00_0000, 0x3900_0000) | is_(0x3F20_0400, 0x3800_0000) & ~is_(0xC00, 0x400) | is_(0x3F20_0C00, 0x3820_0800)
+    ordered = is_(0x3FA0_0000, 0x0880_0000) | is_(0x3FFF_FC00, 0x38BF_C000)  # LDAR, STLR, LDLAR, STLLR; LDAPR
+    literal = is_(0x3F00_0000, 0x1800_0000)
+    signed = pick(literal, yes(size == 2, 1), yes(offset, 1) & (opc.u >> 1))
+    sas = pick(literal, pick(size == 1, 3, 2), size)
+    sf = pick(literal, yes(size != 0, 1), yes((size == 3) | offset & (opc == 2), 1))
+    syndrome = 1 << 24 | sas << 22 | signed << 21 | (instruction & 31) << 16 | sf << 15 | yes(ordered, 1 << 14)
+    return pick(offset | ordered | literal, syndrome, 0)
+
+
 def access_fault(cpu: Cpu) -> None:
     """An access found no translation: a data abort or an instruction abort."""
     access, error = word(cpu, "access"), word(cpu, "walk_error")
@@ -108,6 +127,11 @@ def access_fault(cpu: Cpu) -> None:
     writes = ((access & WRITE) != 0) & ~(loads_too(access) & ((error & 0x3C) != PERMISSION)) | maintains
     status = error & 0xBF
     iss = pick(fetch, status, status | yes(writes, WNR) | yes(maintains, 1 << 8))
+    described = Var(iss)
+    with when(~fetch & ((error & (STAGE2 | S1PTW)) == STAGE2)):  # a hypervisor may want to do the access
+        instruction = cpu.effect("load", 32, Node("ptr", 64, ((word(cpu, "op") + FIELDS["disp"][0]).n,))).zext(64)
+        described.set(iss | access_syndrome(instruction))
+    iss = described.read()
     cpu.fault_address = word(cpu, "address")
     synchronous(cpu, pick(fetch, EC_FETCH, EC_DATA), iss, yes((error & STAGE2) != 0, 1), word(cpu, "pc"))
 

@@ -367,7 +367,7 @@ class Walk:
         with when((self.error == NO_FAULT) & ~self.fetch & ~self.asks & (cpu.watchpoints != 0)):
             self.watch()
         second = (self.error != NO_FAULT) & ((self.error & STAGE2) != 0)
-        cpu.hpfar_el2 = (second & ~self.asks).choose(self.hpfar.read(), cpu.hpfar_el2)
+        cpu.hpfar_el2 = second.choose(self.hpfar.read(), cpu.hpfar_el2)
         with when(~self.asks):
             cpu.put_at("guards", (self.linear.u >> 12) & (GUARDS - 1), self.linear & ~0xFFF | self.guard)
         for name in ("error", "page", "rights", "attributes"):

@@ -44,6 +44,7 @@ class Processor(processor.Processor):
     daif: int
     lines: int
     hcr_el2: int
+    hpfar_el2: int
     sctlr_el1: int
     sctlr_el2: int
     btype: int

@@ -6,13 +6,14 @@ from exuvia.isa.aarch64 import debug, gic, psci
 from exuvia.isa.aarch64.cpu import AT_BOTH, AT_STAGE1, EC_DATA, EC_HVC, EC_SMC
 from exuvia.isa.aarch64.faults import Fault, fields, rare, trap, undefined
 from exuvia.isa.aarch64.maintenance import PAGE
-from exuvia.isa.aarch64.paging import S1PTW, SHAREABILITY, STAGE2, WRITE
+from exuvia.isa.aarch64.paging import S1PTW, SHAREABILITY, STAGE2, WNR, WRITE
 from exuvia.isa.aarch64.processor import ACCESS_KIND, ACCESS_SIZE, Processor
 from exuvia.isa.aarch64.state import SINK, ZR
 from exuvia.isa.aarch64.timers import EL0PTEN, EL0VTEN, EL1PCEN
 
 HCR_TSC, HCR_HCD = 1 << 19, 1 << 29
 RES1, NOT_SECURE = 1 << 11, 1 << 9  # in PAR_EL1
+CM = 1 << 8  # in ESR_ELx, of a data abort of AT
 Encoding = tuple[int, int, int, int, int]
 IDENTIFICATION = {
     (4, 0): "pfr0", (4, 1): "pfr1", (5, 0): "dfr0", (6, 0): "isar0", (6, 1): "isar1", (7, 0): "mmfr0", (7, 1): "mmfr1", (7, 2): "mmfr2",
@@ -167,6 +168,7 @@ def translate_address(p: Processor, instruction: int, linear: int) -> None:
     if op1 == 4 and el != 2:
         raise undefined()
     second, both, unprivileged = op1 == 4 and op2 < 2, op2 >= 4, bool(op2 & 2)
+    kept = p.hpfar_el2
     p.invalidate_page(linear)
     p.el = 2 if second else 1
     p.switch_tlb(0 if unprivileged else 1)
@@ -175,8 +177,10 @@ def translate_address(p: Processor, instruction: int, linear: int) -> None:
     except Fault:
         error = p.walk_error
         if el == 1 and error & STAGE2:  # the hypervisor's fault, in a table of stage 1
-            p.el, p.tlb = el, tlb
-            raise Fault(EC_DATA, error & 0xBF, linear, True) from None
+            p.el = el
+            p.fault(Fault(EC_DATA, error & 0xBF | CM | WNR, linear, True), p.here)
+            return
+        p.hpfar_el2 = kept
         p.par_el1 = RES1 | bool(error & STAGE2) << 9 | bool(error & S1PTW) << 8 | (error & 0x3F) << 1 | 1
     else:
         attributes = p.walk_attributes
