@@ -1,5 +1,7 @@
-"""Bytes that lie in a file of the host and are to lie in another: shared where the file system can, else copied without passing through us
-where it does that better, else by every processor (reading takes one as long as writing does, and only one at a time may write to a file).
+"""Bytes that lie in a file of the host and are to lie in another.
+
+They are shared where the file system can; copied without passing through us where it does that better, or others want the processors; else
+copied by every processor: reading takes one as long as writing does, and only one at a time may write to a file.
 """
 
 from __future__ import annotations
@@ -9,7 +11,7 @@ import fcntl
 import os
 import struct
 
-from exuvia.disk.processors import COUNT, share
+from exuvia.disk.processors import idle, share
 from exuvia.disk.vector import Vector
 
 TYPE_CHECKING = False
@@ -50,7 +52,7 @@ class Elsewhere(Vector):
 
         Who reads and writes that one hears what the error is. Some behind it may have been written.
         """
-        if COUNT < 2 or self.length < MANY or not (self.file.on_device and target.on_device):
+        if self.length < MANY or not (self.file.on_device and target.on_device) or not idle():
             return self._handed(target.fd, offset)
         if self._cloned(target, offset):
             return self.length

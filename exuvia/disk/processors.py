@@ -12,6 +12,17 @@ if TYPE_CHECKING:
 COUNT = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def idle() -> bool:
+    """Whether a second thread would find a processor: fewer than two tasks for each want one, in the last minute's mean (getloadavg(3)).
+
+    Where more do, copying on two threads takes twice the time and the CPU time of one: they wait for one another.
+    """
+    try:
+        return COUNT > 1 and os.getloadavg()[0] < 2 * COUNT
+    except OSError:
+        return COUNT > 1
+
+
 def share(work: Callable[[], None], threads: int = COUNT) -> None:
     """Call `work` in this thread and in `threads - 1` others, and return when all have; raises what one of them raised.
 

@@ -18,7 +18,7 @@ CONTENT = os.urandom(3 * MANY + 12345)
 
 @pytest.fixture
 def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[File, File]:
-    monkeypatch.setattr(elsewhere, "COUNT", 2)
+    monkeypatch.setattr(elsewhere, "idle", lambda: True)
     (tmp_path / "source").write_bytes(CONTENT)
     return File(str(tmp_path / "source")), File(str(tmp_path / "target"), writable=True, create=True)
 

@@ -15,7 +15,7 @@ from exuvia.disk.elsewhere import Elsewhere
 from exuvia.disk.format import Format
 from exuvia.disk.jobs.job import Job
 from exuvia.disk.node import CHUNK, ZEROS, ImageError, Kind, Node
-from exuvia.disk.processors import COUNT, share
+from exuvia.disk.processors import COUNT, idle, share
 from exuvia.disk.protocols.file import FARTHEST, File
 from exuvia.disk.vector import Vector
 
@@ -346,7 +346,7 @@ class _Writer(_Mover):
                 self._put(buffer, 0, at + start, count)
             self.own.append(buffer)
 
-        share(work, COUNT if self.plain and length > NEAR else 1)
+        share(work, COUNT if self.plain and length > NEAR and idle() else 1)
 
     def _between(self, file: File, host: int, at: int, length: int) -> None:
         for start, end, zeros in self.job.looked(file, host, length):

@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from exuvia.disk import elsewhere
 from exuvia.disk.graph import open_image
+from exuvia.disk.jobs import copy
 from exuvia.disk.jobs.copy import LONG, Copy
 from exuvia.disk.jobs.job import Cancelled, Job
 from exuvia.disk.node import CHUNK, ImageError, Kind, Node
@@ -274,6 +276,14 @@ def test_any_layout_from_file_to_file(tmp_path: Path, seed: int) -> None:
             assert found is None or not (found.corruptions or found.leaks or found.errors)
 
 
+@pytest.fixture(params=[False, True])
+def idle(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whether other processors are there to help: both ways are tried on any host."""
+    for module in (copy, elsewhere):
+        monkeypatch.setattr(module, "idle", lambda: request.param)
+
+
+@pytest.mark.usefixtures("idle")
 @pytest.mark.parametrize("kind", ["qcow2", "raw"])
 def test_a_source_that_becomes_shorter_reads_as_zeros(tmp_path: Path, kind: str) -> None:
     """Somebody cuts the file while it is copied: no crash, and behind its end there is nothing."""
@@ -288,6 +298,7 @@ def test_a_source_that_becomes_shorter_reads_as_zeros(tmp_path: Path, kind: str)
         assert target.read(0, len(content)) == content[:left].ljust(len(content), b"\0")
 
 
+@pytest.mark.usefixtures("idle")
 @pytest.mark.parametrize("kind", ["qcow2", "raw"])
 def test_a_file_that_fails_on_any_thread_says_where(tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Reading fails at one place for good: the error names it, and a salvaged copy lacks no more than that."""
@@ -304,7 +315,12 @@ def test_a_file_that_fails_on_any_thread_says_where(tmp_path: Path, kind: str, m
         lost.append(at)
 
     status = os.stat(tmp_path / "source")
+
+    def never(*_: int) -> int:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
     monkeypatch.setattr(os, "preadv", fails)
+    monkeypatch.setattr(os, "copy_file_range", never)
     make(kind, tmp_path / "target", len(content))
     with open_image(str(tmp_path / "source"), "raw") as source:
         with open_image(str(tmp_path / "target"), kind, writable=True) as target:
