@@ -90,6 +90,8 @@ class Tick:
             self._processor.__dict__["tick_wanted"] = True
             self._processor.attention(True)
             return None
+        if self._words[self._at] <= self._processor.clock.now():
+            self._rings()  # native code has yet to look
         state, self._words[self._state] = self._words[self._state], AWAY
         return CONDITIONS[state]
 

@@ -213,6 +213,8 @@ def timer(number: int, words: str, trap: int, count: Callable[[Cpu], Value]) -> 
         may(cpu)
         ctl = cpu.get((ctl_word, 0, 64))
         met = ((ctl & ENABLE) != 0) & (count(cpu).u >= cpu.get((cval_word, 0, 64)))
+        with when(met):  # who sees it may count on the interrupt
+            cpu.put_at("deadline", lift(0, 64), lift(0, 64))
         cpu.set_X("Rt", ctl | yes(met, ISTATUS))
 
     @read(f"3_3_C14_C{number}_2", cval_word)
