@@ -29,8 +29,8 @@ GUESTS = ("alpine", "debian-amd64", "debian-i386", "alpine-arm64", "debian-arm64
 LARGEST = 256 << 20  # bytes of a kernel
 PROMPT = b" # "
 TIMEOUT = 600.0
-SETTLING = 3
-"""Boots that fill the store, after which few new regions are found."""
+SETTLING, SETTLED = 12, 0.01
+"""Boots that fill the store, at most, and by how much of itself one may still make it grow that is the last of them."""
 
 
 def command(emulator: list[str], name: str, memory: int, folder: Path) -> list[str]:
@@ -94,8 +94,12 @@ class Boots:
         for folder in (self.store / "exuvia").rglob("*.regions"):
             shutil.rmtree(folder)
         self.boot(name, "exuvia", "no regions")
+        size = 0
         for _ in range(SETTLING):
             self.boot(name, "exuvia", "filling")
+            before, size = size, sum(path.stat().st_size for path in (self.store / "exuvia").rglob("*.regions/*"))
+            if size - before <= size * SETTLED:
+                break
 
     def run(self) -> int:
         """All boots, the files; 1 if a boot failed."""

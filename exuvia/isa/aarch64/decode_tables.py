@@ -6,7 +6,7 @@ import struct
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 from exuvia.dsl.values import lift, signed
 from exuvia.isa.aarch64 import bti
@@ -64,8 +64,7 @@ class Tables:
         return self.rows[slot]
 
 
-@dataclass(frozen=True)
-class Candidate:
+class Candidate(NamedTuple):
     """An encoding to compare with."""
 
     mask: int
@@ -107,15 +106,15 @@ def registers(row: Row) -> int:
     return word | AS_SINK << 2 * FIELDS.index("seg")
 
 
-def candidate(row: Row, variant: dict[str, int], slot: int) -> Candidate:
-    """The candidate of a slot."""
+def common(row: Row) -> int:
+    """What the words of a row's candidates have in common."""
     facts = row.facts
-    word = slot | immediate(row, variant) | registers(row) << REGISTERS | (LOWER if facts.get("lower") else 0)
+    word = registers(row) << REGISTERS | (LOWER if facts.get("lower") else 0)
     word |= {"Vt": SEVERAL, "Vn": SEVERAL | SEVERAL_N}.get(facts.get("several", ""), 0)
     branch = facts.get("branch")
     for bit, on in ((ENDS, facts.get("ends") or branch), (TARGET, branch), (CONDITIONAL, facts.get("conditional"))):
         word |= bit >> 8 << FACTS if on else 0
-    return Candidate(*row.pattern(variant), word, row)
+    return word
 
 
 def logical_immediates() -> bytes:
@@ -178,8 +177,10 @@ class Builder:
         for row in rows:
             if features is not None and not row.features <= features:
                 continue
+            word = common(row)
             for variant in row.variants:
-                self.candidates.append(candidate(row, variant, len(self.rows)))
+                whole = word | len(self.rows) | immediate(row, variant)
+                self.candidates.append(Candidate(*row.pattern(variant), whole, row))
                 self.rows.append((row, variant))
         self.blob = bytearray(LISTS)
         self.lists: dict[tuple[int, ...], int] = {}  # by the slots
