@@ -423,7 +423,7 @@ class Hot:
             known.append(Known(made, code, k))
             known.sort(key=lambda x: -len(x.made.entries))  # what was made again, because it has to be entered elsewhere too, comes first
             if not any(at < 3 for at, _ in gaps):
-                spot = known_spot(offset % PAGE, int.from_bytes(text[:3], "little"))
+                spot = known_spot(offset % PAGE, len(text), int.from_bytes(text[:3], "little"))
                 self.spots.map[spot >> 3] |= 1 << (spot & 7)
 
     def install(self, heads: list[int] | tuple[int, ...], code: int, made: Made, page: int) -> bool:

@@ -59,9 +59,9 @@ RUNTIME = (
 SPECIAL = "head redecode link far fall lazy guard careful_lazy limited known".split()  # handlers that no instruction has
 
 
-def known_spot(offset: Any, begins: Any) -> Any:
-    """That number: of a block's place in the page and its first three bytes, zeros for those that it does not have."""
-    return (((begins + (offset << 24)) * GOLDEN) & (1 << 64) - 1) >> (64 - KNOWN_BITS)
+def known_spot(offset: Any, size: Any, begins: Any) -> Any:
+    """That number: of a block's place in the page, its size, and its first three bytes, zeros for those that it does not have."""
+    return (((begins + (offset << 24) + (size << 36)) * GOLDEN) & (1 << 64) - 1) >> (64 - KNOWN_BITS)
 
 
 def runtime_at(name: str) -> int:

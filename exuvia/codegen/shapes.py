@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cache
@@ -33,11 +34,17 @@ class Record(NamedTuple):
     moving: frozenset[str] = frozenset()
 
 
+_LETTERS = {8: "Bb", 16: "Hh", 32: "Ii", 64: "Qq"}
+_UNPACK = struct.Struct("<8x" + "".join(_LETTERS[w][signed] for _, w, signed in FIELDS.values())).unpack  # they follow each other
+_SIGNED = [name for name, (_, _, signed) in FIELDS.items() if signed]
+
+
 def fields_of(record: bytes) -> dict[str, int]:
     """All fields of a record's 32 bytes."""
-    return {
-        name: int.from_bytes(record[at : at + w // 8], "little", signed=signed) & (1 << 64) - 1 for name, (at, w, signed) in FIELDS.items()
-    }
+    fields = dict(zip(FIELDS, _UNPACK(record)))
+    for name in _SIGNED:
+        fields[name] &= (1 << 64) - 1
+    return fields
 
 
 def moving(form: Form, fields: dict[str, int], code: bytes) -> dict[str, tuple[int, int]]:

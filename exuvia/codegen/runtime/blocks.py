@@ -454,7 +454,7 @@ def decode_block(at: dict[str, int], no_index: int) -> str:
     with b.if_(unseen & ~stepping & (stop.v != 1)):
         size = off.v - start
         bits = b.choose(size > 2, 0xFFFFFF, b.choose(size > 1, 0xFFFF, 0xFF))
-        spot = known_spot(start, b.load(key, 32) & bits)
+        spot = known_spot(start, size, b.load(key, 32) & bits)
         with b.if_(((b.load(b.load(cache + CACHE["known"]) + (spot >> 3), 8) >> (spot & 7)) & 1) != 0):
             runs.v = special(b, at, "known")
     publish(b, head, runs.v)

@@ -161,8 +161,11 @@ class Processor(concrete.Processor):
                 debug.stepped(self, self.single_step)
                 return False
             debug.trap(self)
-        if (d["intr"] or d["nmi_pending"] or words[at["tick_state"]] == PENDING) and not self.take_interrupt():
-            return False
+        if d["intr"] or d["nmi_pending"] or words[at["tick_state"]] == PENDING:
+            if not (words[at["eflags"]] & IF or d["nmi_pending"]):
+                self.attention(False)  # it is looked at when IF is set
+            elif not self.take_interrupt():
+                return False
         if not d["halted"] and not words[at["resume"]] and words[at["eflags"]] & (TF | RF):
             debug.stepped(self, self.single_step)
             return False
