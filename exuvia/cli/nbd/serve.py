@@ -38,7 +38,7 @@ def serve(arguments: Arguments) -> int:
             writable="read-only" not in arguments and "load-snapshot" not in arguments,
             multi=shared != 1,
             depth="allocation-depth" in arguments,
-            bitmaps=arguments.all("bitmap"),
+            bitmaps=arguments.values("bitmap"),
             detect_zeroes=arguments.get("detect-zeroes", "off"),
         )
         if "connect" in arguments:
