@@ -7,9 +7,9 @@ from collections.abc import Sequence
 
 Term = bytes | int | str
 
-LOCAL0, ARG0 = b"\x60", b"\x68"
-IO_SPACE, PCI_CONFIG = 1, 2
-BYTE_ACCESS, DWORD_ACCESS = 1, 3
+ARG0 = b"\x68"
+PCI_CONFIG = 2
+BYTE_ACCESS = 1
 
 
 def name_string(path: str) -> bytes:

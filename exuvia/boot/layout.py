@@ -16,7 +16,6 @@ MIB = 1 << 20
 GIB = 1 << 30
 PAGE = 4 * KIB
 
-BDA = 0x400
 GDT = 0x1000
 BOOT_PARAMS = 0x7000
 PAGE_TABLES = 0x9000  # PML4, PDPT and four page directories: the first 4 GiB in 2 MiB pages

@@ -36,7 +36,7 @@ def place_segment(
     address: int,
     content: bytes,
     size: int,
-    low: int = START_INFO + START_INFO_SIZE,
+    low: int = BEHIND_INFO,
 ) -> int:
     """Write `content` and zeros up to `size` bytes at `address`; return the end. UserError when that is not all RAM of the guest's own.
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from exuvia.cli.program import Wrong
-from exuvia.disk.options import LARGEST, size
 from exuvia.support.errors import UserError
 
 TYPE_CHECKING = False
@@ -110,18 +109,3 @@ def _short(word: str, left: list[str], known: dict[str, tuple[str, bool]], resul
             value = left.pop(0)
         result.given.append((name, value))
         return
-
-
-def number(what: str, text: str, least: int = 0, most: int = LARGEST) -> int:
-    """A size that the user gave as `what`. Raises UserError."""
-    try:
-        value = size(text)
-    except UserError as error:
-        if "too large" not in str(error):
-            units = "kilobytes, megabytes, gigabytes, terabytes, petabytes and exabytes."
-            hint = f"You may use k, M, G, T, P or E suffixes for\nexuvia-img: {units}"
-            raise UserError(f"Invalid {what} specified. {hint}") from None
-        value = most + 1
-    if not least <= value <= most:
-        raise UserError(f"Invalid {what} specified. Must be between {least} and {most}.")
-    return value

@@ -100,19 +100,16 @@ class Drives(Mapping[str, Drive]):
         writable = not config.read_only and not config.snapshot
         name = config.image if isinstance(config.image, str) else config.id
         image = open_named(name, config.format, described=said or False, writable=writable, cache=config.cache)
-        stack = ExitStack()
         try:
             if config.snapshot and not config.read_only:
-                image = overlay(image, stack)
+                image = overlay(image)
             if not image.size:
                 raise UserError(f"{image.filename} is empty")
         except BaseException:
             image.close()
-            stack.close()
             raise
         writeback = config.cache not in ("writethrough", "directsync")
         drive = Drive(config.id, image, discard=config.discard, writeback=writeback)
-        self._stack.callback(stack.close)
         self._stack.callback(drive.close)
         self._drives[config.id] = drive
 

@@ -96,7 +96,7 @@ class Clustered(Format):
                 count = min(step - (offset + at) % step, into.length - at)
                 into.slice(at, count).scatter(self.unpack(offset + at, count))
 
-        share(work, COUNT if into.length >= 8 * step else 1)
+        share(work, min(COUNT, into.length // (4 * step)))
 
     def _read_backing(self, offset: int, into: Vector) -> None:
         """The backing image may be shorter: what it lacks reads as zeros."""

@@ -1,7 +1,7 @@
 """Bytes that lie in a file of the host and are to lie in another.
 
 They are shared where the file system can; copied without passing through us where it does that better, or others want the processors; else
-copied by every processor: reading takes one as long as writing does, and only one at a time may write to a file.
+copied by two processors: reading takes one as long as writing does, and only one at a time may write to a file.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import fcntl
 import os
 import struct
 
-from exuvia.disk.processors import idle, share
+from exuvia.disk.processors import COUNT, idle, share
 from exuvia.disk.vector import Vector
 
 TYPE_CHECKING = False
@@ -22,6 +22,7 @@ FICLONERANGE = 0x4020940D  # ioctl_ficlonerange(2)
 _RANGE = struct.Struct("qQQQ")  # struct file_clone_range
 NEAR = 256 << 10  # bytes that are still in a processor's own cache when they are written
 MANY = 1 << 20  # bytes; fewer are not worth a thread
+MOVERS = 2  # one reads while the other writes; a third would wait for them
 
 
 class Elsewhere(Vector):
@@ -99,5 +100,5 @@ class Elsewhere(Vector):
                     ends.append(at + count)
                     return
 
-        share(work)
+        share(work, min(COUNT, MOVERS))
         return min(ends)

@@ -234,17 +234,19 @@ class Format(Node):
         self.flush()
 
     def close(self) -> None:
-        if not self.closed:
+        if self.closed:
+            return
+        self.closed = True
+        first: BaseException | None = None
+        for step in (*([self.finish] if self.writable else ()), *(child.close for _, child in self.children())):
             try:
-                if self.writable:
-                    self.finish()
-            except OSError as error:
-                error.filename = error.filename or self.filename
-                raise
-            finally:
-                self.closed = True
-                for _, child in self.children():
-                    child.close()
+                step()
+            except BaseException as error:
+                if isinstance(error, OSError):
+                    error.filename = error.filename or self.filename
+                first = first or error
+        if first is not None:
+            raise first
 
     def children(self) -> Iterator[tuple[str, Node]]:
         yield "file", self.file

@@ -50,7 +50,12 @@ def share(work: Callable[[], None], threads: int = COUNT) -> None:
             others.append(done)
         work()
     finally:
-        for done in others:
-            done.acquire()
+        while others:
+            try:
+                with others[-1]:
+                    pass
+                others.pop()
+            except KeyboardInterrupt as interrupt:  # what they work on may be closed only when they are done
+                failures.append(interrupt)
     if failures:
         raise failures[0]

@@ -60,7 +60,7 @@ def test_what_is_counted_is_there(files: tuple[File, File], bad: int, monkeypatc
         return real(fd, data[: bad - offset], offset)
 
     monkeypatch.setattr(os, "pwrite", full)
-    monkeypatch.setattr(elsewhere, "share", lambda work: share(work, 3))
+    monkeypatch.setattr(elsewhere, "share", lambda work, _: share(work, 3))
     with source, target:
         assert Elsewhere(source, 0, 3 * MANY).move(target, 0) == bad
         assert target.read(0, bad) == CONTENT[:bad]

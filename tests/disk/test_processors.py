@@ -1,5 +1,7 @@
 """Work that is shared: every piece once, all of it done at the end, errors of any thread told."""
 
+import os
+import signal
 import threading
 import time
 
@@ -46,5 +48,21 @@ def test_the_others_are_waited_for_when_this_one_fails() -> None:
         ended.append(True)
 
     with pytest.raises(OSError, match="mine"):
+        share(work, 2)
+    assert ended
+
+
+def test_an_interrupt_leaves_nobody_at_work() -> None:
+    """Whoever is interrupted closes the file that the others still write to."""
+    mine, ended = threading.get_ident(), []
+
+    def work() -> None:
+        if threading.get_ident() != mine:
+            time.sleep(0.05)
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(0.05)
+            ended.append(True)
+
+    with pytest.raises(KeyboardInterrupt):
         share(work, 2)
     assert ended

@@ -13,8 +13,9 @@ import time
 from functools import partial
 from threading import Event, RLock
 
-from exuvia.cli.arguments import Arguments, number
+from exuvia.cli.arguments import Arguments
 from exuvia.cli.img.opening import MODES, open_named
+from exuvia.cli.img.sizes import number
 from exuvia.disk.node import Node
 from exuvia.disk.queue import Completion, Queue
 from exuvia.disk.vector import Vector

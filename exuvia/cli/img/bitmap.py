@@ -8,8 +8,9 @@ The actions are done in order. -g: how many bytes a bit of the added one stands 
 example: exuvia-img bitmap --add -g 64k disk.qcow2 since-monday
 """
 
-from exuvia.cli.arguments import Arguments, number
+from exuvia.cli.arguments import Arguments
 from exuvia.cli.img.opening import open_named
+from exuvia.cli.img.sizes import number
 from exuvia.disk.format import Bitmap, Format
 from exuvia.support.errors import UserError
 

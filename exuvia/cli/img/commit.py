@@ -8,8 +8,9 @@ usage: exuvia-img commit [--object OBJECT] [--image-opts] [-q] [-f FMT] [-t CACH
 example: exuvia-img commit overlay.qcow2
 """
 
-from exuvia.cli.arguments import Arguments, number
+from exuvia.cli.arguments import Arguments
 from exuvia.cli.img.opening import find_layer, open_named, set_cache
+from exuvia.cli.img.sizes import number
 from exuvia.cli.img.watch import Watch
 from exuvia.disk.format import Format
 from exuvia.disk.graph import reopen_backing

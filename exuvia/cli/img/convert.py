@@ -16,10 +16,11 @@ from __future__ import annotations
 import sys
 from contextlib import ExitStack
 
-from exuvia.cli.arguments import Arguments, number
+from exuvia.cli.arguments import Arguments
 from exuvia.cli.img.bitmap import merge
 from exuvia.cli.img.making import blank, format_named, help_of, make, must_create, not_needed, options_of
 from exuvia.cli.img.opening import open_named, show_snapshot
+from exuvia.cli.img.sizes import number
 from exuvia.cli.img.watch import Watch
 from exuvia.disk.format import Bitmap, Format
 from exuvia.disk.graph import beside, describe, nested, open_image

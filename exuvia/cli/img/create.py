@@ -8,8 +8,9 @@ usage: exuvia-img create [--object OBJECT] [-q] [-f FMT] [-b BACKING_FILE [-F BA
 example: exuvia-img create -f qcow2 -o cluster_size=128k disk.qcow2 20G
 """
 
-from exuvia.cli.arguments import Arguments, number
+from exuvia.cli.arguments import Arguments
 from exuvia.cli.img.making import check_backing, format_named, help_of, listing, make, must_create, options_of
+from exuvia.cli.img.sizes import number
 from exuvia.cli.program import Wrong
 from exuvia.disk.graph import beside, open_image
 from exuvia.support.errors import UserError

@@ -9,9 +9,10 @@ example: exuvia-img dd -O qcow2 bs=1M count=100 if=disk.raw of=start.qcow2
 
 import sys
 
-from exuvia.cli.arguments import Arguments, number
+from exuvia.cli.arguments import Arguments
 from exuvia.cli.img.making import format_named, make, must_create, not_needed
 from exuvia.cli.img.opening import open_named
+from exuvia.cli.img.sizes import number
 from exuvia.disk.node import CHUNK, Node
 from exuvia.disk.options import LARGEST
 from exuvia.disk.vector import Vector

@@ -12,8 +12,9 @@ from __future__ import annotations
 
 import sys
 
-from exuvia.cli.arguments import Arguments, number
+from exuvia.cli.arguments import Arguments
 from exuvia.cli.img.opening import open_named
+from exuvia.cli.img.sizes import number
 from exuvia.disk.chain import on_holes, pieces
 from exuvia.disk.format import Format
 from exuvia.disk.node import Extent, Kind, Node

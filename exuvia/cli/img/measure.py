@@ -11,10 +11,11 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 
-from exuvia.cli.arguments import Arguments, number
+from exuvia.cli.arguments import Arguments
 from exuvia.cli.img.making import declared, format_named, help_of, options_of
 from exuvia.cli.img.opening import open_named, show_snapshot
 from exuvia.cli.img.output import pretty
+from exuvia.cli.img.sizes import number
 from exuvia.disk.format import Format
 from exuvia.support.errors import UserError
 

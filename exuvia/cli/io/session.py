@@ -13,7 +13,6 @@ from exuvia.support.later import module
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from contextlib import ExitStack
     from typing import Any
 
     from exuvia.disk.filters.blkdebug import BlkDebug
@@ -113,7 +112,6 @@ class Session:
         self.name = ""
         self.reports: list[str] = []  # of asynchronous requests that are complete
         self.ended = False
-        self.temporary: ExitStack | None = None  # what goes with the image
         self.commands: dict[str, Any] = {}
 
     def __enter__(self) -> Session:
@@ -139,12 +137,9 @@ class Session:
         if discard in ("ignore", "off"):
             image.discard = lambda offset, length: None  # type: ignore[method-assign]
         if overlay:
-            from contextlib import ExitStack
-
             from exuvia.cli.overlay import overlay as over
 
-            self.temporary = ExitStack()
-            image = over(image, self.temporary)
+            image = over(image)
         if copy_on_read:
             image = self.keeping(image)
         self.image, self.queue = image, Queue(image)
@@ -177,9 +172,6 @@ class Session:
         if self.image is not None:
             self.image.close()
         self.image = self.queue = None
-        if self.temporary is not None:
-            self.temporary.close()
-            self.temporary = None
 
     def settle(self) -> None:
         """Wait for asynchronous requests and say what became of them."""
@@ -238,7 +230,7 @@ class Session:
         except UserError as error:
             return self.complain(f"exuvia-io: {error}")
         except OSError as error:
-            return self.complain(f"exuvia-io: {self.name}: {error.strerror or error}")
+            return self.complain(f"exuvia-io: {error.filename or self.name}: {error.strerror or error}")
         return worked
 
     @staticmethod

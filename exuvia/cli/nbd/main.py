@@ -41,7 +41,7 @@ example: exuvia-nbd -t -e 0 -k /tmp/disk.sock -f qcow2 disk.qcow2 &
 
 from __future__ import annotations
 
-from exuvia.cli.arguments import parse
+from exuvia.cli import arguments as command_line
 from exuvia.cli.program import Wrong, start
 from exuvia.support.errors import UserError
 
@@ -56,11 +56,11 @@ OPTIONS = """version/V port/p= bind/b= socket/k= shared/e= persistent/t export-n
 SINGLE = ("cache", "nocache", "aio", "discard", "detect-zeroes")
 
 
-class Arguments:
-    """The command line: the last value of an option, or all of them."""
+class Arguments(command_line.Arguments):
+    """The command line, asked for the last values of options."""
 
     def __init__(self, words: Sequence[str]) -> None:
-        found = parse(words, OPTIONS)
+        found = command_line.parse(words, OPTIONS)
         self.given, self.rest = found.given, found.rest
         self.last = dict(self.given)
 
@@ -70,10 +70,6 @@ class Arguments:
     def get(self, name: str, default: str = "") -> str:
         """The last value."""
         return self.last.get(name, default)
-
-    def all(self, name: str) -> list[str]:
-        """Every value."""
-        return [value for key, value in self.given if key == name]
 
     def number(self, name: str, default: int, least: int = 0) -> int:
         """A number. Raises UserError."""
@@ -98,7 +94,7 @@ def run(words: Sequence[str]) -> int:
 
         print(f"exuvia-nbd {__version__}")
         return 0
-    for text in arguments.all("object"):
+    for text in arguments.values("object"):
         from exuvia.disk.objects import define
 
         define(text)
@@ -123,7 +119,7 @@ def check(arguments: Arguments) -> None:
     if len(arguments.rest) != 1:
         raise Wrong("Invalid number of arguments")
     for name in SINGLE:
-        if len(arguments.all(name)) > 1:
+        if len(arguments.values(name)) > 1:
             raise UserError(f"--{name} can only be specified once")
     if "cache" in arguments and "nocache" in arguments:
         raise UserError("-n and --cache can only be specified once")

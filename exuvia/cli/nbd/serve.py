@@ -29,8 +29,7 @@ def serve(arguments: Arguments) -> int:
     shared = arguments.number("shared", 1)
     tls, permits = credentials(arguments)
     with ExitStack() as stack:
-        image = open_disk(arguments, stack)
-        stack.enter_context(image)
+        image = stack.enter_context(open_disk(arguments))
         export = Export(
             image,
             arguments.get("export-name"),
@@ -39,7 +38,7 @@ def serve(arguments: Arguments) -> int:
             writable="read-only" not in arguments and "load-snapshot" not in arguments,
             multi=shared != 1,
             depth="allocation-depth" in arguments,
-            bitmaps=arguments.all("bitmap"),
+            bitmaps=arguments.values("bitmap"),
             detect_zeroes=arguments.get("detect-zeroes", "off"),
         )
         if "connect" in arguments:
@@ -77,7 +76,7 @@ def serve(arguments: Arguments) -> int:
     return 0
 
 
-def open_disk(arguments: Arguments, stack: ExitStack) -> Format:
+def open_disk(arguments: Arguments) -> Format:
     """The image as the options have it. Raises UserError."""
     writable = not {"read-only", "load-snapshot", "snapshot"} & arguments.last.keys()
     cache = "none" if "nocache" in arguments else arguments.last.get("cache")
@@ -86,7 +85,7 @@ def open_disk(arguments: Arguments, stack: ExitStack) -> Format:
         if "load-snapshot" in arguments:
             show_snapshot(image, arguments.get("load-snapshot"))
         if "snapshot" in arguments:
-            image = overlay(image, stack)
+            image = overlay(image)
     except BaseException:
         image.close()
         raise
