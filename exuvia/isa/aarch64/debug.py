@@ -222,13 +222,15 @@ def stepped(p: Processor) -> None:
 
 def software_step(p: Processor) -> None:
     """One instruction; or it was done, and its exception is due (D2.12)."""
-    if not p.pstate_ss:
+    if not (p.mdscr_el1 & MDSCR_SS and enabled(p)):  # the instruction before masked it
+        p.step_armed = 0
+    elif not p.pstate_ss:
         p.fault(Fault(EC_STEP, STATUS | p.step_info), p.pc)
         p.step_armed = 0
-        return
-    stepped(p)
-    if p.step_armed and not p.resume:
-        p.pstate_ss, p.step_info = 0, ISV | (EX if p.exclusive != (1 << 64) - 1 else 0)
+    else:
+        stepped(p)
+        if p.step_armed and not p.resume:
+            p.pstate_ss, p.step_info = 0, ISV | (EX if p.exclusive != (1 << 64) - 1 else 0)
 
 
 def step_armed(cpu: Cpu, el: Value, daif: Value) -> Value:

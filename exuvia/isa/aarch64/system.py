@@ -11,7 +11,7 @@ from exuvia.dsl.trace import when
 from exuvia.dsl.values import Value, lift
 from exuvia.isa.aarch64.cpu import EC_SYSTEM, EC_WFX, TO_EL2, Cpu, leave, raise_, undefined
 from exuvia.isa.aarch64.debug import masks_changed
-from exuvia.isa.aarch64.exceptions import HCR_TWE, HCR_TWI, choose_tlb, keep_stack_pointer, synchronous, take_stack_pointer, welcome
+from exuvia.isa.aarch64.exceptions import choose_tlb, keep_stack_pointer, take_stack_pointer, welcome
 from exuvia.isa.aarch64.flags import nzcv_word
 from exuvia.isa.aarch64.forms import op
 from exuvia.isa.aarch64.paging import yes
@@ -19,6 +19,7 @@ from exuvia.isa.aarch64.state import DAIF, SPSR_DIT, SPSR_PAN
 from exuvia.isa.aarch64.timers import EL0PCTEN, EL0PTEN, EL0VCTEN, EL0VTEN, EL1PCEN, EL1PCTEN, ENABLE, IMASK, ISTATUS
 
 Text = Callable[[Cpu], None]
+HCR_TWI, HCR_TWE = 1 << 13, 1 << 14
 SCTLR_UMA, SCTLR_DZE, SCTLR_UCT, SCTLR_NTWI, SCTLR_NTWE, SCTLR_UCI = (1 << i for i in (9, 14, 15, 16, 18, 26))
 
 
@@ -399,7 +400,7 @@ def wait_trapped(cpu: Cpu, wfe: int) -> None:
         with when((cpu.sctlr_el1 & (SCTLR_NTWE if wfe else SCTLR_NTWI)) == 0):
             raise_(EC_WFX, iss)
     with when((cpu.el != 2) & ((cpu.hcr_el2 & (HCR_TWE if wfe else HCR_TWI)) != 0)):
-        synchronous(cpu, lift(EC_WFX, 64), lift(iss, 64), 1, cpu.this_pc)
+        raise_(EC_WFX | TO_EL2, iss)
 
 
 @op("11010101000000110010 0000 010 11111")

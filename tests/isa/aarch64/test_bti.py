@@ -12,6 +12,7 @@ from tests.isa.aarch64.machine import Case, Native
 
 TABLE, VECTORS, GUARDED, PLAIN = 0x40000, 0x50000, 0x20000, 0x21000
 BR_X0, BR_X16, BLR_X0, NOP, RET, ERET = 0xD61F0000, 0xD61F0200, 0xD63F0000, 0xD503201F, 0xD65F0000, 0xD69F03E0
+MSR_TTBR0_X0 = 0xD5182000
 BTI, BTI_C, BTI_J, BTI_JC = (0xD503241F | targets << 6 for targets in range(4))
 PACIASP, PACIBSP, HLT, BRK = 0xD503233F, 0xD503237F, 0xD4400020, 0xD4200000
 EC_BTI, EC_BRK, EC_PC, EC_FETCH = 0x0D, 0x3C, 0x22, 0x21
@@ -141,3 +142,8 @@ def test_it_costs_nothing_until_a_guarded_page_is_met(machine: Native) -> None:
     n.step()
     n.step()
     assert (n["pc"], n["mode"], n["met_guarded"]) == (GUARDED + 4, USER | AWARE, 1)
+    for table, known in ((TABLE, 1), (TABLE | 1 << 48, 0)):  # the same, and those of another address space
+        begin(n, 0, {PLAIN: MSR_TTBR0_X0}, PLAIN, table)
+        n["met_guarded"] = 3
+        n.step()
+        assert (n["pc"], n["ttbr0_el1"], n["met_guarded"]) == (PLAIN + 4, table, 2 | known)

@@ -87,6 +87,13 @@ def test_jump_to_a_misaligned_address(machine: Native) -> None:
     assert (n["pc"], n["esr_el1"], n["far_el1"], n["elr_el1"]) == (VECTORS + 0x200, 0x22 << 26 | 1 << 25, DATA + 2, DATA + 2)
 
 
+def test_jump_to_a_misaligned_address_that_no_table_is_for(machine: Native) -> None:
+    """The PC alignment fault comes before the instruction abort (D1.3.5)."""
+    address = 1 << 60 | 2
+    n = step(machine, BLR_X0, x0=address)
+    assert (n["pc"], n["esr_el1"], n["far_el1"], n["elr_el1"]) == (VECTORS + 0x200, 0x22 << 26 | 1 << 25, address, address)
+
+
 def test_pan_is_set(machine: Native) -> None:
     """SCTLR_EL1.SPAN clear, of a processor with PAN."""
     n = step(machine, SVC, el=0, has_pan=1)
@@ -113,6 +120,15 @@ def test_eret_arms_software_step(machine: Native) -> None:
         assert (n["step_armed"], n["pstate_ss"]) == (armed, armed)
     n = step(machine, SVC, el=0, step_armed=1, pstate_ss=1, mdscr_el1=1, os_locked=0)
     assert (n["step_armed"], n["spsr_el1"] & 1 << 21) == (0, 0)
+
+
+def test_dit_comes_back(machine: Native) -> None:
+    """PSTATE.DIT is kept while an exception is taken, and is SPSR's after its return."""
+    n = step(machine, SVC, el=0, dit=1)
+    assert (n["dit"], n["spsr_el1"] >> 24 & 1) == (1, 1)
+    for before, spsr in ((1, 0), (0, 1 << 24)):
+        assert step(machine, ERET, spsr_el1=spsr, elr_el1=CODE + 0x100, has_dit=1, dit=before)["dit"] == spsr >> 24
+    assert step(machine, ERET, spsr_el1=1 << 24, elr_el1=CODE + 0x100)["dit"] == 0
 
 
 @pytest.mark.parametrize("spsr", [0x8, 0x1, 0x10, 0x2])
