@@ -12,7 +12,7 @@ from tests.isa.aarch64.machine import CODE, DATA, Case, Native
 
 VECTORS, VECTORS2 = 0x40000, 0x48000
 SVC, BRK, UDF, ERET, HVC = 0xD4000001 | 0x1234 << 5, 0xD4200000 | 7 << 5, 0, 0xD69F03E0, 0xD4000002
-LDR = 0xF9400000  # ldr x0, [x0]
+LDR, LDTR = 0xF9400000, 0xF8400800  # ldr x0, [x0]
 BLR_X0 = 0xD63F0000
 FLAGS = 0b1010
 
@@ -170,6 +170,12 @@ def test_alignment(machine: Native, user: int, code: int, offset: int, faults: b
     taken(n, VECTORS + group, spsr, CODE, ec << 26 | 1 << 25 | (code == STR_W) << 6 | 0x21)
     assert n["far_el1"] == DATA + offset
     assert step(machine, code, el=1 - user, x0=DATA + offset, mode=user)["pc"] == CODE + 4
+
+
+def test_unprivileged_load_at_el2(machine: Native) -> None:
+    """LDTR is an LDR there (C6.2: LDTR): that EL1&0 have no tables is no matter."""
+    n = step(machine, LDTR, el=2, x0=DATA, sctlr_el1=1, tcr_el1=32 | 1 << 7, has_el2=1)
+    assert (n["pc"], n["el"]) == (CODE + 4, 2)
 
 
 def test_zeroing_a_device(machine: Native) -> None:
