@@ -262,7 +262,7 @@ def eret(cpu: Cpu) -> None:
     take_stack_pointer(cpu, new, spsel)
     own = debug_enabled(cpu, old, cpu.daif)  # who steps itself
     cpu.el, cpu.spsel, cpu.daif = new, spsel, spsr & DAIF
-    cpu.pan = pick(illegal, cpu.pan, yes((cpu.has_pan != 0) & ((spsr & SPSR_PAN) != 0), 1))
+    cpu.pan = yes((cpu.has_pan != 0) & ((spsr & SPSR_PAN) != 0), 1)
     cpu.dit = pick(illegal, cpu.dit, yes((cpu.has_dit != 0) & ((spsr & SPSR_DIT) != 0), 1))
     cpu.illegal = yes(illegal | ((spsr & SPSR_IL) != 0), 1)
     armed = step_armed(cpu, new, spsr)

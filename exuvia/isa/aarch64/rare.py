@@ -54,7 +54,7 @@ def read(p: Processor, where: Encoding, instruction: int) -> int:
         timer_trapped(p, where, instruction)
         name, register = TIMERS[where]
         return int(getattr(p.timers, name).read(register))
-    if p.el == 0:
+    if p.el == 0 and where not in debug.OF_EL0:
         raise undefined()
     if (name_ := gic.register(p, where, instruction)) is not None:
         return int(p.controller.read_register(name_))
@@ -99,7 +99,7 @@ def write_system_register(p: Processor, instruction: int, value: int) -> None:
         name, register = TIMERS[where]
         getattr(p.timers, name).write(register, value)
         return
-    if p.el == 0:
+    if p.el == 0 and where not in debug.OF_EL0:
         raise undefined()
     if (name_ := gic.register(p, where, instruction)) is not None:
         p.controller.write_register(name_, value)

@@ -137,6 +137,8 @@ def test_illegal_return(machine: Native, spsr: int) -> None:
     n = step(machine, ERET, spsr_el1=spsr, elr_el1=0x1234)
     assert (n["pc"], n["el"], n["spsel"], n["illegal"]) == (VECTORS + 0x200, 1, 1, 0)
     assert (n["esr_el1"], n["elr_el1"], n["spsr_el1"] & (1 << 20 | 0xF)) == (0x0E << 26 | 1 << 25, 0x1234, 1 << 20 | 5)
+    for before, pan in ((0, SPSR_PAN), (1, 0)):  # which comes from SPSR nevertheless, as the flags and masks do
+        assert step(machine, ERET, spsr_el1=spsr | pan, has_pan=1, pan=before)["spsr_el1"] & SPSR_PAN == pan
 
 
 @pytest.mark.parametrize(

@@ -284,6 +284,25 @@ def test_debug_registers(board: Any) -> None:
     assert p.mdscr_el1 == 1
 
 
+def test_debug_communications_channel(board: Any) -> None:
+    """Nobody is at its other end. EL0 has it, unless MDSCR_EL1.TDCC traps that (D19.3: MDCCSR_EL0, DBGDTR_EL0, DBGDTRTX_EL0)."""
+    p = board.vcpus[0]
+    for el in (0, 1):
+        p.el, p.mdscr_el1 = el, 0
+        assert [read(p, text) for text in ("2_3_C0_C1_0", "2_3_C0_C4_0", "2_3_C0_C5_0")] == [0, 0, 0]
+        write(p, "2_3_C0_C5_0", 10)
+        with pytest.raises(Fault) as caught:
+            write(p, "2_3_C0_C1_0", 0)  # which can only be read
+        assert caught.value.ec == 0
+    p.el, p.mdscr_el1 = 0, 1 << 12
+    with pytest.raises(Fault) as caught:
+        read(p, "2_3_C0_C1_0")
+    assert (caught.value.ec, caught.value.el2) == (0x18, False)
+    with pytest.raises(Fault) as caught:
+        read(p, "2_0_C0_C2_2")  # MDSCR_EL1
+    assert caught.value.ec == 0
+
+
 def test_registers_of_the_timers_at_el2(board: Any) -> None:
     """CNTHCTL_EL2 traps EL1's physical timer; CNTFRQ_EL0 is the highest level's."""
     p = board.vcpus[0]
