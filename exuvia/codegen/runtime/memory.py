@@ -183,7 +183,7 @@ def translate(at: dict[str, int]) -> str:
 
 
 def watched(at: dict[str, int]) -> str:
-    """(page, first) -> is the linear page one of the four watched for data (first = 0) or code (first = 4)?"""
+    """(page, first) -> is the linear page one of those watched for data (first = 0) or code (first = WATCHES)?"""
     b = function("watched", "page", "first")
     entry = b.arg("st", True) + WATCHES_AT + (b.arg("first") << 3)
     found = b.const(0)
@@ -261,10 +261,11 @@ def access(at: dict[str, int], layout: Layout) -> str:
     n1 = b.choose(size <= room, size, room)
     n2 = size - n1
     kinds, where = [], []
-    for start, n in ((linear, n1), ((linear + n1) & address_mask(b, at), n2)):
+    rest = (acc & ~(0xFFFF << 8)) | (n2 << 8)  # of the second page a walk sees what is on it
+    for start, n, wanted in ((linear, n1, acc), ((linear + n1) & address_mask(b, at), n2, rest)):
         kind, place = b.var(0), b.var(0)
         with b.if_(n != 0):
-            host = b.call("translate", tlb, start, acc)
+            host = b.call("translate", tlb, start, wanted)
             with b.if_(host == 0):
                 b.put(at["address"], start)
                 b.put(at["pending"], PENDING_FAULT)

@@ -21,7 +21,7 @@ VECTORS = dict(Vd="reg", Vt="reg", Vn="base", Vt2="extra", Va="extra", Vm="rm") 
 # exception classes (ESR_ELx.EC)
 EC_UNKNOWN, EC_WFX, EC_FP, EC_PAC, EC_BTI, EC_ILLEGAL = 0x00, 0x01, 0x07, 0x09, 0x0D, 0x0E
 EC_SVC, EC_HVC, EC_SMC, EC_SYSTEM = 0x15, 0x16, 0x17, 0x18
-EC_FETCH, EC_PC, EC_DATA, EC_SP = 0x20, 0x22, 0x24, 0x26
+EC_FETCH, EC_PC, EC_DATA = 0x20, 0x22, 0x24
 EC_BREAKPOINT, EC_STEP, EC_WATCHPOINT, EC_BRK = 0x30, 0x32, 0x34, 0x3C
 TO_EL2 = 0x40  # beside an exception class: for EL2, whatever else
 ALIGNMENT = 0x21  # fault status code

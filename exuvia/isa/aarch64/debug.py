@@ -19,7 +19,7 @@ from exuvia.isa.aarch64.state import BREAKPOINTS, DAIF_D, WATCHPOINTS
 if TYPE_CHECKING:
     from exuvia.isa.aarch64.processor import Processor
 
-MDSCR_SS, MDSCR_MDE = 1 << 0, 1 << 15
+MDSCR_SS, MDSCR_TDCC, MDSCR_MDE = 1 << 0, 1 << 12, 1 << 15
 MDCR_TDA, MDCR_TDOSA, MDCR_TDRA = 1 << 9, 1 << 10, 1 << 11
 CONTEXT_AWARE = 2  # breakpoints that can compare CONTEXTIDR_EL1 and the VMID: the last ones
 FEATURES = 6 | (BREAKPOINTS - 1) << 12 | (WATCHPOINTS - 1) << 20 | (CONTEXT_AWARE - 1) << 28  # ID_AA64DFR0_EL1
@@ -34,13 +34,17 @@ Encoding = tuple[int, int, int, int, int]
 MDSCR, OSLAR, OSLSR, OSDLR, PRCR = (2, 0, 0, 2, 2), (2, 0, 1, 0, 4), (2, 0, 1, 1, 4), (2, 0, 1, 3, 4), (2, 0, 1, 4, 4)
 MDRAR, CLAIMSET, CLAIMCLR, AUTHSTATUS, MDCCSR = (2, 0, 1, 0, 0), (2, 0, 7, 8, 6), (2, 0, 7, 9, 6), (2, 0, 7, 14, 6), (2, 3, 0, 1, 0)
 CONSTANT = {MDRAR: 0, AUTHSTATUS: 0, PRCR: 0, OSDLR: 0, MDCCSR: 0, CLAIMSET: 0xFF}
-TRANSFER = {(2, 0, 0, 0, 2), (2, 0, 0, 2, 0), (2, 0, 0, 3, 2), (2, 0, 0, 6, 2)}  # an external debugger's, which is not there
+CHANNEL = {(2, 3, 0, 4, 0), (2, 3, 0, 5, 0)}  # DBGDTR_EL0, and DBGDTRRX_EL0 and DBGDTRTX_EL0: to an external debugger, which is not there
+TRANSFER = CHANNEL | {(2, 0, 0, 0, 2), (2, 0, 0, 2, 0), (2, 0, 0, 3, 2), (2, 0, 0, 6, 2)}  # what else is its
+OF_EL0 = CHANNEL | {MDCCSR}
 FILES = {4: "dbgbvr", 5: "dbgbcr", 6: "dbgwvr", 7: "dbgwcr"}  # by op2; CRm is the number
 
 
 # -- registers
 def trapped(p: Processor, where: Encoding, instruction: int) -> None:
-    """MDCR_EL2's traps."""
+    """The traps of MDSCR_EL1 and MDCR_EL2."""
+    if p.el == 0 and p.mdscr_el1 & MDSCR_TDCC:
+        raise trap(instruction)
     if p.has_el2 and p.el < 2:
         if where in (OSLAR, OSLSR, OSDLR, PRCR):
             wanted = MDCR_TDOSA
@@ -93,7 +97,7 @@ def write(p: Processor, where: Encoding, instruction: int, value: int) -> None:
     else:
         raise undefined()
     arm(p)
-    p.step_armed = int(bool(p.mdscr_el1 & MDSCR_SS) and enabled(p))
+    p.step_armed = int(stepping(p))
 
 
 # -- what is compared
@@ -107,6 +111,11 @@ def enabled(p: Processor) -> bool:
     if p.os_locked:
         return False
     return p.el < target(p) or p.el == target(p) and bool(p.mdscr_el1 & MDSCR_KDE) and not p.daif & DAIF_D
+
+
+def stepping(p: Processor) -> bool:
+    """Is software step on?"""
+    return bool(p.mdscr_el1 & MDSCR_SS) and enabled(p)
 
 
 def levels(p: Processor, control: int) -> int:
@@ -222,13 +231,15 @@ def stepped(p: Processor) -> None:
 
 def software_step(p: Processor) -> None:
     """One instruction; or it was done, and its exception is due (D2.12)."""
-    if not p.pstate_ss:
+    if not stepping(p):  # the instruction before masked it
+        p.step_armed = 0
+    elif not p.pstate_ss:
         p.fault(Fault(EC_STEP, STATUS | p.step_info), p.pc)
         p.step_armed = 0
-        return
-    stepped(p)
-    if p.step_armed and not p.resume:
-        p.pstate_ss, p.step_info = 0, ISV | (EX if p.exclusive != (1 << 64) - 1 else 0)
+    else:
+        stepped(p)
+        if p.step_armed and not p.resume:
+            p.pstate_ss, p.step_info = 0, ISV | (EX if p.exclusive != (1 << 64) - 1 else 0)
 
 
 def step_armed(cpu: Cpu, el: Value, daif: Value) -> Value:

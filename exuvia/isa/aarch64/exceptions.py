@@ -65,7 +65,6 @@ from exuvia.isa.aarch64.state import (
     SPSR_IL,
     SPSR_PAN,
     SPSR_SS,
-    SPSR_UAO,
     STRICT,
     USER,
 )  # fmt: skip
@@ -74,7 +73,6 @@ SEMIHOSTING = 0xF000  # of HLT in A64 (Semihosting for AArch32 and AArch64, 2.0)
 EC_SHIFT, IL = 26, 1 << 25
 SYNCHRONOUS, IRQ, FIQ, SERROR = 0, 0x80, 0x100, 0x180
 SCTLR_A, SCTLR_SPAN = 1 << 1, 1 << 23
-HCR_TWI, HCR_TWE = 1 << 13, 1 << 14
 
 
 def word(cpu: Cpu, name: str) -> Value:
@@ -104,7 +102,7 @@ def access_syndrome(instruction: Value) -> Value:
         return (instruction & mask) == match
 
     size, opc = (instruction.u >> 30) & 3, (instruction.u >> 22) & 3
-    offset = is_(0x3F00_0000, 0x3900_0000) | is_(0x3F20_0400, 0x3800_0000) & ~is_(0xC00, 0x400) | is_(0x3F20_0C00, 0x3820_0800)
+    offset = is_(0x3F00_0000, 0x3900_0000) | is_(0x3F20_0400, 0x3800_0000) | is_(0x3F20_0C00, 0x3820_0800)
     ordered = is_(0x3FA0_0000, 0x0880_0000) | is_(0x3FFF_FC00, 0x38BF_C000)  # LDAR, STLR, LDLAR, STLLR; LDAPR
     literal = is_(0x3F00_0000, 0x1800_0000)
     signed = pick(literal, yes(size == 2, 1), yes(offset, 1) & (opc.u >> 1))
@@ -160,6 +158,9 @@ def far_branch(cpu: Cpu) -> None:
     )
     plain = pick(upper, target.low(56).sext(64), target.low(56).zext(64))
     address = pick(ignored & ~data_only, plain, target)
+    with when((address & 3) != 0):
+        cpu.fault_address = address
+        synchronous(cpu, lift(EC_PC, 64), lift(0, 64), 0, address)
     with when(far(address)):
         for name, v in (
             ("access", FETCH | 1 << 8), ("address", address), ("op", 0),
@@ -174,7 +175,7 @@ def far_branch(cpu: Cpu) -> None:
 def spsr_word(cpu: Cpu) -> Value:
     """PSTATE as SPSR_ELx keeps it."""
     v: Value = nzcv_word(cpu) | cpu.daif | cpu.el << 2 | cpu.spsel | cpu.btype << BTYPE_SHIFT
-    for name, bit in (("pan", SPSR_PAN), ("uao", SPSR_UAO), ("dit", SPSR_DIT), ("pstate_ss", SPSR_SS), ("illegal", SPSR_IL)):
+    for name, bit in (("pan", SPSR_PAN), ("dit", SPSR_DIT), ("pstate_ss", SPSR_SS), ("illegal", SPSR_IL)):
         v = v | yes(cpu.get((name, 0, 64)) != 0, bit)
     return v
 
@@ -240,7 +241,7 @@ def exception(cpu: Cpu) -> None:
     sets_pan = ~to2 & (cpu.has_pan != 0) & ((cpu.sctlr_el1 & SCTLR_SPAN) == 0)
     cpu.pan = pick(sets_pan, 1, cpu.pan)
     cpu.el, cpu.spsel, cpu.daif = new, 1, DAIF
-    cpu.uao = cpu.pstate_ss = cpu.illegal = cpu.btype = cpu.step_info = 0
+    cpu.pstate_ss = cpu.illegal = cpu.btype = cpu.step_info = 0
     cpu.step_armed = yes(step_armed(cpu, new, lift(DAIF, 64)), 1)
     cpu.exclusive = -1
     regime_changes(cpu, old, new)
@@ -261,7 +262,8 @@ def eret(cpu: Cpu) -> None:
     take_stack_pointer(cpu, new, spsel)
     own = debug_enabled(cpu, old, cpu.daif)  # who steps itself
     cpu.el, cpu.spsel, cpu.daif = new, spsel, spsr & DAIF
-    cpu.pan = pick(illegal, cpu.pan, yes((cpu.has_pan != 0) & ((spsr & SPSR_PAN) != 0), 1))
+    cpu.pan = yes((cpu.has_pan != 0) & ((spsr & SPSR_PAN) != 0), 1)
+    cpu.dit = pick(illegal, cpu.dit, yes((cpu.has_dit != 0) & ((spsr & SPSR_DIT) != 0), 1))
     cpu.illegal = yes(illegal | ((spsr & SPSR_IL) != 0), 1)
     armed = step_armed(cpu, new, spsr)
     cpu.step_armed, cpu.pstate_ss, cpu.step_info = yes(armed, 1), yes(armed & ~own & ((spsr & SPSR_SS) != 0), 1), 0

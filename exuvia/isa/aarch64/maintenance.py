@@ -9,9 +9,10 @@ from exuvia.dsl.values import Value, lift
 from exuvia.isa.aarch64.cpu import MAINTENANCE, ZEROES, Cpu, leave, misaligned, undefined
 from exuvia.isa.aarch64.forms import op
 from exuvia.isa.aarch64.paging import HCR_DC, stage1_on
-from exuvia.isa.aarch64.system import SCTLR_DZE, SCTLR_UCI, trapped
+from exuvia.isa.aarch64.system import HCR_TDZ, SCTLR_DZE, SCTLR_UCI, trapped, trapped_to_el2
 
 Text = Callable[[Cpu], None]
+HCR_TSW, HCR_TPC, HCR_TPU, HCR_TTLB = (1 << i for i in (22, 23, 24, 25))
 PAGE, SPACE, ALL = range(3)  # what of the TLBs goes: rare.invalidate has these too
 
 
@@ -51,6 +52,8 @@ def invalidate(op1: int, m: int, op2: int, name: str, what: int, shared: bool) -
         if op1 == 4:
             with when(cpu.el == 1):
                 undefined()
+        else:
+            trapped_to_el2(cpu, (cpu.hcr_el2 & HCR_TTLB) != 0)
         linear = address(cpu) if what == PAGE else lift(0, 64)
         if shared:
             with when(cpu.others != 0):
@@ -73,7 +76,8 @@ def nothing(op1: int, m: int, op2: int, name: str) -> None:
     @system(op1, 7, m, op2, name.split()[0], asm=name.split()[1])
     def run(cpu: Cpu) -> None:
         if cpu.el0:
-            undefined()
+            return undefined()
+        trapped_to_el2(cpu, (cpu.hcr_el2 & (HCR_TPU if name.startswith("ic") else HCR_TSW)) != 0)
 
 
 for _m, _op2, _name in ((1, 0, "ic ialluis"), (5, 0, "ic iallu"), (6, 2, "dc isw,"), (10, 2, "dc csw,"), (14, 2, "dc cisw,")):
@@ -88,6 +92,7 @@ def by_address(op1: int, m: int, op2: int, name: str, **facts: object) -> None:
         if cpu.el0 and op1 != 3:
             return undefined()
         trapped(cpu, cpu.el0 and (cpu.sctlr_el1 & SCTLR_UCI) == 0)
+        trapped_to_el2(cpu, (cpu.hcr_el2 & (HCR_TPU if name in ("ic ivau", "dc cvau") else HCR_TPC)) != 0)
         cpu.effect("translate", 64, cpu.X("Rt").n, attr=["r", 1, MAINTENANCE])
 
 
@@ -102,6 +107,7 @@ by_address(3, 5, 1, "ic ivau")
 def dc_zva(cpu: Cpu) -> None:
     """Zeros to 64 bytes."""
     trapped(cpu, cpu.el0 and (cpu.sctlr_el1 & SCTLR_DZE) == 0)
+    trapped_to_el2(cpu, (cpu.hcr_el2 & HCR_TDZ) != 0)
     line = cpu.X("Rt") & ~63
     if cpu.strict:  # without a translation all memory is a device's
         with when(~stage1_on(cpu, cpu.el == 2) & ((cpu.hcr_el2 & HCR_DC) == 0)):

@@ -218,13 +218,13 @@ class Walk:
         self.cpu, self.linear = cpu, linear
         self.write, self.fetch = (access & WRITE) != 0, (access & FETCH) != 0
         self.access, self.what = access, segment(access)
+        self.el2 = cpu.el == 2
+        self.user, self.forbidden = (index == 0) & ~self.el2, index == 2  # LDTR and STTR at EL2 are as all else there
         self.asks = (self.what == AT_STAGE1) | (self.what == AT_BOTH)
         normal = (cpu.hcr_el2 & HCR_DC) != 0
         self.attributes = Var(pick(normal, 0xFF, 2 << SHAREABILITY))  # with stage 1 off: normal memory, or a device
-        self.user, self.forbidden = index == 0, index == 2
         self.unaligned = unaligned(linear, access)
         self.error, self.page, self.rights, self.hpfar, self.guard = Var(NO_FAULT), Var(0), Var(0), Var(0), Var(0)
-        self.el2 = (cpu.el == 2) & ~self.user
         self.stage2 = Stage2(cpu, ((cpu.hcr_el2 & (HCR_VM | HCR_DC)) != 0) & ~self.el2)
 
     def regime(self) -> tuple[Regime, Value, Value]:

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from exuvia.dsl.trace import function, when
 from exuvia.dsl.values import Value, lift
 from exuvia.isa.aarch64.bti import call, jump
-from exuvia.isa.aarch64.cpu import EC_PAC, Cpu, enter, undefined
-from exuvia.isa.aarch64.exceptions import branch_to, synchronous
+from exuvia.isa.aarch64.cpu import EC_PAC, TO_EL2, Cpu, enter, raise_, undefined
+from exuvia.isa.aarch64.exceptions import branch_to
 from exuvia.isa.aarch64.forms import op
 from exuvia.isa.aarch64.paging import pick, yes
 from exuvia.isa.aarch64.state import LR, SP, ZR
@@ -64,7 +64,7 @@ def enabled(cpu: Cpu, name: str) -> Value:
     sctlr = pick(cpu.el == 2, cpu.sctlr_el2, cpu.sctlr_el1)
     on = (sctlr & ENABLES[name]) != 0
     with when(on & (cpu.has_el2 != 0) & (cpu.el != 2) & ((cpu.hcr_el2 & HCR_API) == 0)):
-        synchronous(cpu, lift(EC_PAC, 64), lift(0, 64), 1, cpu.this_pc)
+        raise_(EC_PAC | TO_EL2)
     return on
 
 
@@ -147,7 +147,7 @@ def xpacd(cpu: Cpu) -> None:
 def pacga(cpu: Cpu) -> None:
     """A code of any 64 bits, in the upper half."""
     with when((cpu.has_el2 != 0) & (cpu.el != 2) & ((cpu.hcr_el2 & HCR_API) == 0)):
-        synchronous(cpu, lift(EC_PAC, 64), lift(0, 64), 1, cpu.this_pc)
+        raise_(EC_PAC | TO_EL2)
     cpu.Rd = pointer_code(cpu.Rn, cpu.Rm, *key(cpu, "ga")) & 0xFFFFFFFF_00000000
 
 

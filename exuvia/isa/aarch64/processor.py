@@ -100,7 +100,7 @@ class Processor(processor.Processor):
         model, d = self.model, self.__dict__
         self.tlb_system = self.tlb_base  # what is accessed as EL0 would
         self.has_el2 = int(bool(getattr(self.machine, "virtualization", False)))
-        for feature in ("pan", "bti", "e0pd"):
+        for feature in ("pan", "dit", "bti", "e0pd"):
             setattr(self, f"has_{feature}", int(feature in model))
         self.el = 2 if self.has_el2 else 1
         self.midr_el1 = self.vpidr_el2 = model.kind.midr

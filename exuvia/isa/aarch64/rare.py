@@ -9,9 +9,10 @@ from exuvia.isa.aarch64.maintenance import PAGE
 from exuvia.isa.aarch64.paging import S1PTW, SHAREABILITY, STAGE2, WNR, WRITE
 from exuvia.isa.aarch64.processor import ACCESS_KIND, ACCESS_SIZE, Processor
 from exuvia.isa.aarch64.state import SINK, ZR
+from exuvia.isa.aarch64.system import HCR_TID2
 from exuvia.isa.aarch64.timers import EL0PTEN, EL0VTEN, EL1PCEN
 
-HCR_TSC, HCR_HCD = 1 << 19, 1 << 29
+HCR_TID1, HCR_TID3, HCR_TSC, HCR_HCD, HCR_TLOR = (1 << i for i in (16, 18, 19, 29, 35))
 RES1, NOT_SECURE = 1 << 11, 1 << 9  # in PAR_EL1
 CM = 1 << 8  # in ESR_ELx, of a data abort of AT
 Encoding = tuple[int, int, int, int, int]
@@ -53,19 +54,22 @@ def read(p: Processor, where: Encoding, instruction: int) -> int:
         timer_trapped(p, where, instruction)
         name, register = TIMERS[where]
         return int(getattr(p.timers, name).read(register))
-    if p.el == 0:
+    if p.el == 0 and where not in debug.OF_EL0:
         raise undefined()
     if (name_ := gic.register(p, where, instruction)) is not None:
         return int(p.controller.read_register(name_))
     if (op0, op1, n) == (3, 0, 0):
+        known_to_el2(p, instruction, HCR_TID3 if m else HCR_TID1)
         if (end := IDENTIFICATION.get((m, op2))) is not None:
             return int(p.model.identification(bool(p.has_el2), hasattr(p.controller, "read_register"))[end])
         if m <= 7:
             return 0  # AArch32, and what is reserved
     if (op0, op1, n, m) == (3, 1, 0, 0):
+        known_to_el2(p, instruction, HCR_TID1 if op2 == 7 else HCR_TID2)
         kind = p.model.kind
         return int({0: kind.caches[{0: 0, 1: 1}.get(p.csselr_el1 & 15, 2)], 1: kind.clidr}.get(op2, 0))
     if where in LIMITED_ORDERING and "lor" in p.model:
+        known_to_el2(p, instruction, HCR_TLOR)
         return 0
     if op0 == 2:
         return debug.read(p, where, instruction)
@@ -73,6 +77,12 @@ def read(p: Processor, where: Encoding, instruction: int) -> int:
         return p.kept.get(encoded(where), 0)
     p.unknown(f"read of system register S{op0}_{op1}_C{n}_C{m}_{op2} at {p.here:#x}")
     raise undefined()
+
+
+def known_to_el2(p: Processor, instruction: int, bit: int) -> None:
+    """A trap of HCR_EL2."""
+    if p.el == 1 and p.hcr_el2 & bit:
+        raise trap(instruction, el2=True)
 
 
 def encoded(where: Encoding) -> int:
@@ -89,14 +99,14 @@ def write_system_register(p: Processor, instruction: int, value: int) -> None:
         name, register = TIMERS[where]
         getattr(p.timers, name).write(register, value)
         return
-    if p.el == 0:
+    if p.el == 0 and where not in debug.OF_EL0:
         raise undefined()
     if (name_ := gic.register(p, where, instruction)) is not None:
         p.controller.write_register(name_, value)
     elif where == CNTFRQ and p.el == (2 if p.has_el2 else 1):
         p.cntfrq_el0 = value
     elif where in LIMITED_ORDERING[:-1] and "lor" in p.model:
-        pass
+        known_to_el2(p, instruction, HCR_TLOR)
     elif op0 == 2:
         debug.write(p, where, instruction, value)
     elif op1 == 4 and p.el == 2:

@@ -17,7 +17,7 @@ MODES = LANDING + USER + 1
 # PSTATE and SPSR_ELx bits (C5.2.19)
 DAIF_D, DAIF_A, DAIF_I, DAIF_F = (1 << i for i in (9, 8, 7, 6))
 DAIF = DAIF_D | DAIF_A | DAIF_I | DAIF_F
-SPSR_DIT, SPSR_UAO, SPSR_PAN, SPSR_SS, SPSR_IL = (1 << i for i in (24, 23, 22, 21, 20))
+SPSR_DIT, SPSR_PAN, SPSR_SS, SPSR_IL = (1 << i for i in (24, 22, 21, 20))
 BTYPE_SHIFT = 10
 
 # FEAT_BTI: what is known of pages
@@ -32,7 +32,7 @@ layout.zeros.add(("x", ZR))
 layout.sinks.add(("x", SINK))
 layout.file("v", 32, 128)
 layout.words("nz cv")  # the flags, see flags.py
-layout.words("el spsel daif pan uao dit btype pstate_ss illegal", el=1, spsel=1, daif=DAIF)
+layout.words("el spsel daif pan dit btype pstate_ss illegal", el=1, spsel=1, daif=DAIF)
 # software step is on at this exception level, or a breakpoint means a whole context: Python does one instruction at a time (debug.py)
 layout.words("step_armed every_instruction")
 layout.attention |= {"step_armed": 1, "every_instruction": 1}
@@ -63,4 +63,4 @@ TIMER_WORDS = "cntv_ctl_el0 cntv_cval_el0 cntp_ctl_el0 cntp_cval_el0 cnthp_ctl_e
 KEYS = " ".join(f"ap{key}key{half}_el1" for key in ("ia", "ib", "da", "db", "ga") for half in ("lo", "hi"))
 for _names in (EL0_WORDS, EL1_WORDS, EL2_WORDS, TIMER_WORDS, KEYS):
     layout.words(_names, cnthctl_el2=3)
-layout.words("has_el2 has_pan has_bti has_e0pd physical_bits midr_el1 mpidr_el1 ctr_el0", physical_bits=40, mpidr_el1=1 << 31)
+layout.words("has_el2 has_pan has_dit has_bti has_e0pd physical_bits midr_el1 mpidr_el1 ctr_el0", physical_bits=40, mpidr_el1=1 << 31)

@@ -11,7 +11,7 @@ from exuvia.dsl.trace import when
 from exuvia.dsl.values import Value, lift
 from exuvia.isa.aarch64.cpu import EC_SYSTEM, EC_WFX, TO_EL2, Cpu, leave, raise_, undefined
 from exuvia.isa.aarch64.debug import masks_changed
-from exuvia.isa.aarch64.exceptions import HCR_TWE, HCR_TWI, choose_tlb, keep_stack_pointer, synchronous, take_stack_pointer, welcome
+from exuvia.isa.aarch64.exceptions import choose_tlb, keep_stack_pointer, take_stack_pointer, welcome
 from exuvia.isa.aarch64.flags import nzcv_word
 from exuvia.isa.aarch64.forms import op
 from exuvia.isa.aarch64.paging import yes
@@ -19,6 +19,9 @@ from exuvia.isa.aarch64.state import DAIF, SPSR_DIT, SPSR_PAN
 from exuvia.isa.aarch64.timers import EL0PCTEN, EL0PTEN, EL0VCTEN, EL0VTEN, EL1PCEN, EL1PCTEN, ENABLE, IMASK, ISTATUS
 
 Text = Callable[[Cpu], None]
+HCR_TWI, HCR_TWE, HCR_TID2, HCR_TACR, HCR_TVM, HCR_TDZ, HCR_TRVM, HCR_APK = (1 << i for i in (13, 14, 17, 21, 26, 28, 30, 40))
+CPTR_TCPAC = 1 << 31
+MEMORY_CONTROL = """sctlr_el1 ttbr0_el1 ttbr1_el1 tcr_el1 esr_el1 far_el1 afsr0_el1 afsr1_el1 mair_el1 amair_el1 contextidr_el1""".split()
 SCTLR_UMA, SCTLR_DZE, SCTLR_UCT, SCTLR_NTWI, SCTLR_NTWE, SCTLR_UCI = (1 << i for i in (9, 14, 15, 16, 18, 26))
 
 
@@ -70,6 +73,20 @@ def allowed(cpu: Cpu, encoding: str) -> bool:
     return True
 
 
+def known_to_el2(cpu: Cpu, word: str, writes: bool) -> None:
+    """What HCR_EL2 and CPTR_EL2 trap of EL1's registers (D1.3.6)."""
+    if word in MEMORY_CONTROL:
+        trapped_to_el2(cpu, (cpu.hcr_el2 & (HCR_TVM if writes else HCR_TRVM)) != 0)
+    elif word == "actlr_el1":
+        trapped_to_el2(cpu, (cpu.hcr_el2 & HCR_TACR) != 0)
+    elif word == "csselr_el1":
+        trapped_to_el2(cpu, (cpu.hcr_el2 & HCR_TID2) != 0)
+    elif word == "cpacr_el1":
+        trapped_to_el2(cpu, (cpu.cptr_el2 & CPTR_TCPAC) != 0)
+    elif word.startswith("ap"):
+        trapped_to_el2(cpu, (cpu.hcr_el2 & HCR_APK) == 0)
+
+
 def register(
     encoding: str, word: str, before: Text | None = None, after: Text | None = None, mask: int = (1 << 64) - 1, feature: str = ""
 ) -> None:
@@ -78,11 +95,13 @@ def register(
     @read(encoding, word, feature=feature)
     def mrs(cpu: Cpu) -> None:
         if allowed(cpu, encoding):
+            known_to_el2(cpu, word, False)
             cpu.set_X("Rt", cpu.get((word, 0, 64)))
 
     @write(encoding, word, ends=before is not None or after is not None, feature=feature)
     def msr(cpu: Cpu) -> None:
         if allowed(cpu, encoding):
+            known_to_el2(cpu, word, True)
             if before is not None:
                 before(cpu)
             cpu.put((word, 0, 64), cpu.X("Rt") & mask)
@@ -150,13 +169,16 @@ def write_tpidrro(cpu: Cpu) -> None:
 @read("3_3_C0_C0_1", "ctr_el0")
 def read_ctr(cpu: Cpu) -> None:
     trapped(cpu, cpu.el0 and (cpu.sctlr_el1 & SCTLR_UCT) == 0)
+    trapped_to_el2(cpu, (cpu.hcr_el2 & HCR_TID2) != 0)
     cpu.set_X("Rt", cpu.ctr_el0)
 
 
 @read("3_3_C0_C0_7", "dczid_el0")
 def read_dczid(cpu: Cpu) -> None:
-    prohibited = yes((cpu.sctlr_el1 & SCTLR_DZE) == 0, 16) if cpu.el0 else 0
-    cpu.set_X("Rt", lift(prohibited, 64) | 4)
+    prohibited = (cpu.has_el2 != 0) & (cpu.el != 2) & ((cpu.hcr_el2 & HCR_TDZ) != 0)
+    if cpu.el0:
+        prohibited = prohibited | ((cpu.sctlr_el1 & SCTLR_DZE) == 0)
+    cpu.set_X("Rt", yes(prohibited, 16) | 4)
 
 
 @read("3_0_C0_C0_0", "midr_el1")
@@ -399,7 +421,7 @@ def wait_trapped(cpu: Cpu, wfe: int) -> None:
         with when((cpu.sctlr_el1 & (SCTLR_NTWE if wfe else SCTLR_NTWI)) == 0):
             raise_(EC_WFX, iss)
     with when((cpu.el != 2) & ((cpu.hcr_el2 & (HCR_TWE if wfe else HCR_TWI)) != 0)):
-        synchronous(cpu, lift(EC_WFX, 64), lift(iss, 64), 1, cpu.this_pc)
+        raise_(EC_WFX | TO_EL2, iss)
 
 
 @op("11010101000000110010 0000 010 11111")

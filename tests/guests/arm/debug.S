@@ -24,7 +24,7 @@
         msr     daifset, 8
         print   "\n"
         .endm
-// QEMU differs: "under the os lock", "unaligned, up to there"
+// QEMU differs: "under the os lock", "unaligned, up to there", "not of one that ends before it", "step of el1, until it masks that"
 main:   str     x30, [sp, -16]!
         print   "registers:"
         set     dbgbvr5_el1, 0xffff000000001234
@@ -149,6 +149,12 @@ main:   str     x30, [sp, -16]!
         ldr     w0, [x11]
         ldr     x0, [x11]
         done
+        print   "not of one that ends before it:"
+        watch_bytes over + 4096, 0x10, LOADS | EL1
+        ldr     x11, =over + 4092
+        ldr     x0, [x11]
+        ldr     x0, [x11, 1]
+        done
         print   "a loop, and what is stored:"
         watch_bytes data, 0xff, STORES | EL1
         mov     x12, 20
@@ -203,6 +209,14 @@ main:   str     x30, [sp, -16]!
         nop
         nop
         msr     daifset, 8
+        set     mdscr_el1, 0
+        print   "\nstep of el1, until it masks that:"
+        then    STEP, 9
+        set     mdscr_el1, SS | KDE
+        msr     daifclr, 8
+        nop
+        msr     daifset, 8
+        nop
         set     mdscr_el1, 0
         print   "\nend\n"
         ldr     x30, [sp], 16

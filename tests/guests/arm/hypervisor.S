@@ -143,6 +143,19 @@ main:   str     x30, [sp, -16]!
         msr     mdcr_el2, x0
         guest   breaks
         msr     mdcr_el2, xzr
+        .irp    traps, 1<<16, 1<<17, 1<<18, 1<<21, 1<<22, 1<<23, 1<<24, 1<<25, 1<<26, 1<<28, 1<<30|1<<26, 1<<35
+        print   "\nhcr_el2, \traps:"
+        set     hcr_el2, 1 << 31 | 3 << 40 | \traps
+        guest   many
+        .endr
+        print   "\nkeys:"
+        set     hcr_el2, 1 << 31
+        guest   many
+        print   "\ncpacr_el1:"
+        set     hcr_el2, 1 << 31 | 3 << 40
+        set     cptr_el2, 1 << 31
+        guest   many
+        msr     cptr_el2, xzr
         print   "\nend\n"
         msr     hcr_el2, xzr
         ldr     x30, [sp], 16
@@ -197,5 +210,33 @@ debuggers:
         msr     oslar_el1, xzr
         hvc     0
 breaks: brk     5
+        hvc     0
+many:                                   // what can be trapped; what was read is written back
+        mrs     x22, sctlr_el1
+        msr     sctlr_el1, x22
+        .irp    register, ttbr0_el1, ttbr1_el1, tcr_el1, esr_el1, far_el1, afsr0_el1, afsr1_el1, mair_el1, amair_el1, contextidr_el1
+        mrs     x22, \register
+        msr     \register, x22
+        .endr
+        .irp    register, actlr_el1, cpacr_el1, csselr_el1, apiakeylo_el1, apgakeyhi_el1, vbar_el1, lorc_el1
+        mrs     x22, \register
+        msr     \register, x22
+        .endr
+        .irp    register, revidr_el1, aidr_el1, ctr_el0, ccsidr_el1, clidr_el1, midr_el1, id_aa64pfr0_el1, id_aa64isar1_el1, lorid_el1
+        mrs     x22, \register
+        .endr
+        mrs     x22, dczid_el0
+        ldr     x10, =0x40c00000
+        tlbi    vmalle1
+        tlbi    vaae1is, x10
+        ic      iallu
+        ic      ialluis
+        ic      ivau, x10
+        dc      csw, xzr
+        dc      cvac, x10
+        dc      cvau, x10
+        dc      civac, x10
+        dc      zva, x10
+        mov     x0, x22
         hvc     0
         .ltorg

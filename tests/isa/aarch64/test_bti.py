@@ -7,11 +7,13 @@ from collections.abc import Iterator
 
 import pytest
 
-from exuvia.isa.aarch64.state import AWARE, LANDING, USER
+from exuvia.codegen.layout import REASON, REASONS
+from exuvia.isa.aarch64.state import AWARE, GUARDS, LANDING, USER, layout
 from tests.isa.aarch64.machine import Case, Native
 
 TABLE, VECTORS, GUARDED, PLAIN = 0x40000, 0x50000, 0x20000, 0x21000
 BR_X0, BR_X16, BLR_X0, NOP, RET, ERET = 0xD61F0000, 0xD61F0200, 0xD63F0000, 0xD503201F, 0xD65F0000, 0xD69F03E0
+MSR_TTBR0_X0, B_HERE = 0xD5182000, 0x14000000
 BTI, BTI_C, BTI_J, BTI_JC = (0xD503241F | targets << 6 for targets in range(4))
 PACIASP, PACIBSP, HLT, BRK = 0xD503233F, 0xD503237F, 0xD4400020, 0xD4200000
 EC_BTI, EC_BRK, EC_PC, EC_FETCH = 0x0D, 0x3C, 0x22, 0x21
@@ -131,6 +133,23 @@ def test_interrupted_before_the_target(machine: Native) -> None:
     assert (n["pc"], n["spsr_el1"] >> 10 & 3, n["elr_el1"]) == (VECTORS + 0x480, 2, GUARDED + 0x100)
 
 
+@pytest.mark.parametrize("user", [0, 1])
+def test_what_is_known_of_a_page_was_forgotten(machine: Native, user: int) -> None:
+    """Another page has its place: the branch and its target have theirs walked to again, without steps between."""
+    n, stop = machine, VECTORS + (0x400 if user else 0x200)
+    at = layout.offset("guards", GUARDED >> 12 & GUARDS - 1)
+    for pad, expected in ((BTI_J, (EC_BRK, 0)), (BTI_C, (EC_BTI, 3))):
+        code = {GUARDED: NOP, GUARDED + 4: BR_X0, GUARDED + 0x100: pad, GUARDED + 0x104: BRK, stop: B_HERE}
+        begin(n, user, code, GUARDED, GUARDED + 0x100)
+        for _ in range(3):
+            n.put(Case([BRK], [GUARDED + 0x100] * 32, el=1 - user))
+            n["pc"], n["mode"], n["budget_end"] = GUARDED, USER * user | (AWARE if n["met_guarded"] else 0), 40
+            n.state.view[at : at + 8] = (0x7777 << 12).to_bytes(8, "little")
+            while (reason := n.engine.run(n.at)) != REASON["budget"]:
+                getattr(n, "on_" + REASONS[reason])()
+            assert run(n) == expected
+
+
 def test_it_costs_nothing_until_a_guarded_page_is_met(machine: Native) -> None:
     """And again when EL0's tables change."""
     n = machine
@@ -141,3 +160,8 @@ def test_it_costs_nothing_until_a_guarded_page_is_met(machine: Native) -> None:
     n.step()
     n.step()
     assert (n["pc"], n["mode"], n["met_guarded"]) == (GUARDED + 4, USER | AWARE, 1)
+    for table, known in ((TABLE, 1), (TABLE | 1 << 48, 0)):  # the same, and those of another address space
+        begin(n, 0, {PLAIN: MSR_TTBR0_X0}, PLAIN, table)
+        n["met_guarded"] = 3
+        n.step()
+        assert (n["pc"], n["ttbr0_el1"], n["met_guarded"]) == (PLAIN + 4, table, 2 | known)

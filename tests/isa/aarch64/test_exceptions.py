@@ -12,7 +12,7 @@ from tests.isa.aarch64.machine import CODE, DATA, Case, Native
 
 VECTORS, VECTORS2 = 0x40000, 0x48000
 SVC, BRK, UDF, ERET, HVC = 0xD4000001 | 0x1234 << 5, 0xD4200000 | 7 << 5, 0, 0xD69F03E0, 0xD4000002
-LDR = 0xF9400000  # ldr x0, [x0]
+LDR, LDTR = 0xF9400000, 0xF8400800  # ldr x0, [x0]
 BLR_X0 = 0xD63F0000
 FLAGS = 0b1010
 
@@ -87,6 +87,13 @@ def test_jump_to_a_misaligned_address(machine: Native) -> None:
     assert (n["pc"], n["esr_el1"], n["far_el1"], n["elr_el1"]) == (VECTORS + 0x200, 0x22 << 26 | 1 << 25, DATA + 2, DATA + 2)
 
 
+def test_jump_to_a_misaligned_address_that_no_table_is_for(machine: Native) -> None:
+    """The PC alignment fault comes before the instruction abort (D1.3.5)."""
+    address = 1 << 60 | 2
+    n = step(machine, BLR_X0, x0=address)
+    assert (n["pc"], n["esr_el1"], n["far_el1"], n["elr_el1"]) == (VECTORS + 0x200, 0x22 << 26 | 1 << 25, address, address)
+
+
 def test_pan_is_set(machine: Native) -> None:
     """SCTLR_EL1.SPAN clear, of a processor with PAN."""
     n = step(machine, SVC, el=0, has_pan=1)
@@ -115,12 +122,23 @@ def test_eret_arms_software_step(machine: Native) -> None:
     assert (n["step_armed"], n["spsr_el1"] & 1 << 21) == (0, 0)
 
 
+def test_dit_comes_back(machine: Native) -> None:
+    """PSTATE.DIT is kept while an exception is taken, and is SPSR's after its return."""
+    n = step(machine, SVC, el=0, dit=1)
+    assert (n["dit"], n["spsr_el1"] >> 24 & 1) == (1, 1)
+    for before, spsr in ((1, 0), (0, 1 << 24)):
+        assert step(machine, ERET, spsr_el1=spsr, elr_el1=CODE + 0x100, has_dit=1, dit=before)["dit"] == spsr >> 24
+    assert step(machine, ERET, spsr_el1=1 << 24, elr_el1=CODE + 0x100)["dit"] == 0
+
+
 @pytest.mark.parametrize("spsr", [0x8, 0x1, 0x10, 0x2])
 def test_illegal_return(machine: Native, spsr: int) -> None:
     """To a higher level, to EL0 with SP_EL0's neighbour, to AArch32, to what is reserved: an exception of the instruction there."""
     n = step(machine, ERET, spsr_el1=spsr, elr_el1=0x1234)
     assert (n["pc"], n["el"], n["spsel"], n["illegal"]) == (VECTORS + 0x200, 1, 1, 0)
     assert (n["esr_el1"], n["elr_el1"], n["spsr_el1"] & (1 << 20 | 0xF)) == (0x0E << 26 | 1 << 25, 0x1234, 1 << 20 | 5)
+    for before, pan in ((0, SPSR_PAN), (1, 0)):  # which comes from SPSR nevertheless, as the flags and masks do
+        assert step(machine, ERET, spsr_el1=spsr | pan, has_pan=1, pan=before)["spsr_el1"] & SPSR_PAN == pan
 
 
 @pytest.mark.parametrize(
@@ -154,6 +172,12 @@ def test_alignment(machine: Native, user: int, code: int, offset: int, faults: b
     taken(n, VECTORS + group, spsr, CODE, ec << 26 | 1 << 25 | (code == STR_W) << 6 | 0x21)
     assert n["far_el1"] == DATA + offset
     assert step(machine, code, el=1 - user, x0=DATA + offset, mode=user)["pc"] == CODE + 4
+
+
+def test_unprivileged_load_at_el2(machine: Native) -> None:
+    """LDTR is an LDR there (C6.2: LDTR): that EL1&0 have no tables is no matter."""
+    n = step(machine, LDTR, el=2, x0=DATA, sctlr_el1=1, tcr_el1=32 | 1 << 7, has_el2=1)
+    assert (n["pc"], n["el"]) == (CODE + 4, 2)
 
 
 def test_zeroing_a_device(machine: Native) -> None:

@@ -10,10 +10,12 @@ import pytest
 from exuvia.isa import UnknownName
 from exuvia.isa.aarch64 import load
 from exuvia.isa.aarch64.cpus import MODELS, model
+from exuvia.isa.aarch64.debug import MDSCR_SS
 from exuvia.isa.aarch64.exceptions import FIQ, IRQ
 from exuvia.isa.aarch64.faults import Fault, trap, undefined
+from exuvia.isa.aarch64.paging import MDSCR_KDE
 from exuvia.isa.aarch64.processor import Processor
-from exuvia.isa.aarch64.state import DAIF_F, DAIF_I, layout
+from exuvia.isa.aarch64.state import DAIF_D, DAIF_F, DAIF_I, layout
 from exuvia.vcpu.clock import Clock
 
 load()
@@ -159,12 +161,28 @@ def test_software_step(board: Any) -> None:
     p = board.vcpus[0]
     steps: list[int] = []
     p.__dict__["single_step"], p.__dict__["host"] = lambda: steps.append(p.pc), lambda linear, access: 1
-    p.step_armed, p.pstate_ss, p.pc = 1, 1, 0x400
+    p.step_armed, p.pstate_ss, p.pc, p.mdscr_el1, p.os_locked, p.el = 1, 1, 0x400, 1, 0, 0
     assert not p.between()
     assert (steps, p.pstate_ss) == ([0x400], 0)
     assert not p.between()
     assert (steps, p.step_armed, p.syndrome) == ([0x400], 0, 0x32 << 26 | 1 << 25 | 1 << 24 | 0x22)
     assert p.asked[-1] == ("resume", "exception")
+
+
+def test_software_step_of_who_masks_it(board: Any) -> None:
+    """EL1 that steps itself and sets PSTATE.D is not stepped any more, and no step is due."""
+    p = board.vcpus[0]
+    steps: list[int] = []
+    p.__dict__["single_step"] = lambda: steps.append(p.pc)
+    p.__dict__["host"] = lambda linear, access: 1
+    p.mdscr_el1, p.os_locked, p.daif, p.pc = MDSCR_SS | MDSCR_KDE, 0, 0, 0x400
+    p.step_armed, p.pstate_ss = 1, 1
+    assert not p.between()
+    p.daif = DAIF_D  # what was stepped is MSR DAIFSet, #8
+    p.asked.clear()
+    p.between()
+    assert (steps, p.step_armed, p.asked) == ([0x400], 0, [])
+    assert p.between()
 
 
 def test_virtual_timer(board: Any) -> None:
@@ -264,6 +282,25 @@ def test_debug_registers(board: Any) -> None:
     p.el = 2
     write(p, "2_0_C0_C2_2", 1)
     assert p.mdscr_el1 == 1
+
+
+def test_debug_communications_channel(board: Any) -> None:
+    """Nobody is at its other end. EL0 has it, unless MDSCR_EL1.TDCC traps that (D19.3: MDCCSR_EL0, DBGDTR_EL0, DBGDTRTX_EL0)."""
+    p = board.vcpus[0]
+    for el in (0, 1):
+        p.el, p.mdscr_el1 = el, 0
+        assert [read(p, text) for text in ("2_3_C0_C1_0", "2_3_C0_C4_0", "2_3_C0_C5_0")] == [0, 0, 0]
+        write(p, "2_3_C0_C5_0", 10)
+        with pytest.raises(Fault) as caught:
+            write(p, "2_3_C0_C1_0", 0)  # which can only be read
+        assert caught.value.ec == 0
+    p.el, p.mdscr_el1 = 0, 1 << 12
+    with pytest.raises(Fault) as caught:
+        read(p, "2_3_C0_C1_0")
+    assert (caught.value.ec, caught.value.el2) == (0x18, False)
+    with pytest.raises(Fault) as caught:
+        read(p, "2_0_C0_C2_2")  # MDSCR_EL1
+    assert caught.value.ec == 0
 
 
 def test_registers_of_the_timers_at_el2(board: Any) -> None:
