@@ -101,10 +101,15 @@ class SoftwareVcpu(MachineProcessor):
 
     def run(self) -> None:
         """Until kicked or halted."""
-        d, words, native_run, address = self.__dict__, self.words, self.native_run, self.native.address
-        handlers, resume, exits = self.exit_handlers, self._resume, self.exits
         if self.tick is not None:
             self.tick.wake()
+        self._run()
+        if self.tick is not None and self.halted:  # perhaps kicked as well
+            self.tick.sleep()
+
+    def _run(self) -> None:
+        d, words, native_run, address = self.__dict__, self.words, self.native_run, self.native.address
+        handlers, resume, exits = self.exit_handlers, self._resume, self.exits
         while True:
             if d["tick_wanted"]:
                 d["tick_wanted"] = False
@@ -117,8 +122,6 @@ class SoftwareVcpu(MachineProcessor):
                 if not self.between():
                     continue
                 if d["halted"]:
-                    if self.tick is not None:
-                        self.tick.sleep()
                     return
                 if log.exec.on or log.in_asm.on:
                     show_block(self)
@@ -180,8 +183,7 @@ class SoftwareVcpu(MachineProcessor):
     def on_tick(self) -> None:
         """The processor's own timer rings, and its interrupt is not lent."""
         assert self.tick is not None
-        self.tick.cancel()
-        self.tick.ring()
+        self.tick.look()
 
     def on_request(self) -> None:
         """Somebody wants something; `run` looks at what."""
