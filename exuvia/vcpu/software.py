@@ -142,6 +142,8 @@ class SoftwareVcpu(MachineProcessor):
         self.resume = self.mmio_done = self.io_ready = 0
         super().adopt(other, pending)
         self.drop_blocks()
+        if self.tick is not None and self.halted:
+            self.tick.sleep()
 
     # -- single steps
     def single_step(self) -> None:

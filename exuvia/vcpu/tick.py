@@ -97,11 +97,6 @@ class Tick:
         return CONDITIONS[state]
 
     # -- the processor's side
-    @property
-    def pending(self) -> bool:
-        """Whether it waits to be delivered."""
-        return self._words[self._state] == PENDING
-
     def reset(self) -> None:
         """As after power-on; the controller is reset before."""
         self.cancel()

@@ -40,7 +40,6 @@ class GicV3(Distributor):
     """RAM, where the tables of LPIs are."""
 
     def __init__(self, clock: Any = None, **properties: Any) -> None:
-        self._numbers: dict[int, int] = {}
         super().__init__(clock, **properties)
         if not 1 <= self.processors <= MOST_PROCESSORS:
             raise ValueError(f"a GICv3 of {self.processors} processors")
