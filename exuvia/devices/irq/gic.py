@@ -201,8 +201,11 @@ class Priorities(Device):
 
     def activate(self, found: Candidate) -> None:
         """What is taken sets the running priority."""
-        priority = self.group_priority(found.priority, found.group)
-        self.active_priorities[found.group] |= 1 << (priority >> 8 - PRIORITY_BITS)
+        self.active_priorities[found.group] |= self.active_bit(found.priority, found.group)
+
+    def active_bit(self, priority: int, group: int) -> int:
+        """Where `active_priorities` shows what is taken at this priority."""
+        return 1 << (self.group_priority(priority, group) >> 8 - PRIORITY_BITS)
 
     def drop(self, groups: int = GROUP0 | GROUP1) -> bool:
         """Priority drop: the highest active priority goes, if it is of these groups."""

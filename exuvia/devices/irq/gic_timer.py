@@ -45,8 +45,7 @@ class LentTimer:
     def _priority(self) -> tuple[int, int]:
         """The group, and the bit of the active priorities."""
         group = self.interface.bank.group >> self.intid & 1
-        priority = self.interface.group_priority(self.interface.bank.priority[self.intid], group)
-        return group, 1 << (priority >> 3)
+        return group, self.interface.active_bit(self.interface.bank.priority[self.intid], group)
 
     def lends(self, groups: int, others: Callable[[], object]) -> bool:
         """Whether native code has it, or will have: if it is of `groups`, a set, and no `others` are pending. The wires are low then."""
