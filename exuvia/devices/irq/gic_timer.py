@@ -16,12 +16,14 @@ if TYPE_CHECKING:
 
 
 class LentTimer:
-    """`intid` at `interface`; `registers` are `ack` and `end`, the addresses of IAR and EOIR where those are in memory."""
+    """`intid` at `interface`, whose wires `update` drives; `registers` are `ack` and `end`, the addresses of IAR and EOIR if they have
+    such."""
 
-    def __init__(self, interface: Interface, tick: Tick, intid: int, **registers: int) -> None:
+    def __init__(self, interface: Interface, tick: Tick, intid: int, update: Callable[[], object], **registers: int) -> None:
         self.interface, self.tick, self.intid, self.bit = interface, tick, intid, 1 << intid
+        self.update, tick.wanted = update, self.called
         self.registers = registers
-        self.priority = 0, 0
+        self.priority, self.circumstances = (0, 0), (0, 0, 0, 0, 0)
         """When it was lent: another processor may have changed the registers since."""
 
     def take_back(self) -> bool:
@@ -42,6 +44,11 @@ class LentTimer:
             interface.active_priorities[group] &= ~own
         return True
 
+    def called(self) -> None:
+        """The processor is out of native code."""
+        self.interface.reclaim()
+        self.update()
+
     def _priority(self) -> tuple[int, int]:
         """The group, and the bit of the active priorities."""
         group = self.interface.bank.group >> self.intid & 1
@@ -49,6 +56,9 @@ class LentTimer:
 
     def lends(self, groups: int, others: Callable[[], object]) -> bool:
         """Whether native code has it, or will have: if it is of `groups`, a set, and no `others` are pending. The wires are low then."""
+        now = self._circumstances(groups)
+        if self.tick.lent and now == self.circumstances and not others():
+            return True  # its processor is not disturbed
         if not self.take_back():
             return True
         interface = self.interface
@@ -56,9 +66,14 @@ class LentTimer:
             return False
         interface.irq.set(False)
         interface.fiq.set(False)
-        self.priority = self._priority()
+        self.priority, self.circumstances = self._priority(), now
         self.tick.lend(condition, self.intid, none=NONE, **self.registers)
         return True
+
+    def _circumstances(self, groups: int) -> tuple[int, int, int, int, int]:
+        """What others than its processor can change."""
+        bank, bit = self.interface.bank, self.bit
+        return groups, bank.enabled & bit, bank.group & bit, (bank.edge | bank.latched) & bit, bank.priority[self.intid]
 
     def _condition(self) -> Condition | None:
         """How it could be lent, None where it is disabled or masked, or something else is active. What else is pending is not looked at."""

@@ -84,10 +84,8 @@ class GicV2(Distributor):
     def lend_timer(self, cpu: int, number: int, tick: Tick | None, base: int) -> None:
         """PPI `number` is that of processor `cpu`'s timer, which has `tick`; the device's window is at `base`."""
         interface = self.cpus[cpu]
-        interface.timer = None
-        if tick is not None:
-            interface.timer = LentTimer(interface, tick, SGIS + number, ack=base + INTERFACE + 0x0C, end=base + INTERFACE + 0x10)
-            tick.wanted = self.update
+        where = dict(ack=base + INTERFACE + 0x0C, end=base + INTERFACE + 0x10)
+        interface.timer = None if tick is None else LentTimer(interface, tick, SGIS + number, self.update, **where)
 
     # What is pending at which processor
 

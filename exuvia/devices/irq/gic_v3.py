@@ -55,9 +55,7 @@ class GicV3(Distributor):
     def lend_timer(self, cpu: int, number: int, tick: Tick | None, base: int) -> None:
         """PPI `number` is that of processor `cpu`'s timer, which has `tick`. It is acknowledged by instructions, wherever `base` is."""
         interface = self.cpus[cpu]
-        interface.timer = None if tick is None else LentTimer(interface, tick, SGIS + number)
-        if tick is not None:
-            tick.wanted = interface.update
+        interface.timer = None if tick is None else LentTimer(interface, tick, SGIS + number, interface.update)
 
     def read_register(self, cpu: int, name: str) -> int:
         """Processor `cpu` reads its register ICC_*."""

@@ -135,6 +135,34 @@ def test_a_processor_in_native_code_is_asked(board: Board) -> None:
     assert board.acknowledge() == OTHER
 
 
+def test_processors_that_have_nothing_new_are_left_alone(board: Board) -> None:
+    """Else each that is asked asks all the others, for ever."""
+    second = FakeTick()
+    board.gic.lend_timer(1, PPI, second, BASE)
+    board.turn = 1
+    board.own(0x80, board.group << INTID, cpu=1)
+    board.own(0x400 + INTID, PRIORITY, 1, cpu=1)
+    board.own(0x100, 1 << INTID, cpu=1)
+    if isinstance(board.gic, GicV3):
+        board.gic.write_register(1, "ICC_PMR_EL1", 0xF0)
+        board.gic.write_register(1, "ICC_IGRPEN1_EL1", 1)
+    else:
+        board.gic.write(INTERFACE + 0x04, 4, 0xF0)
+        board.gic.write(INTERFACE + 0x00, 4, 1)
+    assert second.state == "idle"
+    board.turn, board.tick.elsewhere, second.elsewhere = 0, True, True
+    asked = []
+    board.gic.input(SPI)(True)
+    asked.append((board.tick.asked, second.asked))
+    board.tick.leaves()
+    asked.append((board.tick.asked, second.asked))
+    board.gic.write(0, 4, 0)
+    asked.append((board.tick.asked, second.asked))
+    assert asked == [(True, False), (False, False), (False, True)], "the SPI is the first one's, GICD_CTLR is everybody's"
+    second.leaves()
+    assert not second.lent
+
+
 def test_another_processor_that_changes_its_priority_leaves_no_priority_active() -> None:
     board = Board(3)
     board.tick.becomes("active")
