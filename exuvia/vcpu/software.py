@@ -82,6 +82,11 @@ class SoftwareVcpu(MachineProcessor):
         if wanted:
             self.words[self._deadline] = 0
 
+    def ask_for_tick(self) -> None:
+        """Leave native code for `tick.wanted`. Nobody else's `attention` takes that back."""
+        self.__dict__["tick_wanted"] = True
+        self.words[self._request], self.words[self._deadline] = 1, 0
+
     def set_time(self) -> None:
         """Virtual time goes on: what native code takes from the host's."""
         self.time_offset = self.clock.host_time(0)

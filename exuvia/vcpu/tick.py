@@ -89,8 +89,7 @@ class Tick:
     def take_back(self) -> Condition | None:
         """How native code left it, and it is lent no more. None: the processor is on its way to call `wanted`."""
         if self.elsewhere():
-            self._processor.__dict__["tick_wanted"] = True
-            self._processor.attention(True)
+            self._processor.ask_for_tick()
             return None
         self.look()  # native code has yet to
         state, self._words[self._state] = self._words[self._state], AWAY

@@ -182,3 +182,18 @@ def test_sysret_of_legacy_mode_lets_an_interrupt_in(bench: Bench) -> None:
             cpu.run()
         assert cpu.pc == CODE + 2 and cpu.cpl == 3
     assert taken == [CODE + 2]
+
+
+def test_one_that_is_asked_leaves_native_code_whatever_comes_after(bench: Bench) -> None:
+    cpu, called = bench.cpu, []
+    cpu.tick.wanted = lambda: called.append(cpu.tick.take_back())
+    cpu.tick.lend("active", VECTOR)
+    cpu.tick.elsewhere = lambda: True
+    assert cpu.tick.take_back() is None
+    cpu.nmi_blocked = 1
+    cpu.nmi()
+    cpu.tick.elsewhere = lambda: False
+    assert cpu.native_run(cpu.native.address) == REASON["request"]
+    cpu.kick()
+    cpu.run()
+    assert called == ["active"]
