@@ -82,6 +82,11 @@ class SoftwareVcpu(MachineProcessor):
         if wanted:
             self.words[self._deadline] = 0
 
+    def ask_for_tick(self) -> None:
+        """Leave native code for `tick.wanted`. Nobody else's `attention` takes that back."""
+        self.__dict__["tick_wanted"] = True
+        self.words[self._request], self.words[self._deadline] = 1, 0
+
     def set_time(self) -> None:
         """Virtual time goes on: what native code takes from the host's."""
         self.time_offset = self.clock.host_time(0)
@@ -101,10 +106,15 @@ class SoftwareVcpu(MachineProcessor):
 
     def run(self) -> None:
         """Until kicked or halted."""
-        d, words, native_run, address = self.__dict__, self.words, self.native_run, self.native.address
-        handlers, resume, exits = self.exit_handlers, self._resume, self.exits
         if self.tick is not None:
             self.tick.wake()
+        self._run()
+        if self.tick is not None and self.halted:  # perhaps kicked as well
+            self.tick.sleep()
+
+    def _run(self) -> None:
+        d, words, native_run, address = self.__dict__, self.words, self.native_run, self.native.address
+        handlers, resume, exits = self.exit_handlers, self._resume, self.exits
         while True:
             if d["tick_wanted"]:
                 d["tick_wanted"] = False
@@ -117,8 +127,6 @@ class SoftwareVcpu(MachineProcessor):
                 if not self.between():
                     continue
                 if d["halted"]:
-                    if self.tick is not None:
-                        self.tick.sleep()
                     return
                 if log.exec.on or log.in_asm.on:
                     show_block(self)
@@ -139,6 +147,8 @@ class SoftwareVcpu(MachineProcessor):
         self.resume = self.mmio_done = self.io_ready = 0
         super().adopt(other, pending)
         self.drop_blocks()
+        if self.tick is not None and self.halted:
+            self.tick.sleep()
 
     # -- single steps
     def single_step(self) -> None:
@@ -180,8 +190,7 @@ class SoftwareVcpu(MachineProcessor):
     def on_tick(self) -> None:
         """The processor's own timer rings, and its interrupt is not lent."""
         assert self.tick is not None
-        self.tick.cancel()
-        self.tick.ring()
+        self.tick.look()
 
     def on_request(self) -> None:
         """Somebody wants something; `run` looks at what."""

@@ -42,6 +42,8 @@ class Tick:
     def set(self, at: int) -> None:
         """Ring at virtual time `at` ns."""
         self._words[self._at] = min(at, NEVER)
+        if self._processor.halted:
+            self.sleep()
 
     def cancel(self) -> None:
         """Do not."""
@@ -87,30 +89,24 @@ class Tick:
     def take_back(self) -> Condition | None:
         """How native code left it, and it is lent no more. None: the processor is on its way to call `wanted`."""
         if self.elsewhere():
-            self._processor.__dict__["tick_wanted"] = True
-            self._processor.attention(True)
+            self._processor.ask_for_tick()
             return None
-        if self._words[self._at] <= self._processor.clock.now():
-            self._rings()  # native code has yet to look
+        self.look()  # native code has yet to
         state, self._words[self._state] = self._words[self._state], AWAY
         return CONDITIONS[state]
 
     # -- the processor's side
-    @property
-    def pending(self) -> bool:
-        """Whether it waits to be delivered."""
-        return self._words[self._state] == PENDING
-
     def reset(self) -> None:
         """As after power-on; the controller is reset before."""
         self.cancel()
+        self.wake()
         self._words[self._line], self._words[self._state] = 0, AWAY
 
     def sleep(self) -> None:
         """The processor halts: the machine's clock wakes it."""
         if self._words[self._at] != NEVER:
             if self._alarm is None:
-                self._alarm = self._processor.clock.timer(self._rings)
+                self._alarm = self._processor.clock.timer(self.look)
             self._alarm.set(self._words[self._at])
 
     def wake(self) -> None:
@@ -118,12 +114,22 @@ class Tick:
         if self._alarm is not None:
             self._alarm.cancel()
 
-    def _rings(self) -> None:
+    def look(self) -> None:
+        """Ring, if it is time."""
+        at, now, period = self._words[self._at], self._processor.clock.now(), self._words[self._period]
+        if at > now:
+            if self._processor.halted:
+                self.sleep()
+            return
         state = self._words[self._state]
         if state == AWAY:
+            self.cancel()
             self.ring()
             return
-        self.set(self._words[self._at] + self._words[self._period]) if self._words[self._period] else self.cancel()
+        if period:  # those that were missed are one
+            self.set(at + ((now - at) // period + 1) * period)
+        else:
+            self.cancel()
         self.line = True
         if state == IDLE:
             self._words[self._state] = PENDING

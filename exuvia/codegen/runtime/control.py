@@ -272,11 +272,11 @@ def out(at: dict[str, int], looks: Callable[[Native], V], layout: Layout) -> str
             tick.rings(b, at, now)
     with b.if_((load_atomic(b, at["request"]) | looks(b)) != 0):
         b.ret(REASON["request"])
-    if tick.takes_part(layout):
-        with b.if_(tick.pending(b, at), False):
-            tick.deliver(b, layout)
     with b.if_(ic >= end):
         b.ret(REASON["budget"])
+    if tick.takes_part(layout):  # behind the budget: nothing comes into a single step
+        with b.if_(tick.pending(b, at), False):
+            tick.deliver(b, layout)
     found = b.call("find")
     with b.if_(found == 0):
         b.tail("@not_found")

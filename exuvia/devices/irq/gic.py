@@ -1,14 +1,19 @@
-"""What every ARM Generic Interrupt Controller has (Arm IHI 0048B and IHI 0069): banks of interrupts, and the priorities at a processor.
+"""What every ARM Generic Interrupt Controller has (Arm IHI 0048B and IHI 0069): banks of interrupts, the priorities at a processor, SPIs.
 
 INTIDs: 0 to 15 are SGIs, 16 to 31 PPIs, each processor has its own; SPIs, which all share, are 32 to 1019.
 """
 
-from collections.abc import Callable, Iterator
-from typing import Any, ClassVar, NamedTuple
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from exuvia.devices.device import Device, Irq, Sink, State
-from exuvia.devices.irq.gic_timer import LentTimer
 
+if TYPE_CHECKING:
+    from exuvia.devices.irq.gic_timer import LentTimer
+
+SPIS = 256  # of ours
 SGIS, PRIVATE, LAST_SPI = 16, 32, 1019
 NONE, OTHER_GROUP = 1023, 1022  # special INTIDs
 IDLE = 0xFF  # the running priority where nothing is active
@@ -119,7 +124,7 @@ class Bank:
         return int(getattr(self, kind)) >> shift & mask
 
     def write(self, offset: int, size: int, value: int) -> bool:
-        """See read; False where another register is. SGIs become pending by other registers, so `latched` leaves them alone."""
+        """See read; False where another register is."""
         found = self._place(offset, size)
         if found is None:
             return False
@@ -196,8 +201,11 @@ class Priorities(Device):
 
     def activate(self, found: Candidate) -> None:
         """What is taken sets the running priority."""
-        priority = self.group_priority(found.priority, found.group)
-        self.active_priorities[found.group] |= 1 << (priority >> 8 - PRIORITY_BITS)
+        self.active_priorities[found.group] |= self.active_bit(found.priority, found.group)
+
+    def active_bit(self, priority: int, group: int) -> int:
+        """Where `active_priorities` shows what is taken at this priority."""
+        return 1 << (self.group_priority(priority, group) >> 8 - PRIORITY_BITS)
 
     def drop(self, groups: int = GROUP0 | GROUP1) -> bool:
         """Priority drop: the highest active priority goes, if it is of these groups."""
@@ -238,8 +246,48 @@ class Interface(Priorities):
 
     def load(self, saved: dict[str, Any]) -> None:
         """Take what `save` gave."""
+        self.reclaim()
         self.bank.load(saved["bank"])
         super().load(saved)
+
+
+class Distributor(Device):
+    """The SPIs, and the processors' ends, which are reset and saved with it."""
+
+    cpus: Sequence[Interface] = ()
+
+    def __init__(self, clock: Any = None, **properties: Any) -> None:
+        self.spis = Bank(PRIVATE, PRIVATE + SPIS)
+        super().__init__(clock, **properties)
+
+    def update(self) -> None:
+        """Drive the wires to all processors."""
+        raise NotImplementedError
+
+    def input(self, number: int) -> Sink:
+        """The sink of SPI `number`, which is INTID 32 + number."""
+        return follower(self.spis, PRIVATE + number, self.update)
+
+    def reset(self) -> None:
+        """As after power-on."""
+        super().reset()
+        self.spis.reset()
+        for cpu in self.cpus:
+            cpu.reset()
+
+    def save(self) -> dict[str, Any]:
+        """With the processors' ends."""
+        saved = super().save() | {"spis": self.spis.save(), "cpus": [cpu.save() for cpu in self.cpus]}
+        self.update()
+        return saved
+
+    def load(self, saved: dict[str, Any]) -> None:
+        """Take what `save` gave."""
+        super().load(saved)
+        self.spis.load(saved["spis"])
+        for cpu, state in zip(self.cpus, saved["cpus"], strict=True):
+            cpu.load(state)
+        self.update()
 
 
 def follower(bank: Bank, intid: int, changed: Callable[[], object], before: Callable[[], object] = bool) -> Sink:

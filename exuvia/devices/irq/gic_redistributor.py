@@ -80,18 +80,14 @@ class Redistributor(Interface):
         return found
 
     def _lends(self, timer: LentTimer) -> bool:
-        """Whether the timer's interrupt is the only one there is, and an IRQ: native code has it then, or will have."""
-        if not timer.take_back():
-            return True
+        """Whether native code has the timer's interrupt: if it is the only one there is, and an IRQ."""
         groups = self.enables & self.gic.control
-        if not groups & timer.group() & GROUP1 or self.interface & EOI_MODE or (condition := timer.condition()) is None:
-            return False
-        if self.lpis.pending or self.bank.best(groups, ~timer.bit) or self.gic.spis.best(groups, self.gic.targets[self.index]):
-            return False
-        self.irq.set(False)
-        self.fiq.set(False)
-        timer.lend(condition)
-        return True
+        usual = 0 if self.interface & EOI_MODE else GROUP1
+
+        def others() -> object:
+            return self.lpis.pending or self.bank.best(groups, ~timer.bit) or self.gic.spis.best(groups, self.gic.targets[self.index])
+
+        return timer.lends(groups & usual, others)
 
     def update(self) -> None:
         """Drive the wires: group 0 is an FIQ, group 1 an IRQ, where there is one security state."""

@@ -5,23 +5,26 @@ What a GIC would do then is little: pending becomes active when it is acknowledg
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from exuvia.devices.irq.gic import NONE
 from exuvia.devices.irq.tick import Condition, Tick
 
 if TYPE_CHECKING:
     from exuvia.devices.irq.gic import Interface
 
-NOWHERE = (1 << 64) - 1  # no address: it is a system register
-NONE = 1023
-
 
 class LentTimer:
-    """`intid` at `interface`; `ack` and `end` are where the processor finds the registers IAR and EOIR."""
+    """`intid` at `interface`, whose wires `update` drives; `registers` are `ack` and `end`, the addresses of IAR and EOIR if they have
+    such."""
 
-    def __init__(self, interface: Interface, tick: Tick, intid: int, ack: int = NOWHERE, end: int = NOWHERE) -> None:
+    def __init__(self, interface: Interface, tick: Tick, intid: int, update: Callable[[], object], **registers: int) -> None:
         self.interface, self.tick, self.intid, self.bit = interface, tick, intid, 1 << intid
-        self.ack, self.end = ack, end
+        self.update, tick.wanted = update, self.called
+        self.registers = registers
+        self.priority, self.circumstances = (0, 0), (0, 0, 0, 0, 0)
+        """When it was lent: another processor may have changed the registers since."""
 
     def take_back(self) -> bool:
         """What native code did is in the interface again. False: the processor has yet to leave native code, and calls `tick.wanted`."""
@@ -32,7 +35,7 @@ class LentTimer:
             return False
         interface, bank, bit = self.interface, self.interface.bank, self.bit
         bank.lines = bank.lines | bit if self.tick.line else bank.lines & ~bit
-        group, own = self._priority()
+        group, own = self.priority
         if condition == "active":
             bank.active |= bit
             interface.active_priorities[group] |= own
@@ -41,17 +44,38 @@ class LentTimer:
             interface.active_priorities[group] &= ~own
         return True
 
+    def called(self) -> None:
+        """The processor is out of native code."""
+        self.interface.reclaim()
+        self.update()
+
     def _priority(self) -> tuple[int, int]:
         """The group, and the bit of the active priorities."""
         group = self.interface.bank.group >> self.intid & 1
-        priority = self.interface.group_priority(self.interface.bank.priority[self.intid], group)
-        return group, 1 << (priority >> 3)
+        return group, self.interface.active_bit(self.interface.bank.priority[self.intid], group)
 
-    def group(self) -> int:
-        """As a set."""
-        return 1 << (self.interface.bank.group >> self.intid & 1)
+    def lends(self, groups: int, others: Callable[[], object]) -> bool:
+        """Whether native code has it, or will have: if it is of `groups`, a set, and no `others` are pending. The wires are low then."""
+        now = self._circumstances(groups)
+        if self.tick.lent and now == self.circumstances and not others():
+            return True  # its processor is not disturbed
+        if not self.take_back():
+            return True
+        interface = self.interface
+        if not groups >> (interface.bank.group >> self.intid & 1) & 1 or (condition := self._condition()) is None or others():
+            return False
+        interface.irq.set(False)
+        interface.fiq.set(False)
+        self.priority, self.circumstances = self._priority(), now
+        self.tick.lend(condition, self.intid, none=NONE, **self.registers)
+        return True
 
-    def condition(self) -> Condition | None:
+    def _circumstances(self, groups: int) -> tuple[int, int, int, int, int]:
+        """What others than its processor can change."""
+        bank, bit = self.interface.bank, self.bit
+        return groups, bank.enabled & bit, bank.group & bit, (bank.edge | bank.latched) & bit, bank.priority[self.intid]
+
+    def _condition(self) -> Condition | None:
         """How it could be lent, None where it is disabled or masked, or something else is active. What else is pending is not looked at."""
         interface, bank, bit = self.interface, self.interface.bank, self.bit
         if not bank.enabled & bit or (bank.edge | bank.latched) & bit or bank.priority[self.intid] >= interface.priority_mask:
@@ -61,7 +85,3 @@ class LentTimer:
             return None if any(active) else "pending" if bank.lines & bit else "idle"
         group, own = self._priority()
         return "active" if active[group] == own and not active[1 - group] else None
-
-    def lend(self, condition: Condition) -> None:
-        """Let native code have it."""
-        self.tick.lend(condition, self.intid, end=self.end, ack=self.ack, none=NONE)

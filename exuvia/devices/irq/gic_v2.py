@@ -2,11 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from exuvia.devices.device import Device, Property, Sink, State
-from exuvia.devices.irq.gic import GROUP0, GROUP1, LAST_SPI, NONE, OTHER_GROUP, PRIVATE, SGIS, Bank, Candidate, Interface, follower, ones
+from exuvia.devices.device import Property, Sink, State
+from exuvia.devices.irq.gic import (
+    GROUP0,
+    GROUP1,
+    LAST_SPI,
+    NONE,
+    OTHER_GROUP,
+    PRIVATE,
+    SGIS,
+    Bank,
+    Candidate,
+    Distributor,
+    Interface,
+    follower,
+    ones,
+)  # fmt: skip
 from exuvia.devices.irq.gic_timer import LentTimer
 from exuvia.devices.irq.tick import Tick
 from exuvia.support import log
@@ -15,7 +29,6 @@ MOST_PROCESSORS = 8
 INTERFACE = 0x10000  # where in the device's window the CPU interface is
 GICD_IIDR, GICC_IIDR, PIDR2 = 0x0200143B, 0x0202143B, 0x2B
 ENABLE0, ENABLE1, ACK_CTL, FIQ_EN, COMMON_BPR, EOI_MODE = 1, 2, 4, 8, 16, 1 << 9  # GICC_CTLR
-SPIS = 256
 
 
 class CpuInterface(Interface):
@@ -40,7 +53,7 @@ class CpuInterface(Interface):
             self.bank.latched &= ~(1 << number)
 
 
-class GicV2(Device):
+class GicV2(Distributor):
     """The distributor in the first 4 KiB, the CPU interface of the processor that asks in 8 KiB from 0x10000 on.
 
     `requester` tells which processor makes an access; a machine with several sets it.
@@ -51,22 +64,17 @@ class GicV2(Device):
     accesses = (1, 2, 4)
     processors = Property(int, 1, "how many processors there are, 8 at most")
 
+    cpus: Sequence[CpuInterface] = ()
     control = State(0)  # GICD_CTLR
     targets = State([0] * MOST_PROCESSORS)  # by processor: the SPIs that it may take, bit n is INTID n
 
     requester: Callable[[], int] = staticmethod(lambda: 0)
 
     def __init__(self, clock: Any = None, **properties: Any) -> None:
-        self.spis = Bank(PRIVATE, PRIVATE + SPIS)
-        self.cpus: list[CpuInterface] = []
         super().__init__(clock, **properties)
         if not 1 <= self.processors <= MOST_PROCESSORS:
             raise ValueError(f"a GICv2 of {self.processors} processors")
         self.cpus = [CpuInterface(clock, always=0xFFFF, edge_fixed=0xFFFFFFFF) for _ in range(self.processors)]
-
-    def input(self, number: int) -> Sink:
-        """The sink of SPI `number`, which is INTID 32 + number."""
-        return follower(self.spis, PRIVATE + number, self.update)
 
     def private(self, cpu: int, number: int) -> Sink:
         """The sink of a processor's PPI `number`, which is INTID 16 + number."""
@@ -76,35 +84,15 @@ class GicV2(Device):
     def lend_timer(self, cpu: int, number: int, tick: Tick | None, base: int) -> None:
         """PPI `number` is that of processor `cpu`'s timer, which has `tick`; the device's window is at `base`."""
         interface = self.cpus[cpu]
-        interface.timer = None
-        if tick is not None:
-            interface.timer = LentTimer(interface, tick, SGIS + number, base + INTERFACE + 0x0C, base + INTERFACE + 0x10)
-            tick.wanted = self.update
-
-    def reset(self) -> None:
-        """As after power-on."""
-        super().reset()
-        self.spis.reset()
-        for cpu in self.cpus:
-            cpu.reset()
-
-    def save(self) -> dict[str, Any]:
-        """With the interfaces."""
-        return super().save() | {"spis": self.spis.save(), "cpus": [cpu.save() for cpu in self.cpus]}
-
-    def load(self, saved: dict[str, Any]) -> None:
-        """Take what `save` gave."""
-        super().load(saved)
-        self.spis.load(saved["spis"])
-        for cpu, state in zip(self.cpus, saved["cpus"], strict=True):
-            cpu.load(state)
+        where = dict(ack=base + INTERFACE + 0x0C, end=base + INTERFACE + 0x10)
+        interface.timer = None if tick is None else LentTimer(interface, tick, SGIS + number, self.update, **where)
 
     # What is pending at which processor
 
     def best(self, index: int, groups: int) -> Candidate | None:
         """The interrupt of these groups that processor `index` would take, whatever its priorities say."""
         groups &= self.control
-        own, shared = self.cpus[index].bank.best(groups), self.spis.best(groups, self.targets[index] if self.processors > 1 else -1)
+        own, shared = self.cpus[index].bank.best(groups), self.spis.best(groups, self._routed(index))
         return own if shared is None or own is not None and own < shared else shared
 
     def update(self) -> None:
@@ -119,19 +107,18 @@ class GicV2(Device):
             cpu.fiq.set(fast)
 
     def _lends(self, index: int, cpu: CpuInterface, timer: LentTimer) -> bool:
-        """Whether the timer's interrupt is the only one there is and goes the usual way: native code has it then, or will have."""
-        if not timer.take_back():
-            return True
-        groups, group, control = cpu.groups() & self.control, timer.group(), int(cpu.control)
-        usual = control & ACK_CTL if group == GROUP1 else not control & FIQ_EN
-        if not groups & group or not usual or control & EOI_MODE or (condition := timer.condition()) is None:
-            return False
-        if cpu.bank.best(groups, ~timer.bit) or self.spis.best(groups, self.targets[index] if self.processors > 1 else -1):
-            return False
-        cpu.irq.set(False)
-        cpu.fiq.set(False)
-        timer.lend(condition)
-        return True
+        """Whether native code has the timer's interrupt: if it is the only one there is and goes the usual way."""
+        groups, control = cpu.groups() & self.control, int(cpu.control)
+        usual = 0 if control & EOI_MODE else (0 if control & FIQ_EN else GROUP0) | (GROUP1 if control & ACK_CTL else 0)
+
+        def others() -> object:
+            return cpu.bank.best(groups, ~timer.bit) or self.spis.best(groups, self._routed(index))
+
+        return timer.lends(groups & usual, others)
+
+    def _routed(self, index: int) -> int:
+        """The SPIs that processor `index` may take."""
+        return int(self.targets[index]) if self.processors > 1 else -1
 
     def _bank(self, cpu: CpuInterface, intid: int) -> Bank | None:
         if intid < PRIVATE:

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
-from exuvia.devices.device import Device, Property, Sink, State
-from exuvia.devices.irq.gic import GROUP0, GROUP1, PRIVATE, SGIS, Bank, follower
+from exuvia.devices.device import Property, Sink, State
+from exuvia.devices.irq.gic import GROUP0, GROUP1, PRIVATE, SGIS, SPIS, Distributor, follower
 from exuvia.devices.irq.gic_redistributor import IIDR, PIDR2, Redistributor
 from exuvia.devices.irq.gic_timer import LentTimer
 from exuvia.devices.irq.tick import Tick
 from exuvia.memory.dma import Dma
 from exuvia.support import log
 
-SPIS = 256
 ROUTERS = 0x6100  # GICD_IROUTER32
 DS, ARE = 1 << 6, 1 << 4  # GICD_CTLR, both read as one
 MOST_PROCESSORS = 123  # whose frames have room in the map of `virt`
@@ -23,7 +23,7 @@ def affinity(index: int) -> int:
     return index // 16 << 8 | index % 16
 
 
-class GicV3(Device):
+class GicV3(Distributor):
     """The distributor; `cpus` are the redistributors. Processors reach their interface through `read_register` and `write_register`."""
 
     name = "gic-v3"
@@ -31,6 +31,7 @@ class GicV3(Device):
     processors = Property(int, 1, "how many processors there are")
     has_lpis = Property(bool, True, "whether there are message-based interrupts (LPIs)", name="lpis")
 
+    cpus: Sequence[Redistributor] = ()
     control = State(0)  # GICD_CTLR
     routes = State([0] * SPIS)
     targets = State([0] * MOST_PROCESSORS)  # by processor: the SPIs that are routed to it, bit n is INTID n
@@ -39,18 +40,12 @@ class GicV3(Device):
     """RAM, where the tables of LPIs are."""
 
     def __init__(self, clock: Any = None, **properties: Any) -> None:
-        self.spis = Bank(PRIVATE, PRIVATE + SPIS)
-        self.cpus: list[Redistributor] = []
         super().__init__(clock, **properties)
         if not 1 <= self.processors <= MOST_PROCESSORS:
             raise ValueError(f"a GICv3 of {self.processors} processors")
         self.cpus = [Redistributor(self, index, affinity(index), clock) for index in range(self.processors)]
         self._numbers = {cpu.affinity: cpu.index for cpu in self.cpus}
         self._route()
-
-    def input(self, number: int) -> Sink:
-        """The sink of SPI `number`, which is INTID 32 + number."""
-        return follower(self.spis, PRIVATE + number, self.update)
 
     def private(self, cpu: int, number: int) -> Sink:
         """The sink of a processor's PPI `number`, which is INTID 16 + number."""
@@ -60,9 +55,7 @@ class GicV3(Device):
     def lend_timer(self, cpu: int, number: int, tick: Tick | None, base: int) -> None:
         """PPI `number` is that of processor `cpu`'s timer, which has `tick`. It is acknowledged by instructions, wherever `base` is."""
         interface = self.cpus[cpu]
-        interface.timer = None if tick is None else LentTimer(interface, tick, SGIS + number)
-        if tick is not None:
-            tick.wanted = interface.update
+        interface.timer = None if tick is None else LentTimer(interface, tick, SGIS + number, interface.update)
 
     def read_register(self, cpu: int, name: str) -> int:
         """Processor `cpu` reads its register ICC_*."""
@@ -101,21 +94,7 @@ class GicV3(Device):
     def reset(self) -> None:
         """As after power-on."""
         super().reset()
-        self.spis.reset()
-        for cpu in self.cpus:
-            cpu.reset()
         self._route()
-
-    def save(self) -> dict[str, Any]:
-        """With the redistributors."""
-        return super().save() | {"spis": self.spis.save(), "cpus": [cpu.save() for cpu in self.cpus]}
-
-    def load(self, saved: dict[str, Any]) -> None:
-        """Take what `save` gave."""
-        super().load(saved)
-        self.spis.load(saved["spis"])
-        for cpu, state in zip(self.cpus, saved["cpus"], strict=True):
-            cpu.load(state)
 
     def _route(self) -> None:
         """`targets` from `routes`."""

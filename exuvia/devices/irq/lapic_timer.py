@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from exuvia.devices.irq.apicbus import FIXED, Message
 from exuvia.devices.irq.tick import Condition, Tick
 
 if TYPE_CHECKING:
+    from exuvia.devices.irq.apicbus import Message
     from exuvia.devices.irq.lapic import LocalApic
 
 SHORTEST = 20_000  # ns between two ticks: a guest that asks for shorter ones would never get to run
@@ -62,7 +62,7 @@ class LentTimer:
         """Let native code have it, if there is nothing else."""
         apic, timer = self.apic, self.apic.lvt_timer
         own = 1 << timer.vector
-        if timer.masked or timer.mode != FIXED or timer.vector < 16 or not apic.accepts or apic.external():
+        if timer.masked or timer.vector < 16 or not apic.accepts or apic.external():
             return False
         if (apic.requests | apic.service) & ~own or apic.trigger & own or timer.vector & 0xF0 <= int(apic.tpr) & 0xF0:
             return False

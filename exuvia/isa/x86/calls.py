@@ -5,7 +5,7 @@ from __future__ import annotations
 from exuvia.dsl.trace import when
 from exuvia.dsl.values import Value, lift
 from exuvia.isa.x86.cpu import Cpu, protected, raise_
-from exuvia.isa.x86.eflags import flags_image, load_flags, privileged, update_mode
+from exuvia.isa.x86.eflags import flags_image, load_flags, privileged, update_mode, welcome
 from exuvia.isa.x86.forms import op
 from exuvia.isa.x86.segments import set_segment
 from exuvia.isa.x86.state import CS, EFER_LMA, EFER_SCE, GP, GS, IF, RF, SS, SYSTEM_FLAGS, UD, VM
@@ -72,6 +72,7 @@ def sysret(cpu: Cpu) -> None:
         load_flags(cpu, cpu.get(("r", R11, 64)), SYSTEM_FLAGS & ~(RF | VM))
     else:
         cpu.eflags = cpu.eflags | IF
+        welcome(cpu)
     cpu.cpl = 3
     cpu.put(("pc", 0, 64), target)
     update_mode(cpu)
