@@ -10,18 +10,17 @@ without being in the state), `verify` (which pages are known to be still where t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 from exuvia.codegen.addresses import Access, Addresses, plan
 from exuvia.codegen.conditions import Conditions, conjuncts, plainly
-from exuvia.codegen.emit import FIXED, LIKELY, UNLIKELY
+from exuvia.codegen.emit import LIKELY, UNLIKELY
 from exuvia.codegen.flags import Arrived, Pending, later, named, small
-from exuvia.codegen.floats import quads
 from exuvia.codegen.hostfloats import Instruction
 from exuvia.codegen.interpreter import is_next, walk_body
-from exuvia.codegen.joins import Joins, Way, alignment
+from exuvia.codegen.joins import Way
 from exuvia.codegen.layout import (
     ADDEND,
     ENTRY_SHIFT,
@@ -36,25 +35,20 @@ from exuvia.codegen.layout import (
     runtime_at,
 )  # fmt: skip
 from exuvia.codegen.native import ARGS
-from exuvia.codegen.shapes import PAGE, Block, Record, Registers, Unit, asked, carry, connect, left_for, liveness, tight, verify
-from exuvia.dsl.record import FIELDS, LINK, RECORD
+from exuvia.codegen.shapes import PAGE, Block, Record, Unit, asked, carry, connect, left_for, liveness, tight, verify
+from exuvia.codegen.ssa import InValues
+from exuvia.dsl.record import LINK, RECORD
 from exuvia.dsl.state import PAGE_AT, Layout
-from exuvia.dsl.trace import Place, Trace
-from exuvia.dsl.values import Node, node, signed
+from exuvia.dsl.trace import Trace
+from exuvia.dsl.values import Node, node
 
 
-class Region(Joins):
+class Region(InValues):
     """Writes one region."""
 
     def __init__(self, layout: Layout, no_index: int, mask: int, blocks: list[Block], name: str) -> None:
-        super().__init__(layout, blocks)
-        self.mask, self.name = mask, name
-        self.registers = Registers(layout, no_index)
-        self.fields: dict[str, int] = {}  # of the present instruction's record
-        self.moving: frozenset[str] = frozenset()
-        self.env: dict[Any, Any] = {}  # units to SSA names
-        self.dirty: dict[Unit, Any] = {}  # those that the state does not have yet
-        self.inside = 0  # branches that the text is in
+        super().__init__(layout, no_index, mask, blocks)
+        self.name = name
         self.pending: Pending | Arrived | None = None
         self.saved = True  # the state's flags are right
 
@@ -62,8 +56,8 @@ class Region(Joins):
         """LLVM text of the region."""
         connect(self.blocks, self.layout.delayed)
         liveness(self.blocks, self.registers)
-        self.sinks = tight(self.blocks)
-        if self.sinks:
+        self.tight = tight(self.blocks)
+        if self.tight:
             carry(self.blocks, self.registers)
         verify(self.blocks)
         self.several = any(b.page for b in self.blocks)
@@ -162,9 +156,7 @@ class Region(Joins):
                 pending, saved, dirty, edges = way
                 places = (f"[ {0 if self.b.guard else index * RECORD}, %{source} ]" for source, index in edges)
                 at = self.let("phi i64 " + ", ".join(places))
-                self.write(dirty)
-                if pending is not None and not saved:
-                    self.save_flags(pending)
+                self.complete(dirty, pending, saved)
                 ways.append((at, self.label))
                 self.do(f"br label %Y{k}")
 
@@ -184,7 +176,7 @@ class Region(Joins):
 
     def leaving(self) -> str:
         """The label to go to from here for the interpreter to do the present instruction; registers are written before, or there."""
-        if not self.sinks:
+        if not self.tight:
             self.write_registers()
         key = id(self.pending) if not self.saved else 0, tuple(self.dirty.items())
         if key not in self.exits:
@@ -195,10 +187,6 @@ class Region(Joins):
 
     def head(self, k: int) -> str:
         return self.load("ptr", self.at(REGION_HEADS + REGION_BLOCK * k, "%tab"))
-
-    def body(self, k: int) -> str:
-        """The records that the region was made of; its head may have others by now."""
-        return self.let(f"load ptr, ptr {self.at(REGION_HEADS + REGION_BLOCK * k + 8, '%tab')}{FIXED}")
 
     def tail_to(self, op: str, ic: Any) -> None:
         h = self.load("ptr", op)
@@ -216,19 +204,6 @@ class Region(Joins):
         self.branch(self.let(f"icmp ult i64 {ic}, {deadline}"), on, off)
         self.aside(off, late)
         self.start(on)
-
-    def write(self, dirty: dict[Unit, Any]) -> None:
-        """Registers into the state."""
-        for u, v in self.paired(dirty).items():
-            t = self.unit_type(u) if v is dirty[u] else quads(256)
-            self.do(f"store {t} {v}, ptr {self.at(self.layout.offset(*u))}, align {alignment(t)}")
-
-    def write_registers(self, but: Collection[Unit] = ()) -> None:
-        """What was produced since the last possible exit, into the state: of two writes only the later."""
-        kept = {u: v for u, v in self.dirty.items() if u in but or u[0] in self.layout.passing}
-        self.write({u: v for u, v in self.dirty.items() if u not in kept})
-        if not self.inside:
-            self.dirty = kept
 
     # -- going from block to block
     def arrive(self, k: int, ic: Any) -> None:
@@ -264,9 +239,7 @@ class Region(Joins):
             dirty, pending, saved, ic = dict(self.dirty), self.pending, self.saved, self.ic
 
             def elsewhere() -> None:
-                self.write(dirty)
-                if pending is not None and not saved:
-                    self.save_flags(pending)
+                self.complete(dirty, pending, saved)
                 self.jump_to(self.linear(self.blocks[w].offset), ic)
 
             on, off = self.fresh("L"), self.fresh("C")
@@ -283,9 +256,7 @@ class Region(Joins):
             pending, saved, dirty, ic = self.pending, self.saved, dict(self.dirty), self.ic
 
             def late() -> None:
-                self.write(dirty)
-                if pending is not None and not saved:
-                    self.save_flags(pending)
+                self.complete(dirty, pending, saved)
                 self.turn(self.blocks[w])
                 self.tail_head(self.head(w), ic)
 
@@ -297,10 +268,6 @@ class Region(Joins):
         entry, known = self.probe(self.linear(self.blocks[w].offset))
         same = self.let(f"icmp eq ptr {self.load('ptr', self.at(8, entry))}, {self.head(w)}")
         return self.let(f"and i1 {known}, {same}")
-
-    def linear(self, offset: int) -> str:
-        """The address of a place that is counted as the region's blocks are."""
-        return self.let(f"and i64 {self.let(f'add i64 %page, {offset}')}, {signed(self.mask, 64)}")
 
     def turn(self, b: Block) -> None:
         """The state's page is to be the block's."""
@@ -410,6 +377,12 @@ class Region(Joins):
             self.save_flags(self.pending)
             self.saved = True
 
+    def complete(self, dirty: dict[Unit, Any], pending: Pending | Arrived | None, saved: bool) -> None:
+        """In a cold end: what the state does not have yet."""
+        self.write(dirty)
+        if pending is not None and not saved:
+            self.save_flags(pending)
+
     # -- values
     def value_ssa(self, n: Node, i: Instruction) -> Any:
         return n.attr
@@ -419,94 +392,7 @@ class Region(Joins):
             return self.value(self.pending.want(n.attr), i)
         return super().value_cc(n, i)
 
-    def field(self, name: str) -> Any:
-        return self.fields[name]
-
-    def value_field(self, n: Node, i: Instruction) -> Any:
-        return self.constant(n.attr) if n.attr in self.moving else self.fields[n.attr]
-
-    def constant(self, name: str) -> Any:
-        """A field from the record, as it is in this machine."""
-        key = "field", name
-        if key not in self.pointers:
-            offset, w, signs = FIELDS[name]
-            body = self.body(self.k)
-            v = self.let(f"load i{w}, ptr {self.at((self.b.guard + self.index) * RECORD + offset, body)}{FIXED}")
-            v = v if w == 64 else self.let(f"{'sext' if signs else 'zext'} i{w} {v} to i64")
-            self.remember(self.pointers, key, v)
-        return self.pointers[key]
-
-    def value_this_pc(self, n: Node, i: Instruction) -> Any:
-        return self.let(f"add i64 %page, {self.b.page + self.fields['off']}")
-
-    def value_next_pc(self, n: Node, i: Instruction) -> Any:
-        return self.let(f"add i64 %page, {self.b.page + self.fields['off'] + self.fields['len']}")
-
-    def value_target(self, n: Node, i: Instruction) -> Any:
-        return self.let(f"add i64 {self.value_next_pc(n, i)}, {self.fields['imm']}")
-
-    # -- registers
-    def unit_value(self, u: Unit) -> Any:
-        if (v := self.env.get(u)) is None:
-            t = self.unit_type(u)
-            v = self.let(f"load {t}, ptr {self.at(self.layout.offset(*u))}, align {alignment(t)}")
-            self.remember(self.env, u, v)
-        return v
-
-    def get(self, n: Node, i: Instruction) -> Any:
-        place = self.registers.concrete(n.attr, self.fields)
-        name, slot, w = place
-        if name == "pc":
-            return self.value_next_pc(n, i)
-        if self.registers.zero(place):
-            return 0
-        if self.registers.page(place):
-            return self.linear(self.b.page) if self.b.page else "%page"
-        u = self.registers.unit(place)
-        if u is None:
-            t = quads(w) if w == 128 else f"i{w}"
-            return self.let(f"load {t}, ptr {self.at(self.layout.offset(name, int(slot)))}, align {alignment(t)}")
-        v = self.unit_value(u)
-        whole = self.layout.files[name].width
-        if w == whole:
-            return v
-        shift = 8 * (int(slot) - u[1])
-        if shift:
-            v = self.let(f"lshr i{whole} {v}, {shift}")
-        return self.let(f"trunc i{whole} {v} to i{w}")
-
-    def put(self, place: Place, v: Any) -> None:
-        name, slot, w = place
-        if (name, slot) in self.layout.sinks:
-            return
-        u, whole = self.registers.unit(place), self.layout.files[name].width
-        if u is not None and w < whole:
-            old, shift = self.unit_value(u), 8 * (int(slot) - u[1])
-            kept = self.let(f"and i{whole} {old}, {~(((1 << w) - 1) << shift)}")
-            # frozen: LLVM 22 makes one load of a load that is merged so, and then takes the whole for zero-extended from 32 bits
-            part = v if isinstance(v, int) or v in self.truths else self.let(f"freeze i{w} {v}")
-            wide = part & (1 << w) - 1 if isinstance(part, int) else self.let(f"zext i{w} {part} to i{whole}")
-            if shift:
-                wide = self.let(f"shl i{whole} {wide}, {shift}")
-            v = self.let(f"or i{whole} {kept}, {wide}")
-        if u is not None and self.env.get(u) == v:
-            return
-        if name == self.layout.delayed and v == 0 and u in self.dirty:  # the instruction is over, and the state never saw it
-            self.dirty = {u: v for u, v in self.dirty.items() if u[0] not in self.layout.passing}
-            self.env[u] = 0
-            return
-        if u is not None:
-            self.env[u] = v
-            self.dirty.pop(u, None)  # in the order of writing
-            self.dirty[u] = v
-            return
-        t = quads(w) if w == 128 else f"i{w}"
-        self.do(f"store {t} {v}, ptr {self.at(self.layout.offset(name, int(slot)))}, align {alignment(t)}")
-
-    def do_peek(self, n: Node, i: Instruction) -> None:
-        self.write_registers()
-        super().do_peek(n, i)
-
+    # -- effects
     def expect_pokes(self, body: list[Node]) -> None:
         """Register files that are written at once inside of branches are in the state alone: both ways out of the branch agree then."""
         branches = [n for n in body if n.op in ("when", "loop") and not (left_for(n) and self.conditions.certain(n.args[0]) is not True)]
@@ -515,13 +401,6 @@ class Region(Joins):
             self.write_registers()
             self.env = {u: v for u, v in self.env.items() if u[0] not in files}
 
-    def do_poke(self, n: Node, i: Instruction) -> None:
-        self.write_registers()
-        super().do_poke(n, i)
-        for u in [u for u in self.env if u[0] == n.attr]:
-            del self.env[u]
-
-    # -- effects
     def do_when(self, n: Node, i: Instruction) -> None:
         body, merges, _ = n.attr
         if (known := self.conditions.certain(n.args[0])) is not None and not (known and self.leaves(body)):

@@ -158,12 +158,13 @@ def test_vectored_interrupts(m: Machine) -> None:
         m.cpu.signal("ip5", False)
 
 
+@pytest.mark.parametrize("region", [False, True], ids=["interpreter", "region"])
 @pytest.mark.parametrize(
     "how",
-    [[mtc0("t0", "status")], [word("ei", rt=0)], [mtc0("t1", "epc"), word("eret")]],
-    ids=["mtc0", "ei", "eret"],
+    [[mtc0("t0", "status")], [word("ei", rt=0)], [word("beq", branch=1), word("ei", rt=0)], [mtc0("t1", "epc"), word("eret")]],
+    ids=["mtc0", "ei", "ei in a slot", "eret"],
 )
-def test_an_interrupt_that_waits_comes_when_it_is_let_in(m: Machine, how: list[int]) -> None:
+def test_an_interrupt_that_waits_comes_when_it_is_let_in(m: Machine, how: list[int], region: bool) -> None:
     m.put(0x180, word("wait"))
     begin(m, *[NOP] * 20, *how, *[NOP] * 10, word("wait"))
     cpu = m.cpu
@@ -171,8 +172,11 @@ def test_an_interrupt_that_waits_comes_when_it_is_let_in(m: Machine, how: list[i
     cpu.status = 1 << 10 | (s.IE | s.EXL if how[-1] == word("eret") else 0)
     cpu.r[8], cpu.r[9] = 1 << 10 | s.IE, last
     cpu.signal("ip2", True)
+    if region:
+        m.compile_region()
+    cpu.icount = 0
     assert goes(m) == GENERAL
-    assert cpu.epc == last
+    assert (cpu.epc, cpu.then, cpu.icount) == (last, 0, 20 + len(how))
 
 
 def test_a_software_interrupt(m: Machine) -> None:
