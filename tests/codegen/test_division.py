@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import ctypes
 import random
+from collections.abc import Iterator
 
 import pytest
 
+from exuvia.codegen import division, instructions
 from exuvia.codegen.area import Code
 from exuvia.codegen.build import compile_text
 from exuvia.codegen.division import define
@@ -54,8 +56,22 @@ def expected(name: str, n: int, d: int) -> int:
     return (q if name[1:] == "div" else n - q * d) & MASK
 
 
+@pytest.fixture(params=["x86_64", "another"])
+def host(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """What is made for this host, and for one without x86's DIV."""
+    kind: str = request.param
+    if kind == "another":
+        monkeypatch.setattr(division, "host", lambda: (kind, frozenset()))
+    elif not instructions.host()[0].startswith(kind):
+        pytest.skip("not an x86 host")
+    division.definitions.cache_clear()
+    yield kind
+    division.definitions.cache_clear()
+
+
 @pytest.mark.parametrize("name", ["udiv", "urem", "sdiv", "srem"])
-def test_as_python_divides(name: str) -> None:
+def test_as_python_divides(name: str, host: str) -> None:
+    assert ("divq" in division.definitions()[name + "128"]) == (host == "x86_64")
     code, symbols = compile_text(define({f"declare i128 @{name}128(i128, i128)"}) + TEXT.format(name=name))
     area = Code(1 << 16)
     f = ctypes.CFUNCTYPE(None, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_char_p)(area.place(code) + symbols["f"])

@@ -167,9 +167,11 @@ class Bench:
         watcher = Thread(target=give_up)
         self.cpu.budget_end = self.cpu.icount + INSTRUCTIONS
         watcher.start()
-        self.cpu.run()
-        over.set()
-        watcher.join()
+        try:
+            self.cpu.run()
+        finally:
+            over.set()
+            watcher.join()
         self.cpu.__dict__["kicked"] = False
         return not (late or self.ended or self.cpu.halted)
 
