@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import ctypes
 from types import SimpleNamespace
 from typing import Any
 
 from exuvia.codegen.build import compile_text
 from exuvia.codegen.engine import Engine
-from exuvia.codegen.layout import REASON, REASONS, routine_at
+from exuvia.codegen.layout import HEAD, REASON, REASONS, routine_at
 from exuvia.codegen.native import ARGS
+from exuvia.codegen.shapes import PAGE
 from exuvia.isa.mips.architecture import architecture
 from exuvia.isa.mips.concrete import Fault, Processor
 from exuvia.isa.mips.cpus import model
@@ -117,11 +119,22 @@ class Machine:
         raise AssertionError(f"{pc:#x} is not reached\n{self.cpu.describe()}")
 
     def compile_region(self) -> None:
-        """Have a region stand where the processor does, if one can."""
-        while not (head := self.engine.block(self.at)):
-            self.cpu.exit_handlers[self.cpu.reason]()
-        if (wanted := self.engine.hot.grow(head, None, self.cpu.pc & -4096)) is not None:
-            self.engine.hot.make_now(wanted)
+        """Have a region stand where the processor does, if one can: of all blocks of the page to which links lead from there."""
+        hot, start = self.engine.hot, self.cpu.pc
+        page = start & -PAGE
+        todo, heads = [start - page], {}
+        while todo:
+            if (offset := todo.pop()) in heads or not 0 <= offset < PAGE:
+                continue
+            self.cpu.pc = page + offset
+            while not (head := self.engine.block(self.at)):
+                self.cpu.exit_handlers[self.cpu.reason]()
+            heads[offset] = head
+            ctypes.c_uint32.from_address(head + HEAD["samples"]).value = 1
+            todo += hot.placed_at(hot.head(head), offset, page).links
+        self.cpu.pc = start
+        if (wanted := hot.grow(heads[start - page], None, page)) is not None:
+            hot.make_now(wanted)
 
     def close(self) -> None:
         """Gives the memory back."""

@@ -10,7 +10,7 @@ import pytest
 from exuvia.isa.mips.forms import ROWS, Row
 from exuvia.isa.mips.state import ADEL, ADES, BP
 from tests.isa.mips.assembler import word
-from tests.isa.mips.cases import WINDOW, Case, Oracle, differences, run
+from tests.isa.mips.cases import CODE, WINDOW, Case, Oracle, differences, run
 from tests.isa.mips.machine import BREAK, KSEG0, Machine
 
 BASE, COUNT = 16, 17  # registers: where memory is, how often the loop goes round
@@ -49,11 +49,14 @@ def one(r: random.Random, rows: dict[str, Row]) -> int:
 
 
 def sequence(r: random.Random, rows: dict[str, Row]) -> list[int]:
-    """A loop with a branch over a part of it, full and empty slots, and a call."""
+    """A loop with a branch and a jump over parts of it, full and empty slots."""
     body = [one(r, rows) for _ in range(LENGTH)]
     body.insert(4, word(r.choice(["beq", "bne", "beql", "bnel"]), rs=r.randrange(1, 16), rt=r.randrange(1, 16), branch=3))
     if r.random() < 0.5:
         body.insert(5, 0)
+    body.insert(10, word("j", target=CODE + 4 * 13 >> 2))
+    if r.random() < 0.5:
+        body.insert(11, 0)
     body += [word("addiu", rt=BASE, rs=BASE, imm=r.choice([0, 4, 8])), word("addiu", rt=COUNT, rs=COUNT, imm=-1)]
     body += [word("bne", rs=COUNT, rt=0, branch=-len(body) - 1), r.choice([0, one(r, rows)])]
     return body
