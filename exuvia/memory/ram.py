@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 from exuvia.support.errors import UserError
 
+BEYOND = mmap.PAGESIZE  # bytes mapped behind a memory that are no part of it: a decoder may look past the last instruction's end
 PROMISED = 8  # times the host's memory that a guest may be promised: a kernel touches a 64th of its memory before it does anything else
 
 
@@ -28,7 +29,8 @@ def _file(size: int) -> int:
 class Ram:
     """`size` bytes of zeroed memory, rounded up to whole host pages; raises UserError when the host cannot give that much.
 
-    `address` is where it is mapped in this process, `view` the same bytes for Python, `fd` for whoever maps them again.
+    `address` is where it is mapped in this process, `view` the same bytes for Python, `fd` for whoever maps them again, and `BEYOND`
+    bytes more if it runs code there.
     Whoever keeps something derived from the bytes (decoded code, dirty bits) adds a callable to `on_write`; it is told
     (offset, length) of each write that goes through an address space, which native code's own stores do not.
     """
@@ -41,15 +43,15 @@ class Ram:
             raise UserError(f"{size >> 30} GiB of guest memory are too much for this host, which has {host / (1 << 30):.0f} GiB")
         self.size = -(-size // mmap.PAGESIZE) * mmap.PAGESIZE
         try:
-            self.fd = _file(self.size)
+            self.fd = _file(self.size + BEYOND)
         except (OSError, OverflowError):
             raise UserError(f"the host cannot provide {size >> 20} MiB of guest memory") from None
         try:
-            self._map = mmap.mmap(self.fd, self.size)
+            self._map = mmap.mmap(self.fd, self.size + BEYOND)
         except (OSError, OverflowError, ValueError):
             os.close(self.fd)
             raise UserError(f"the host cannot map {size >> 20} MiB of guest memory") from None
-        self.view = memoryview(self._map)
+        self.view = memoryview(self._map)[: self.size]
         first = ctypes.c_char.from_buffer(self._map)
         self.address = ctypes.addressof(first)
         self.on_write: list[Callable[[int, int], None]] = []

@@ -14,18 +14,16 @@ import ctypes
 import mmap
 from random import Random
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from exuvia.codegen.engine import Engine
 from exuvia.codegen.layout import JOURNAL, REASON, REASONS
 from exuvia.dsl.state import ISA_AT, MMIO_RESULTS, MMIO_RESULTS_AT, PAGE_AT, WATCHES, WATCHES_AT
+from exuvia.memory.ram import BEYOND, Ram
 from exuvia.support import log
 from exuvia.support.errors import UserError
 from exuvia.vcpu.processor import combined
 from exuvia.vcpu.software import FOREVER, NEVER, SoftwareVcpu
-
-if TYPE_CHECKING:
-    from exuvia.memory.ram import Ram
 
 STRETCH = 100_000  # most instructions of a stretch
 SAMPLES = 4  # of a block before it is compiled; a power of two
@@ -43,7 +41,7 @@ class Second:
     """The engine with regions of a machine, on a private view of its RAM."""
 
     def __init__(self, first: Engine, ram: Ram, processors: int) -> None:
-        self.map = mmap.mmap(ram.fd, ram.size, flags=mmap.MAP_PRIVATE)
+        self.map = mmap.mmap(ram.fd, ram.size + BEYOND, flags=mmap.MAP_PRIVATE)
         address = ctypes.addressof(ctypes.c_char.from_buffer(self.map))
         self.ram, self.address = ram, address
         self.engine = Engine(first.architecture, first.features, address, ram.size, processors)

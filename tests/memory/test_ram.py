@@ -1,0 +1,32 @@
+"""RAM and what lies behind it."""
+
+from __future__ import annotations
+
+import mmap
+import sys
+from pathlib import Path
+
+import pytest
+
+from exuvia.isa.x86.decode import READS
+from exuvia.memory.ram import BEYOND, Ram
+
+
+def test_its_bytes_end_where_it_does() -> None:
+    ram = Ram(mmap.PAGESIZE + 1)
+    assert len(ram.view) == ram.size == 2 * mmap.PAGESIZE
+    with pytest.raises(ValueError, match="do not fit"):
+        ram.load(ram.size - 1, b"12")
+    ram.close()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc")
+def test_a_decoder_may_look_beyond_its_end() -> None:
+    """An instruction in the last byte is one: whatever the host maps or unmaps next to the RAM, that can be read."""
+    above = mmap.mmap(-1, 64 * mmap.PAGESIZE)  # what Linux maps next lies below
+    ram = Ram(mmap.PAGESIZE)
+    above.close()
+    places = [line.split()[0].split("-") for line in Path("/proc/self/maps").read_text().splitlines() if "exuvia-ram" in line]
+    (end,) = (int(end, 16) for start, end in places if int(start, 16) <= ram.address < int(end, 16))
+    assert end - ram.address - ram.size == BEYOND >= READS
+    ram.close()
