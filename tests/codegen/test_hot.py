@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,11 +11,11 @@ import pytest
 
 from exuvia.codegen import hot
 from exuvia.codegen.heads import Head
-from exuvia.codegen.layout import CACHE
+from exuvia.codegen.layout import CACHE, HEAD
 from exuvia.codegen.making import Making, Wanted, made_of, make
 from exuvia.codegen.store import Store
 from exuvia.support import log
-from tests.codegen.native import CODE_AT, LIMIT, STOPPED, NativeMachine
+from tests.codegen.native import CODE_AT, LIMIT, STOPPED, TABLES, NativeMachine
 from tests.codegen.test_blocks import SECOND, crossing, registers
 from tests.oracle.case import CODE, CODE_PAGE, Case, Result
 
@@ -369,3 +370,29 @@ def test_the_log_says_why_there_is_no_region(native: NativeMachine, told: Callab
     (line,) = told()
     assert re.fullmatch(rf"hot: not made at {CODE:#x}: 1 blocks, 3 instructions: ValueError no, \d+ samples", line)
     assert native.vcpu.counters()["regions not made"] == 1
+
+
+def test_a_jump_of_16_bits_leads_where_it_stands(native: NativeMachine) -> None:
+    """In flat code of 32 bits it clears the upper half of EIP: a link of the region at one address, not at another of the same page."""
+    tables = [TABLES + 4096 * i for i in (2, 3)]
+    native.map(tables[0], 0, tables[1])  # addresses from 0 on as those around the code
+    for page in (8, 9):
+        native.map(tables[1], page, CODE_AT)
+    case = Case(bytes.fromhex("01 C8 49 74 04 66 E9 F7 FF"), 32, registers(rcx=10))  # add eax, ecx; dec ecx; jz +4; jmp16 -9
+    native.put(case)
+    low = 0x8000 + (CODE & 0xFFF)
+    for at in (low + 5, low):
+        native.vcpu.pc = at
+        while not (address := native.engine.block(native.at)):
+            native.vcpu.exit_handlers[native.vcpu.reason]()
+        ctypes.c_uint32.from_address(address + HEAD["samples"]).value = 1
+    wanted = native.engine.hot.grow(address, None, 0x8000)
+    assert wanted is not None and wanted.page == 0x8000 and [b.links[-1] for b in wanted.blocks] == [(CODE & 0xFFF) + 5, CODE & 0xFFF]
+    native.engine.hot.make_now(wanted)
+    for at, end in ((low, low + 9), (low + 0x1000, low + 0x1009), (CODE, (CODE & 0xFFF) + 9)):
+        native.vcpu.pc, native.vcpu.icount = at, 0
+        native.vcpu.gpr[0], native.vcpu.gpr[1] = 0, 10
+        if at == CODE:
+            native.map(tables[1], 0, CODE_AT)
+        got = finish(native)
+        assert (got.gprs[0], got.rip, native.vcpu.icount) == (55, end, 40)
