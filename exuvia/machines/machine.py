@@ -72,9 +72,14 @@ class VcpuFactory(Protocol):
 class _AlarmClock(Clock):
     """A clock that says when a timer was armed, so that the thread which watches the next deadline can look again."""
 
-    def __init__(self, armed: Callable[[int], None]) -> None:
+    def __init__(self, armed: Callable[[int], None], alone: bool) -> None:
         super().__init__()
-        self._armed = armed
+        self._armed, self._alone = armed, alone
+
+    def rest(self, ns: int) -> None:
+        """Not where another processor waits for the machine meanwhile."""
+        if self._alone:
+            super().rest(ns)
 
     def _enter(self, at: int, timer: Timer) -> int:
         ticket = super()._enter(at, timer)
@@ -156,7 +161,7 @@ class Machine:
         """The host's side of it (backends/semihosting.py), where the user asked for that."""
         self.free_memory = 0, 0
         """Where nothing was loaded: a stretch of RAM."""
-        self.clock: Clock = _AlarmClock(self._armed)
+        self.clock: Clock = _AlarmClock(self._armed, config.smp == 1)
         self.memory = AddressSpace("memory")
         self.ports = AddressSpace("ports")
         self.ram: Ram | None = None

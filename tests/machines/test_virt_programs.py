@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+PROGRAMS = Path(__file__).parent / "programs"
 TOOLS = "aarch64-linux-gnu-"
 PROGRAM = "import sys; from exuvia.cli.system import aarch64; sys.exit(aarch64())"
 LONGEST = 200.0  # seconds, on a busy host
@@ -20,7 +21,7 @@ def assemble(name: str, folder: Path, *symbols: str) -> Path:
     """A program of `programs/` as a Linux Image."""
     defined = [word for symbol in symbols for word in ("--defsym", f"{symbol}=1")]
     target = folder / name
-    subprocess.run([f"{TOOLS}as", *defined, "-o", f"{target}.o", str(Path(__file__).parent / "programs" / f"{name}.S")], check=True)
+    subprocess.run([f"{TOOLS}as", *defined, "-I", str(PROGRAMS), "-o", f"{target}.o", str(PROGRAMS / f"{name}.S")], check=True)
     subprocess.run([f"{TOOLS}ld", "-Ttext=0", "-o", f"{target}.elf", f"{target}.o"], check=True)
     subprocess.run([f"{TOOLS}objcopy", "-O", "binary", f"{target}.elf", str(target)], check=True)
     return target

@@ -9,13 +9,13 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from exuvia.devices.irq.gic import NONE
-from exuvia.devices.irq.tick import Condition, Tick
+from exuvia.devices.irq.tick import Condition, Lender, Tick
 
 if TYPE_CHECKING:
     from exuvia.devices.irq.gic import Interface
 
 
-class LentTimer:
+class LentTimer(Lender):
     """`intid` at `interface`, whose wires `update` drives; `registers` are `ack` and `end`, the addresses of IAR and EOIR if they have
     such."""
 
@@ -26,13 +26,8 @@ class LentTimer:
         self.priority, self.circumstances = (0, 0), (0, 0, 0, 0, 0)
         """When it was lent: another processor may have changed the registers since."""
 
-    def take_back(self) -> bool:
-        """What native code did is in the interface again. False: the processor has yet to leave native code, and calls `tick.wanted`."""
-        if not self.tick.lent:
-            return True
-        condition = self.tick.take_back()
-        if condition is None:
-            return False
+    def returned(self, condition: Condition) -> None:
+        """See Lender."""
         interface, bank, bit = self.interface, self.interface.bank, self.bit
         bank.lines = bank.lines | bit if self.tick.line else bank.lines & ~bit
         group, own = self.priority
@@ -42,7 +37,6 @@ class LentTimer:
         else:
             bank.active &= ~bit
             interface.active_priorities[group] &= ~own
-        return True
 
     def called(self) -> None:
         """The processor is out of native code."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from exuvia.devices.irq.tick import Condition, Tick
+from exuvia.devices.irq.tick import Condition, Lender, Tick
 
 if TYPE_CHECKING:
     from exuvia.devices.irq.apicbus import Message
@@ -18,7 +18,7 @@ SHORTEST = 20_000  # ns between two ticks: a guest that asks for shorter ones wo
 PAGE, EOI, INITIAL_COUNT = 0xFEE00000, 0xB0, 0x380
 
 
-class LentTimer:
+class LentTimer(Lender):
     """The timer of `apic`, whose processor has `tick`."""
 
     def __init__(self, apic: LocalApic, tick: Tick) -> None:
@@ -26,13 +26,8 @@ class LentTimer:
         self.waiting: list[Message] = []
         tick.wanted = self.called
 
-    def take_back(self) -> bool:
-        """What native code did is in the APIC again. False: the processor has yet to leave native code."""
-        if not self.tick.lent:
-            return True
-        condition = self.tick.take_back()
-        if condition is None:
-            return False
+    def returned(self, condition: Condition) -> None:
+        """See Lender."""
         apic, own = self.apic, 1 << self.vector
         again, self.tick.line = self.tick.line, False
         apic.requests = apic.requests | own if condition == "pending" or condition == "active" and again else apic.requests & ~own
@@ -42,7 +37,6 @@ class LentTimer:
             apic.initial_count = count
         if not apic.lvt_timer.periodic:
             apic.expired = self.tick.deadline is None
-        return True
 
     def receive(self, message: Message) -> bool:
         """Whether a message has to wait until the processor is out of native code."""

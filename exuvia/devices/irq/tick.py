@@ -28,3 +28,22 @@ class Tick(Protocol):
         period: int = ..., arm: int = ..., scale: int = ...,
     ) -> None: ...  # fmt: skip
     def take_back(self) -> Condition | None: ...
+
+
+class Lender:
+    """What an interrupt controller has for a `tick` that it lends."""
+
+    tick: Tick
+
+    def take_back(self) -> bool:
+        """What native code did is in the controller again. False: the processor has yet to leave native code, and calls `tick.wanted`."""
+        if self.tick.lent:
+            condition = self.tick.take_back()
+            if condition is None:
+                return False
+            self.returned(condition)
+        return True
+
+    def returned(self, condition: Condition) -> None:
+        """How native code left it: the controller's registers follow."""
+        raise NotImplementedError

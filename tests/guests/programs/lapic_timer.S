@@ -178,13 +178,7 @@ main:   movl $0x1FF, LAPIC + 0xF0           # enabled
         addl $8, %esp
         iret
         .endm
-armed_again: pusha
-        incl count
-        decl left
-        jz 1f
-        arm 50000
-1:      leave_handler
-once:   pusha
+        .macro note_bits
         movl IRR, %eax
         shrl $16, %eax
         andl $1, %eax
@@ -193,6 +187,15 @@ once:   pusha
         shrl $16, %eax
         andl $1, %eax
         movl %eax, isr
+        .endm
+armed_again: pusha
+        incl count
+        decl left
+        jz 1f
+        arm 50000
+1:      leave_handler
+once:   pusha
+        note_bits
         jmp 1f
 count_it: pusha
 1:      incl count
@@ -206,14 +209,7 @@ twice:  pusha
         jne 1f
         arm 2000
         until_requested
-        movl IRR, %eax
-        shrl $16, %eax
-        andl $1, %eax
-        movl %eax, irr
-        movl ISR, %eax
-        shrl $16, %eax
-        andl $1, %eax
-        movl %eax, isr
+        note_bits
 1:      leave_handler
         .data
 count:  .long 0

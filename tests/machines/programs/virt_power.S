@@ -21,12 +21,7 @@
         b.ne 9b
         .endm
 
-        .global _start                  // a Linux Image (Documentation/arch/arm64/booting.rst)
-_start: b first
-        .long 0
-        .quad 0, 0x100000, 0xa, 0, 0, 0
-        .ascii "ARM\x64"
-        .long 0
+        .include "image.inc"
 
 first:  ldr x27, =UART
         ldr x20, =GICD
