@@ -138,6 +138,7 @@ class SideBySide(SoftwareVcpu):
         self.budget_end = ahead.icount + (found not in BLOCK_ENDS)
         reason = self.run_alone(0 if ahead.request else ahead.icount if found in BLOCK_ENDS else FOREVER)
         self.budget_end = budget
+        self.words[self._request] = int(self.kicked)  # one that came meanwhile is for the next stretch, in which both see it
         self.second.stretches += 1
         if different := self.difference(found, reason):
             raise UserError(f"regions and the interpreter differ in what follows {start}: {different}")
