@@ -29,6 +29,14 @@ class Room(NamedTuple):
     file: Node
 
 
+class Columns(NamedTuple):
+    """Extents that follow one another, and their end as one place more: each begins at a place, is of a kind, lies at a host (or None)."""
+
+    places: list[int]
+    kinds: list[Kind]
+    hosts: list[int | None]
+
+
 class Clustered(Format):
     """`cluster` is set by `open`; `grain`, what is allocated at once, is the same but for a format with subclusters."""
 
@@ -59,6 +67,14 @@ class Clustered(Format):
     def several(self, offset: int, length: int) -> list[Extent]:
         """`lookup`, and extents behind that one where they cost little more."""
         return [self.lookup(offset, length)]
+
+    def columns(self, offset: int, length: int) -> Iterator[Columns] | None:
+        """`extents` many at once, neighbours of a column as one where they can be; None where the format or the image has no such way."""
+        return None
+
+    def units(self, unit: int, length: int) -> int | None:
+        """How many units of `unit` bytes, from 0 on, have data in the first `length`, by this layer's tables; None as with `columns`."""
+        return None
 
     def readv(self, offset: int, into: Vector) -> None:
         if not into.length:

@@ -11,11 +11,14 @@ example: exuvia-img map --output=json disk.qcow2
 from __future__ import annotations
 
 import sys
+from itertools import islice, repeat
+from operator import sub
 
 from exuvia.cli.arguments import Arguments
 from exuvia.cli.img.opening import open_named
 from exuvia.cli.img.sizes import number
 from exuvia.disk.chain import on_holes, pieces
+from exuvia.disk.clusters import Clustered, Columns
 from exuvia.disk.format import Format
 from exuvia.disk.node import Extent, Kind, Node
 from exuvia.support.errors import UserError
@@ -28,6 +31,7 @@ if TYPE_CHECKING:
 
 Entry: TypeAlias = "tuple[int, int, Flags, int | None, str | None]"
 """Where on the disk, how many bytes, what they are, where in which file they lie."""
+KINDS = (Kind.DATA, Kind.COMPRESSED, Kind.ZERO, Kind.ABSENT)
 OPTIONS = "format/f= start-offset/s= max-length/l= output= force-share/U object= image-opts"
 
 
@@ -49,12 +53,34 @@ def run(arguments: Arguments) -> int:
     described, format = arguments.has("image-opts"), arguments.value("format")
     with open_named(name, format, described=described, share=arguments.has("force-share")) as image:
         end = image.size if most is None else min(image.size, start + most)
-        found = merged(entries(image, start, max(end - start, 0)))
-        if as_json:
-            write_json(found, start)
-        else:
-            write_table(found)
+        found = together(image, start, max(end - start, 0)) or merged(entries(image, start, max(end - start, 0)))
+        write(objects(found, start) if as_json else rows(found))
     return 0
+
+
+def together(image: Node, start: int, length: int) -> Iterator[Entry] | None:
+    """`merged` `entries`, many at once; None where that cannot be: in a chain, where files have holes, without columns."""
+    if not isinstance(image, Clustered) or image.backing is not None or image.encrypted or image.recurse or on_holes(image):
+        return None
+    columns = image.columns(start, length)
+    if columns is None:
+        return None
+    return listed(columns, {kind: flags_of(kind, stands=can_stand_on_another(image)) for kind in KINDS}, image.file.filename)
+
+
+def listed(columns: Iterator[Columns], flags: dict[Kind, Flags], name: str) -> Iterator[Entry]:
+    """The columns' extents; the last of each may go on in the next."""
+    held: Entry | None = None
+    for places, kinds, hosts in columns:
+        lengths = map(sub, places[1:], places)
+        found: list[Entry] = [*zip(places, lengths, map(flags.__getitem__, kinds), hosts, repeat(name))]
+        if held is not None:
+            yield from (row := [*merged(iter((held, found[0])))])[:-1]
+            found[0] = row[-1]
+        held = found.pop()
+        yield from found
+    if held is not None:
+        yield held
 
 
 def entries(image: Node, start: int, length: int) -> Iterator[Entry]:
@@ -81,12 +107,15 @@ def entries(image: Node, start: int, length: int) -> Iterator[Entry]:
             key = depth, kind, empty, host is None
             said = flags.get(key)
             if said is None:
-                absent, zero = kind is Kind.ABSENT, kind is Kind.ZERO
-                silent = zero or (absent and stands) or (empty and holes)
-                data = not (absent or zero) or (flat and zero and host is not None)
-                said = flags[key] = Flags(depth, not absent, silent, data)
+                said = flags[key] = flags_of(kind, depth, stands, empty and holes, flat and host is not None)
             yield start, count, said, host, name
             start += count
+
+
+def flags_of(kind: Kind, depth: int = 0, stands: bool = False, hole: bool = False, flat: bool = False) -> Flags:
+    """`stands`: a backing image could have what is ABSENT; `hole`: the file has nothing there; `flat`: zeros that are there are data."""
+    absent, zero = kind is Kind.ABSENT, kind is Kind.ZERO
+    return Flags(depth, not absent, zero or (absent and stands) or hole, not (absent or zero) or (flat and zero))
 
 
 def narrowed(layer: Node, extent: Extent) -> Iterator[Extent]:
@@ -124,29 +153,42 @@ def merged(found: Iterator[Entry]) -> Iterator[Entry]:
         yield start, length, flags, host, name
 
 
-def write_json(found: Iterator[Entry], start: int) -> None:
-    """One object a line."""
-    word, before, write = ("false", "true"), "[", sys.stdout.write
-    texts: dict[Flags, str] = {}
+def write(lines: Iterator[str]) -> None:
+    """Many at once."""
+    while some := [*islice(lines, 1000)]:
+        sys.stdout.write("".join(some))
+
+
+def objects(found: Iterator[Entry], start: int) -> Iterator[str]:
+    """JSON, one object a line; an empty disk has one of no length."""
+    word, before = ("false", "true"), "["
+    texts: dict[int, str] = {}
     for at, length, flags, host, _ in found:
-        text = texts.get(flags)
+        text = texts.get(id(flags))  # those that are alike are one object, or few, which stay
         if text is None:
             depth, present, zero, data = flags
             text = f'"depth": {depth}, "present": {word[present]}, "zero": {word[zero]}, "data": {word[data]}'
-            texts[flags] = text
-        offset = "" if host is None else f', "offset": {host}'
-        write(f'{before}{{ "start": {at}, "length": {length}, {text}{offset}}}')
+            texts[id(flags)] = text
+        if host is None:
+            yield f'{before}{{ "start": {at}, "length": {length}, {text}}}'
+        else:
+            yield f'{before}{{ "start": {at}, "length": {length}, {text}, "offset": {host}}}'
         before = ",\n"
     if before == "[":
-        write(f'[{{ "start": {start}, "length": 0, "depth": 0, "present": false, "zero": false, "data": false}}')
-    print("]")
+        yield f'[{{ "start": {start}, "length": 0, "depth": 0, "present": false, "zero": false, "data": false}}'
+    yield "]\n"
 
 
-def write_table(found: Iterator[Entry]) -> None:
-    """What is not zero."""
-    print(f"{'Offset':<16}{'Length':<16}{'Mapped to':<16}File")
-    for start, length, flags, host, name in found:
-        if flags.data and host is None:
+def rows(found: Iterator[Entry]) -> Iterator[str]:
+    """A table of what is not zero."""
+    yield f"{'Offset':<16}{'Length':<16}{'Mapped to':<16}File\n"
+    for start, length, (_, _, zero, data), host, name in found:
+        if data and host is None:
             raise UserError("File contains external, encrypted or compressed clusters.")
-        if flags.data and not flags.zero:
-            print("".join(f"{f'{each:#x}' if each else '0':<16}" for each in (start, length, host)) + str(name))
+        if data and not zero:
+            yield f"{place(start)}{hex(length).ljust(16)}{place(host)}{name}\n"
+
+
+def place(at: int | None) -> str:
+    """A column of the table, in which C's `%#x` prints."""
+    return hex(at).ljust(16) if at else "0".ljust(16)

@@ -8,14 +8,23 @@ import pytest
 from tests.cli.img.twins import Twins, io_write, needs_qemu, theirs
 
 pytestmark = needs_qemu
-SCATTERED = ("", "cluster_size=4k", "cluster_size=512", "compat=0.10", "data_file=ext.raw", "refcount_bits=1", "preallocation=metadata")
+SCATTERED = (
+    "",
+    "cluster_size=64k",
+    "cluster_size=4k",
+    "cluster_size=512",
+    "compat=0.10",
+    "data_file=ext.raw",
+    "refcount_bits=1",
+    "preallocation=metadata",
+)
 
 
 @pytest.mark.parametrize("options", SCATTERED)
 def test_scattered_clusters(tmp_path: Path, options: str) -> None:
     """Written in random order, some of them zeroed, some compressed, some of a snapshot's; then damaged."""
     twins, rng = Twins(tmp_path), random.Random(options)
-    size = {"4k": 4 << 20, "512": 600 << 10}.get(options.partition("=")[2], 48 << 20)
+    size = {"64k": 1 << 30, "4k": 4 << 20, "512": 600 << 10}.get(options.partition("=")[2], 48 << 20)
     unit = size // 700 & -4096 or 512
     assert theirs(twins.a, "create", "-q", "-f", "qcow2", *(("-o", options) if options else ()), "t", str(size)).status == 0
     words = [f"write -q {rng.randrange(size // unit) * unit} 512" for _ in range(300)]

@@ -18,9 +18,9 @@ from exuvia.disk.formats.qcow2.header import (
     RAW_DATA_FILE,
     V2,
 )
-from exuvia.disk.formats.qcow2.mapping import COMPRESSED, COPIED, OFFSET, ZERO
 from exuvia.disk.formats.qcow2.rebuild import rebuild
 from exuvia.disk.formats.qcow2.refcounts import Refcounts, big_endian
+from exuvia.disk.formats.qcow2.rows import COMPRESSED, COPIED, OFFSET, ZERO
 from exuvia.disk.node import ZEROS, Kind
 from exuvia.disk.options import Option
 from exuvia.support.errors import UserError

@@ -10,8 +10,8 @@ from array import array
 
 from exuvia.disk.format import Bitmap
 from exuvia.disk.formats.qcow2.header import BITMAP_DIRECTORY, BITMAPS
-from exuvia.disk.formats.qcow2.mapping import OFFSET
 from exuvia.disk.formats.qcow2.refcounts import big_endian
+from exuvia.disk.formats.qcow2.rows import OFFSET
 from exuvia.disk.structure import Structure, at
 from exuvia.disk.vector import Buffer
 from exuvia.support.errors import UserError

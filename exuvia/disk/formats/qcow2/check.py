@@ -7,13 +7,16 @@ from __future__ import annotations
 
 import struct
 from array import array
-from operator import sub
 
 from exuvia.disk.format import Found
-from exuvia.disk.formats.qcow2.counts import CHUNK, MANY, Counts
+from exuvia.disk.formats.qcow2.counts import MANY, Counts
+from exuvia.disk.formats.qcow2.digits import BITS, changes, every, joined, marks
+from exuvia.disk.formats.qcow2.digits import MANY as WORDS
 from exuvia.disk.formats.qcow2.header import CORRUPT, DIRTY, ENCRYPTION
-from exuvia.disk.formats.qcow2.mapping import COMPRESSED, COPIED, L1_RESERVED, L2_RESERVED, OFFSET, ZERO
+from exuvia.disk.formats.qcow2.mapping import L1_RESERVED
 from exuvia.disk.formats.qcow2.rebuild import packed, rebuild
+from exuvia.disk.formats.qcow2.refcounts import big_endian
+from exuvia.disk.formats.qcow2.rows import COMPRESSED, COPIED, L2_RESERVED, OFFSET, ZERO
 from exuvia.disk.formats.qcow2.stretches import stretches
 from exuvia.disk.node import ImageError
 from exuvia.support.errors import UserError
@@ -26,6 +29,8 @@ if TYPE_CHECKING:
 else:
     snapshots = Later("exuvia.disk.formats.qcow2.snapshots")
 
+PIECE = WORDS * 8  # bytes of a table that are counted at once
+NATIVE_ZERO = big_endian(array("Q", (ZERO,)))[0]  # that entry as the host reads it
 LINES = 10_000  # messages that are kept; numbers go on
 MOST = 1 << 20  # wrong counts that one run mends
 
@@ -36,9 +41,12 @@ class Check:
     def __init__(self, image: Qcow2, fix_leaks: bool, fix_errors: bool) -> None:
         self.image, self.fix_leaks, self.fix_errors = image, fix_leaks, fix_errors
         self.found = Found(allocated=0, compressed=0, fragmented=0)
-        self.counts = Counts()
         self.bits, self.size = image.map.bits, image.cluster_size
         self.file_end = -(-image.file.size >> self.bits)
+        self.end = self.file_end << self.bits
+        self.counts = Counts(self.file_end)
+        self.next_host = 0  # where the cluster behind the last of a table would lie, 0 before the first
+        self.all_copied = True  # active tables were counted at once, and each entry says that its cluster is used once
         self.rebuild = False
 
     def say(self, text: str) -> None:
@@ -138,43 +146,59 @@ class Check:
                 self.table(number, table, active)
 
     def table(self, number: int, offset: int, active: bool) -> None:
-        """Count what an L2 table points to; runs at once."""
+        """Count what an L2 table points to."""
+        mapping = self.image.map
+        data = self.image.file.read(offset, self.size)
+        if not data.strip(b"\0"):
+            return
+        self.next_host = 0
+        usual = mapping.entry_size == 8 and not mapping.external
+        for at in range(0, len(data), PIECE):
+            part = data[at : at + PIECE]
+            if not (usual and self.at_once(part, active)):
+                self.each(number, offset, at // mapping.entry_size, part, active)
+
+    def at_once(self, part: bytes, active: bool) -> bool:
+        """Count a piece of a table whose entries all are sound ones of data clusters, or nothing; False where others are among them."""
+        if 0 in part[::8]:
+            part = array("Q", [*filter(None, array("Q", part))]).tobytes()
+        count = len(part) >> 3
+        if not count:
+            return True
+        entries = joined(part)
+        if entries & every(L2_RESERVED | COMPRESSED | ZERO | OFFSET & self.size - 1, count):
+            left = array("Q", [entry for entry in array("Q", part) if entry != NATIVE_ZERO]).tobytes()
+            return len(left) < len(part) and self.at_once(left, active)
+        copied = part[::8].count(0x80) == count
+        hosts = entries ^ every(COPIED, count) if copied else entries & every(OFFSET, count)
+        top = every(1 << 56, count)
+        if hosts + every((1 << 56) - self.size, count) & top != top or hosts + every(max((1 << 56) - self.end, 0), count) & top:
+            return False
+        first, apart = hosts >> BITS * (count - 1), 0
+        if changed := changes(hosts, every(self.size, count), count):
+            apart = marks(changed, count).bit_count()
+            self.counts.add_each(big_endian(array("Q", (hosts >> self.bits).to_bytes(len(part), "big"))))
+        else:
+            self.counts.add(first >> self.bits, count)
+        if active:
+            self.all_copied &= copied
+            self.found.allocated = (self.found.allocated or 0) + count
+            self.found.fragmented = (self.found.fragmented or 0) + apart + (self.next_host not in (0, first))
+        self.next_host = (hosts & (1 << BITS) - 1) + self.size
+        return True
+
+    def each(self, number: int, offset: int, base: int, data: bytes, active: bool) -> None:
+        """Count entries of a piece of a table, from the `base`th on, one by one, runs at once."""
         image = self.image
         mapping = image.map
         words = mapping.entry_size // 8
-        data = image.file.read(offset, self.size)
-        if not data.strip(b"\0"):
-            return
         first = expected = -1
         count = allocated = 0
-        next_host = 0
+        next_host = self.next_host
         reserved = L2_RESERVED | (ZERO if words == 2 else 0)
         step, bits, external = self.size, self.bits, mapping.external
-        odd = COMPRESSED | reserved | OFFSET & (step - 1)
-
-        def scattered(row: array[int]) -> bool:
-            """Take a row of sound entries of data clusters, wherever those lie."""
-            nonlocal count, allocated, next_host, expected
-            entries, flags = [*filter(None, row)], 0
-            for entry in entries:
-                flags |= entry
-            hosts = [entry & OFFSET for entry in entries if entry != ZERO]
-            if external or flags & odd or not hosts or not all(hosts) or max(hosts) >> bits >= self.file_end:
-                return False
-            if count:
-                self.add_run(first, count)
-                allocated += count
-                next_host = (first + count) << bits
-                count, expected = 0, -1
-            if active:
-                apart = sum(map(step.__ne__, map(sub, hosts[1:], hosts))) + (next_host not in (0, hosts[0]))
-                self.found.fragmented = (self.found.fragmented or 0) + apart
-            self.counts.add_each([host >> bits for host in hosts])
-            allocated += len(hosts)
-            next_host = hosts[-1] + step
-            return True
-
-        for index, entry, many in stretches(data, words, step, scattered):
+        self.all_copied = False
+        for index, entry, many in stretches(data, words, step):
             if entry == expected:
                 expected += step * many
                 count += many
@@ -203,7 +227,7 @@ class Check:
                     self.say(f"Repairing offset={host:x}: {what} is not properly aligned; {tail}")
                     self.found.corruptions += 1
                     self.found.corruptions_fixed += 1
-                    self._patch(offset + index * mapping.entry_size, ZERO)
+                    self._patch(offset + (base + index) * mapping.entry_size, ZERO)
                     continue
                 self.bad(f"ERROR offset={host:x}: {what} is not properly aligned; {tail}")
                 self.use(host, step)
@@ -212,11 +236,9 @@ class Check:
                     self.found.fragmented = (self.found.fragmented or 0) + 1
                 next_host = host + step
                 continue
-            if external and host != (number * mapping.per_table + index) << bits:
-                self.bad(
-                    f"ERROR: Data cluster at offset {host:#x} does not match its guest offset "
-                    f"{(number * mapping.per_table + index) << bits:#x} in the external data file"
-                )
+            guest = (number * mapping.per_table + base + index) << bits
+            if external and host != guest:
+                self.bad(f"ERROR: Data cluster at offset {host:#x} does not match its guest offset {guest:#x} in the external data file")
                 continue
             if next_host and host != next_host and active:
                 self.found.fragmented = (self.found.fragmented or 0) + 1
@@ -224,6 +246,8 @@ class Check:
         if count:
             self.add_run(first, count)
             allocated += count
+            next_host = (first + count) << bits
+        self.next_host = next_host
         if active:
             self.found.allocated = (self.found.allocated or 0) + allocated
 
@@ -282,11 +306,12 @@ class Check:
         refcounts = self.image.refcounts
         per_block = refcounts.per_block
         numbers = {number for number, offset in enumerate(refcounts.table) if offset}
-        for chunk in self.counts.used_chunks():
-            first, last = chunk * CHUNK // per_block, ((chunk + 1) * CHUNK - 1) // per_block
-            numbers.update(n for n in range(first, last + 1) if self.counts.part(n * per_block, per_block).strip(b"\0"))
+        for first, last in self.counts.used_chunks():
+            numbers.update(
+                n for n in range(first // per_block, (last - 1) // per_block + 1) if self.counts.part(n * per_block, per_block).strip(b"\0")
+            )
         end = max(self.file_end, self.counts.end())  # counts of clusters behind the file's end do no harm
-        most = min(refcounts.limit, MANY - 1)
+        small = bytes(range(min(refcounts.limit, MANY - 1) + 1))
         highest = 0
         wrong: list[tuple[int, int, int]] = []
         for number in sorted(numbers):
@@ -296,7 +321,7 @@ class Check:
                 break
             counted = self.counts.part(first, count)
             block = self.image.file.read(refcounts.table[number], self.size) if self.sound_block(number) else bytes(self.size)
-            if max(counted) <= most and block == packed(counted + bytes(per_block - count), refcounts.width):
+            if not counted.translate(None, small) and block == packed(counted + bytes(per_block - count), refcounts.width):
                 used = len(counted.rstrip(b"\0"))
                 highest = first + used if used else highest
                 continue
@@ -375,12 +400,7 @@ class Check:
         word = "Repairing" if fix else "ERROR"
         seen: set[int] = set()
 
-        def right(row: array[int]) -> bool:
-            """Whether all clusters are used once and all entries say so."""
-            entries = [*filter(None, row)]
-            return single and (min(entries) >= COPIED or not any(entry < COPIED and entry & OFFSET for entry in entries))
-
-        single = not (found.corruptions or found.leaks or found.errors) and self.counts.most() == 1
+        right = self.all_copied and not (found.corruptions or found.leaks or found.errors) and self.counts.single()
         for number, entry in enumerate(mapping.l1):
             table = entry & OFFSET
             if not table or table & (self.size - 1):
@@ -390,11 +410,11 @@ class Check:
                 self.mended(f"{word} OFLAG_COPIED L2 cluster: l1_index={number} l1_entry={entry:x} refcount={count}", fix)
                 if fix:
                     mapping.set_l1(number, entry ^ COPIED)
-            if mapping.external or table >= image.file.size or table in seen:
+            if right or mapping.external or table >= image.file.size or table in seen:
                 continue
             seen.add(table)
             start, counts = 0, array("B")
-            for index, each, many in stretches(image.file.read(table, self.size), words, self.size, right):
+            for index, each, many in stretches(image.file.read(table, self.size), words, self.size):
                 if not each & OFFSET or each & COMPRESSED or each & OFFSET & (self.size - 1):
                     continue
                 cluster = (each & OFFSET) >> self.bits

@@ -256,11 +256,16 @@ def bitmap_room(granularities: list[int], names: list[str], size: int, cluster: 
 
 def needed(source: Node, size: int, cluster: int, backed: bool) -> int:
     """Bytes of the clusters that hold what `source` has; with a backing file, all clusters that its own layer has."""
-    from exuvia.disk.chain import places
+    from exuvia.disk.chain import on_holes, places
+    from exuvia.disk.clusters import Clustered
 
     total = end = 0
     if backed:
         return size + -size % cluster
+    if isinstance(source, Clustered) and source.backing is None and not on_holes(source):
+        units = source.units(cluster, min(size, source.size))
+        if units is not None:
+            return units * cluster
     for start, stop, kind, _, _ in places(source, 0, min(size, source.size)):
         if kind is Kind.DATA:
             start = max(start - start % cluster, end)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from exuvia.disk.formats.qcow2.mapping import COMPRESSED, OFFSET, ZERO
+from exuvia.disk.formats.qcow2.rows import COMPRESSED, OFFSET, ZERO
 from exuvia.disk.formats.qcow2.subclusters import ALL, EACH
 
 TYPE_CHECKING = False

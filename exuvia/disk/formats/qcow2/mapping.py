@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 from array import array
-from itertools import compress
 from struct import pack_into, unpack_from
 
+from exuvia.disk.clusters import Columns
+from exuvia.disk.formats.qcow2.digits import MANY
 from exuvia.disk.formats.qcow2.header import Header
 from exuvia.disk.formats.qcow2.refcounts import SLICE, Refcounts, big_endian
+from exuvia.disk.formats.qcow2.rows import ALL, COMPRESSED, COPIED, L2_RESERVED, OFFSET, ZERO, same, starts, units
 from exuvia.disk.node import Extent, ImageError, Kind, Node
 from exuvia.disk.pages import Pages
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from _thread import RLock
+    from collections.abc import Iterable, Iterator
 
-OFFSET = 0x00FFFFFFFFFFFE00
-COPIED, COMPRESSED, ZERO = 1 << 63, 1 << 62, 1
+
 L1_RESERVED = 0x7F000000000001FF
-L2_RESERVED = 0x3F000000000001FE
+SPECIAL = {0: Kind.ABSENT, COPIED: Kind.ABSENT, COMPRESSED: Kind.COMPRESSED}
 
 
 class Mapping:
@@ -37,6 +39,7 @@ class Mapping:
         self.bits = header.fields.cluster_bits
         self.size = 1 << self.bits
         self.per_table = self.size // self.entry_size
+        self.unsound = L2_RESERVED | OFFSET & self.size - 1 | (0 if self.has_zero else ZERO) | (ALL if self.external else 0)
         page = min(SLICE, self.size)
         self.per_page = page // self.entry_size
         self.span_of_page = self.per_page << self.bits  # guest bytes that a slice of a table maps
@@ -225,70 +228,95 @@ class Mapping:
     def several(self, offset: int, length: int) -> list[Extent]:
         """The first extent, and those behind it in the same slice of the table: many where clusters lie scattered."""
         first = self.lookup(offset, length)
-        after = offset + first.length
-        if self.entry_size != 8 or first.length == length or not after & self.span_of_page - 1:
+        end = offset + first.length
+        index, at = end >> self.bits, (end >> self.bits) % self.per_page
+        count = min(self.per_page - at, length - first.length >> self.bits)
+        page, _ = self.page(index) if count and at and self.entry_size == 8 else (0, 0)
+        if not page:
             return [first]
-        return [first, *self.short(after, length - first.length)]
-
-    def short(self, offset: int, length: int) -> list[Extent]:
-        """The next extents that end before the slice of the table does, for `offset` at a cluster's beginning; maybe none."""
-        index = offset >> self.bits
-        page, at = self.page(index)
-        count = min(self.per_page - at, length >> self.bits)
-        if not page or not count:
-            return []
-        entries = unpack_from(f">{count}Q", self.l2.page(page), at * 8)
-        plain = 0 if self.external else COPIED | OFFSET & -self.size  # what an entry of a usual data cluster has
-        new, bits, found = tuple.__new__, self.bits, list[Extent]()  # Extent's own __new__ is written in Python
-        start = end = entry = step = 0  # the last entries that go on as one are [start, end)
-        expected = -1
+        part = self.l2.page(page)[at * 8 : (at + count) * 8]
+        begins, entries, sound = starts(part, self.bits, self.unsound)
+        new, found, data, bits = tuple.__new__, [first], self.data, self.bits  # Extent's own __new__ is written in Python
         try:
-            for number in (*compress(range(count), entries), count):
-                each = entries[number] if number < count else 0
-                if number == end and (each == expected or entry & each & COMPRESSED):
-                    expected += step
-                    end += 1
-                    continue
-                if start < end < count:
-                    if entry & plain == entry and entry & OFFSET:
-                        found.append(new(Extent, (Kind.DATA, end - start << bits, entry & OFFSET, self.data, not entry & COPIED)))
-                    else:
-                        found.append(self._extent(entry, index + start, 0, end - start << bits))
-                if end < number < count:
-                    found.append(new(Extent, (Kind.ABSENT, number - end << bits, None, None, False)))
-                start, end, entry, step = number, number + 1, each, self.size if each & OFFSET or self.external and each & COPIED else 0
-                expected = each + step
+            for start, end, entry in zip(begins, begins[1:], entries):
+                if not entry:
+                    found.append(new(Extent, (Kind.ABSENT, end - start << bits, None, None, False)))
+                elif sound and entry & OFFSET and not entry & (COMPRESSED | ZERO):
+                    found.append(new(Extent, (Kind.DATA, end - start << bits, entry & OFFSET, data, entry < COPIED)))
+                else:
+                    found.append(self._extent(entry, index + start, 0, end - start << bits))
         except ImageError:  # whoever comes there will hear of it
             pass
         return found
 
+    def columns(self, offset: int, length: int, lock: RLock) -> Iterator[Columns]:
+        """As `Clustered.columns`, the lock taken each time."""
+        end = offset + length
+        while offset < end:
+            with lock:
+                found = self._columns(offset, end - offset)
+            yield found
+            offset = found.places[-1]
+
+    def _columns(self, offset: int, length: int) -> Columns:
+        """As `several`, for more of the table; neighbours that differ only in being frozen are one."""
+        first = self.lookup(offset, length)
+        end = offset + first.length
+        count = min(length - first.length >> self.bits, self.per_table - (end >> self.bits) % self.per_table, MANY)
+        begins, entries = [end], list[int]()
+        if part := self.part(end >> self.bits, count):
+            numbers, entries, sound = starts(part, self.bits, self.unsound, OFFSET | ZERO | COMPRESSED)
+            del entries[-1]  # it may go on
+            if sound:
+                begins = [end + (at << self.bits) for at in numbers]
+            else:
+                entries = []
+        kinds = [Kind.ZERO if entry & ZERO else SPECIAL.get(entry, Kind.DATA) for entry in entries]
+        return Columns([offset, *begins], [first.kind, *kinds], [first.host, *[entry & OFFSET or None for entry in entries]])
+
+    def part(self, index: int, count: int) -> bytes:
+        """The bytes of `count` entries from guest cluster `index` on, of one table; none where there is no table."""
+        number, at = divmod(index, self.per_table)
+        table = count and self.table(number)
+        if not table:
+            return b""
+        if self.l2.changed:
+            return big_endian(self.entries(index, count)).tobytes()
+        return self.file.read(table + at * self.entry_size, count * self.entry_size)
+
+    def units(self, unit: int, length: int) -> int | None:
+        """How many units of `unit` bytes of the disk's first `length` have data; None where extents must be looked at."""
+        each, total = unit >> self.bits, 0
+        clusters = length + self.size - 1 >> self.bits
+        most = min(self.per_table, MANY)
+        if self.entry_size != 8 or not 1 <= each <= most:
+            return None
+        for number in range(min(len(self.l1), -(-clusters // self.per_table))):
+            start = number * self.per_table
+            for index in range(start, min(start + self.per_table, clusters) if self.table(number) else start, most):
+                part = self.part(index, min(most, clusters - index))
+                if part.count(0) < len(part):
+                    count = units(part, self.unsound, each)
+                    if count is None:
+                        return None
+                    total += count
+        return total
+
     def _run(self, entry: int, index: int, clusters: int) -> int:
         """How many clusters from `index` on go on as the first, whose entry is `entry`, says."""
         step = self.size if entry & OFFSET or self.external and entry & COPIED else 0
-        expected, count = entry, 0
-        while count < clusters:
-            page, at = self.page(index + count)
-            here = min(self.per_page - at, clusters - count)
-            same = 0
+        run = 0
+        while run < clusters:
+            page, at = self.page(index + run)
+            here = min(self.per_page - at, clusters - run)
             if not page:
                 if entry:
                     break
-                same = here = min(self.per_table - (index + count) % self.per_table, clusters - count)
-            elif not entry:
-                part = self.l2.page(page)[at * 8 : (at + here) * 8]
-                same = (len(part) - len(part.lstrip(b"\0"))) >> 3
+                alike = here = min(self.per_table - (index + run) % self.per_table, clusters - run)
             else:
-                found = unpack_from(f">{here}Q", self.l2.page(page), at * 8)
-                if entry & COMPRESSED:
-                    while same < here and found[same] & COMPRESSED:
-                        same += 1
-                else:
-                    for each in found:
-                        if each != expected:
-                            break
-                        expected += step
-                        same += 1
-            count += same
-            if same < here:
+                part = self.l2.page(page)[at * 8 : (at + here) * 8]
+                alike = same(part, entry if entry & COMPRESSED else entry + run * step, step)
+            run += alike
+            if alike < here:
                 break
-        return count
+        return run

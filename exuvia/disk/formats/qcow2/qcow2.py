@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 
-from exuvia.disk.clusters import Room, Writable
+from exuvia.disk.clusters import Columns, Room, Writable
 from exuvia.disk.format import Bitmap, Found, Measure, Opener, Snapshot
 from exuvia.disk.formats.qcow2 import bitmaps, erase
 from exuvia.disk.formats.qcow2.header import (
@@ -24,8 +24,9 @@ from exuvia.disk.formats.qcow2.header import (
     RAW_DATA_FILE,
     Header,
 )
-from exuvia.disk.formats.qcow2.mapping import COMPRESSED, COPIED, OFFSET, ZERO, Mapping
+from exuvia.disk.formats.qcow2.mapping import Mapping
 from exuvia.disk.formats.qcow2.refcounts import Refcounts
+from exuvia.disk.formats.qcow2.rows import COMPRESSED, COPIED, OFFSET, ZERO
 from exuvia.disk.formats.qcow2.subclusters import ALL, EACH, Subclusters
 from exuvia.disk.node import Extent, ImageError, Node
 from exuvia.disk.options import Option
@@ -169,6 +170,13 @@ class Qcow2(Writable):
 
     def several(self, offset: int, length: int) -> list[Extent]:
         return self.map.several(offset, length) if self.cipher is None else [self.lookup(offset, length)]
+
+    def columns(self, offset: int, length: int) -> Iterator[Columns] | None:
+        return self.map.columns(offset, length, self.lock) if self.cipher is None and self.map.entry_size == 8 else None
+
+    def units(self, unit: int, length: int) -> int | None:
+        with self.lock:
+            return self.map.units(unit, length)
 
     def unpack(self, offset: int, length: int) -> bytes:
         bits, size = self.map.bits, self.cluster_size

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from array import array
 
-from exuvia.disk.formats.qcow2.counts import CHUNK, Counts
+from exuvia.disk.formats.qcow2.counts import Counts
 from exuvia.disk.formats.qcow2.refcounts import TYPES, big_endian
 from exuvia.support.errors import UserError
 
@@ -23,9 +23,10 @@ def rebuild(image: Qcow2, counts: Counts, order: int) -> None:
     limit, per_block = (1 << width) - 1, (8 << bits) // width
     end = max(counts.end(), -(-image.file.size >> bits))
     needed: set[int] = set()
-    for chunk in counts.used_chunks():
-        first, last = chunk * CHUNK // per_block, ((chunk + 1) * CHUNK - 1) // per_block
-        needed.update(n for n in range(first, last + 1) if counts.part(n * per_block, per_block).strip(b"\0"))
+    for first, last in counts.used_chunks():
+        needed.update(
+            n for n in range(first // per_block, (last - 1) // per_block + 1) if counts.part(n * per_block, per_block).strip(b"\0")
+        )
     while True:
         clusters = -(-(max(needed, default=0) + 1) * 8 >> bits)
         total = len(needed) + clusters

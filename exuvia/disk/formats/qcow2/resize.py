@@ -6,8 +6,8 @@ from array import array
 
 from exuvia.disk.formats.qcow2 import snapshots
 from exuvia.disk.formats.qcow2.header import L1_LIMIT
-from exuvia.disk.formats.qcow2.mapping import COPIED, OFFSET
 from exuvia.disk.formats.qcow2.refcounts import big_endian
+from exuvia.disk.formats.qcow2.rows import COPIED, OFFSET
 from exuvia.disk.node import Kind, Unsupported
 from exuvia.support.errors import UserError
 

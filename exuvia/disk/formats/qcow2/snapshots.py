@@ -11,8 +11,9 @@ from contextlib import contextmanager
 
 from exuvia.disk.format import Snapshot
 from exuvia.disk.formats.qcow2.header import DIRTY, L1_LIMIT, SNAPSHOT_LIMIT, Header
-from exuvia.disk.formats.qcow2.mapping import COMPRESSED, COPIED, L1_RESERVED, OFFSET, ZERO
+from exuvia.disk.formats.qcow2.mapping import L1_RESERVED
 from exuvia.disk.formats.qcow2.refcounts import big_endian
+from exuvia.disk.formats.qcow2.rows import COMPRESSED, COPIED, OFFSET, ZERO
 from exuvia.disk.node import ImageError
 from exuvia.disk.structure import Structure, at
 from exuvia.support.later import Later

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from array import array
 
-from exuvia.disk.formats.qcow2.mapping import COMPRESSED, L2_RESERVED, OFFSET, ZERO
 from exuvia.disk.formats.qcow2.refcounts import big_endian
+from exuvia.disk.formats.qcow2.rows import COMPRESSED, L2_RESERVED, OFFSET, ZERO
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
 MANY = 512  # entries
 ROW = MANY * 8
@@ -17,11 +17,10 @@ ONES = int.from_bytes((bytes(7) + b"\1") * MANY, "big")  # as one number whose 6
 RAMP = int.from_bytes(b"".join(at.to_bytes(8, "big") for at in range(MANY)), "big")
 
 
-def stretches(data: bytes, words: int, size: int, take: Callable[[array[int]], bool] = lambda row: False) -> Iterator[tuple[int, int, int]]:
+def stretches(data: bytes, words: int, size: int) -> Iterator[tuple[int, int, int]]:
     """(index, entry, how many) of an L2 table's bytes; where it is more than one, the others are in the next clusters of `size` bytes.
 
-    Entries are of `words` 64-bit words, of which the first is given. Entries that are 0 are left out where the second word is too. Rows of
-    one-word entries that are no such run are offered to `take` first; those that it takes are left out.
+    Entries are of `words` 64-bit words, of which the first is given. Entries that are 0 are left out where the second word is too.
     """
     if words == 2:
         for index, entry in enumerate(big_endian(array("Q", data))[::2]):
@@ -34,8 +33,6 @@ def stretches(data: bytes, words: int, size: int, take: Callable[[array[int]], b
         if plain and len(part) == ROW and int.from_bytes(part, "big") == first * ONES + size * RAMP:
             yield at >> 3, first, MANY
         elif part.count(0) != len(part):
-            row = big_endian(array("Q", part))
-            if not take(row):
-                for index, entry in enumerate(row, at >> 3):
-                    if entry:
-                        yield index, entry, 1
+            for index, entry in enumerate(big_endian(array("Q", part)), at >> 3):
+                if entry:
+                    yield index, entry, 1

@@ -2,7 +2,8 @@
 
 from struct import unpack_from
 
-from exuvia.disk.formats.qcow2.mapping import COMPRESSED, COPIED, OFFSET, Mapping
+from exuvia.disk.formats.qcow2.mapping import Mapping
+from exuvia.disk.formats.qcow2.rows import COMPRESSED, COPIED, OFFSET
 from exuvia.disk.node import Extent, Kind
 
 EACH = 32

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from exuvia.disk.format import Snapshot
-from exuvia.disk.formats.qcow2.mapping import COPIED, OFFSET
 from exuvia.disk.formats.qcow2.qcow2 import Qcow2
+from exuvia.disk.formats.qcow2.rows import COPIED, OFFSET
 from exuvia.disk.graph import open_image
 from exuvia.disk.node import ImageError
 from tests.disk.formats.interchange import create, make, needs_qemu, qemu
