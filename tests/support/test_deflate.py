@@ -1,6 +1,7 @@
-"""Unpacking deflate, with isal and with zlib alone."""
+"""Deflate, with isal and libdeflate, and with zlib alone."""
 
 import random
+import sys
 import zlib
 
 import pytest
@@ -14,6 +15,7 @@ TEXT = b"".join(b"%d bottles of beer, " % (number * number % 997) for number in 
 def library(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     if request.param == "zlib":
         monkeypatch.setattr(deflate, "library", zlib)
+        monkeypatch.setitem(sys.modules, "deflate", None)
 
 
 @pytest.mark.usefixtures("library")
@@ -43,3 +45,12 @@ def test_damage_is_told_or_bounded() -> None:
         except ValueError:
             told += 1
     assert told
+
+
+@pytest.mark.usefixtures("library")
+@pytest.mark.parametrize("raw", [True, False])
+def test_what_is_packed_is_deflate(raw: bool) -> None:
+    pack = deflate.packer(raw)
+    for data in (b"", b"a", TEXT, memoryview(bytearray(TEXT))[1:], random.Random(1).randbytes(70000)):
+        assert zlib.decompress(pack(data), -15 if raw else 15) == data
+    assert len(pack(TEXT)) <= len(zlib.compress(TEXT)) * 1.02

@@ -21,18 +21,16 @@ from exuvia.support.later import Later
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    import zlib
     from typing import Any
 
     from exuvia.disk.ciphers import SectorCipher
     from exuvia.support import deflate
 else:
-    deflate, zlib = Later("exuvia.support.deflate"), Later("zlib")
+    deflate = Later("exuvia.support.deflate")
 
 MAGIC = b"QFI\xfb"
 COMPRESSED = 1 << 63
 NO_CIPHER, AES = 0, 1
-WINDOW = -12  # raw deflate with a window of 4 KiB
 SECTOR = 512
 LONGEST_NAME = 1023
 MOST = 64 << 20  # bytes of room that are given at once
@@ -209,7 +207,7 @@ class Qcow(Writable):
         bits = 63 - self.header.cluster_bits
         place, length = entry & (1 << bits) - 1, (entry & ~COMPRESSED) >> bits
         try:
-            data = deflate.unpack(self.file.read(place, length), self.cluster, WINDOW)
+            data = deflate.unpack(self.file.read(place, length), self.cluster, deflate.RAW)
         except ValueError:
             data = b""
         if len(data) < self.cluster:
@@ -254,8 +252,7 @@ class Qcow(Writable):
     def write_compressed(self, offset: int, data: Buffer) -> None:
         """A unit is a cluster. What does not shrink is written as it is."""
         content = bytes(data).ljust(self.cluster, b"\0")
-        packer = zlib.compressobj(zlib.Z_DEFAULT_COMPRESSION, zlib.DEFLATED, WINDOW)
-        packed = packer.compress(content) + packer.flush()
+        packed = deflate.packer(raw=True)(content)
         if offset % self.cluster or len(data) > self.cluster or len(packed) >= self.cluster:
             self.write(offset, data)
             return

@@ -19,12 +19,11 @@ from exuvia.support.later import Later
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    import zlib
     from collections.abc import Callable, Iterator
 
     from exuvia.support import deflate
 else:
-    deflate, zlib = Later("exuvia.support.deflate"), Later("zlib")
+    deflate = Later("exuvia.support.deflate")
 
 CACHE = 8 << 20  # bytes of grain tables
 UNPACKED = 16  # grains
@@ -183,7 +182,7 @@ class Sparse(Writable):
             at += piece.length
 
     def _pack(self, index: int, content: Buffer) -> bytes:
-        packed = zlib.compress(bytes(content).ljust(self.cluster, b"\0"))
+        packed = deflate.packer(raw=False)(bytes(content).ljust(self.cluster, b"\0"))
         head = GRAIN_HEAD.pack(index * (self.cluster // SECTOR), len(packed)) if self.geometry.markers else b""
         return (head + packed).ljust(-(-(len(head) + len(packed)) // SECTOR) * SECTOR, b"\0")
 

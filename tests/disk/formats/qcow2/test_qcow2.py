@@ -12,6 +12,8 @@ from exuvia.disk.graph import open_image
 from tests.disk.formats.interchange import approved, create, exercise, hostile, make, needs_qemu, ours, power_cuts, qemu, same, theirs
 from tests.disk.powercut import PowerCut
 
+MIB = 1 << 20
+
 VARIANTS: list[dict[str, Any]] = [
     {},
     {"compat": "0.10"},
@@ -107,6 +109,22 @@ def test_compressed_clusters_both_ways(tmp_path: Path, packing: str, cluster: in
         for at in range(0, size, cluster * 3):
             node.write_compressed(at, model[at : at + cluster])
     approved("qcow2", tmp_path / "ours", model, tmp_path)
+
+
+@needs_qemu
+@pytest.mark.parametrize(("kind", "options"), [("qcow2", {"cluster_size": 65536}), ("qcow2", {"cluster_size": 2 << 20}), ("qcow", {})])
+def test_qemu_unpacks_what_repeats_far_behind(tmp_path: Path, kind: str, options: dict[str, Any]) -> None:
+    """It tells zlib of a window of 4 KiB."""
+    rng = random.Random(7)
+    model = bytearray(b"".join(rng.randbytes(each) * (MIB // each) for each in (1800, 30000))[: 2 * MIB].ljust(2 * MIB, b"x"))
+    make(kind, tmp_path / "ours", len(model), options)
+    with open_image(str(tmp_path / "ours"), writable=True) as node:
+        cluster = node.cluster or 0
+        for at in range(0, len(model), cluster):
+            node.write_compressed(at, model[at : at + cluster])
+    if cluster >= 65536:
+        assert (tmp_path / "ours").stat().st_size < len(model) * 2 // 3 + 6 * cluster
+    approved(kind, tmp_path / "ours", model, tmp_path)
 
 
 @needs_qemu
