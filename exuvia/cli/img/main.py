@@ -72,6 +72,7 @@ def run(words: Sequence[str]) -> int:
 
             define(text)
         status: int = command.run(arguments)
+        sys.stdout.flush()
     except BrokenPipeError:
         raise
     except (UserError, OSError) as failure:
