@@ -2,12 +2,13 @@
 
     .venv/bin/python benchmarks/images.py [--size 4G] [--rounds 3] [--task PATTERN ...] [--folder FOLDER] [--output FOLDER]
 
-Three data sets of one size: `sparse` (one MiB in 16 has random data), `random`, `text` (compressible, about 3 to 1). Two images show what
+Three data sets of one size: `sparse` (one MiB in 16 has random data), `random`, `text` (compressible, about 3 to 1). Three images show what
 a cluster costs, where small ones show what a command's start does: `scattered`, a qcow2 16 times as large with every sixteenth cluster
-written in random order, and `fine`, with clusters of 4 KiB of which every other is there. Sources are in the page cache, targets are new;
-a run that does not count made room for them, and programs take turns in being first. Random 4 KiB requests go through exuvia-io and
-qemu-io. The last tasks work on a sparse image of 2 TiB. Writes images.json and images.svg: wall and CPU seconds, the largest resident set,
-and ratios: qemu's seconds through ours. Of each of ours, some 0.03 CPU seconds are Python's start and imports.
+written in random order, `fine`, with clusters of 4 KiB of which every other is there, and `full`, 256 times as large with preallocated
+metadata. What is done to their tables is done to those of images of a sixteenth, too: the difference is what a cluster of data costs.
+Sources are in the page cache, targets are new; a run that does not count made room for them, and programs take turns in being first. Random
+4 KiB requests go through exuvia-io and qemu-io. The last tasks work on a sparse image of 2 TiB. Writes images.json and images.svg: wall and
+CPU seconds, the largest resident set, and ratios: qemu's seconds through ours. Some 0.03 CPU seconds of each of ours are Python's start.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -61,6 +62,7 @@ class Task:
     tool: str = "img"
     script: str = ""
     status: tuple[int, ...] = (0,)
+    clusters: int = 0  # of data that its image has more than one of a sixteenth
 
 
 def tools() -> dict[str, dict[str, list[str]]]:
@@ -123,10 +125,13 @@ def tasks(size: int) -> list[Task]:
         Task("compare raw vmdk sparse", "compare -f raw -F vmdk sparse.raw sparse.vmdk"),
         Task("check qcow2 random", "check -f qcow2 random.qcow2"),
         Task("map qcow2 sparse", "map -f qcow2 --output=json sparse.qcow2"),
-        *(Task(f"{command} qcow2 scattered", f"{words} -f qcow2 scattered.qcow2") for command, words in MAPS.items()),
+        *(
+            Task(f"{command} qcow2 {image}", f"{words} -f qcow2 {image}.qcow2", clusters=clusters // 16 * 15)
+            for image, clusters in (("scattered", size >> 16), ("fine", size >> 13), ("full", size >> 8))
+            for command, words in MAPS.items()
+        ),
         Task("compare qcow2 scattered", "compare -f qcow2 -F qcow2 scattered.qcow2 scattered.qcow2"),
         Task("qcow2→raw scattered", "convert -f qcow2 -O raw scattered.qcow2 {}"),
-        *(Task(f"{command} qcow2 fine", f"{words} -f qcow2 fine.qcow2") for command, words in MAPS.items()),
         Task("qcow2→raw fine", "convert -f qcow2 -O raw fine.qcow2 {}"),
         Task("map vmdk sparse", "map -f vmdk --output=json sparse.vmdk"),
         Task("measure qcow2 sparse", "measure -f raw -O qcow2 sparse.raw"),
@@ -144,12 +149,15 @@ def tasks(size: int) -> list[Task]:
     return found
 
 
-MAPS = {"check": "check", "map": "map --output=json", "measure": "measure -O qcow2"}
+MAPS = {"check": "check", "map": "map --output=json", "map text": "map", "measure": "measure -O qcow2"}
 """What goes through tables and not through data."""
+SMALL = "small/"
+"""The folder of images of a sixteenth."""
 RECIPES = {
     **{f"{name}.{kind}": f"convert -f raw -O {kind} {name}.raw" for name in SETS for kind in ("qcow2", "vmdk", "vdi", "vhdx")},
     "text.stream.vmdk": "convert -f raw -O vmdk -o subformat=streamOptimized text.raw",
     "text.zlib.qcow2": "convert -c -f raw -O qcow2 text.raw",
+    "full.qcow2": "create -q -f qcow2 -o preallocation=metadata",
     "fine.qcow2": "convert -f raw -O qcow2 -o cluster_size=4k fine.raw",
     "random.scratch.qcow2": "convert -f raw -O qcow2 random.raw",
 }
@@ -161,7 +169,12 @@ def source(folder: Path, name: str, size: int) -> None:
     path = folder / name
     if path.exists():
         return
-    if name in RECIPES:
+    if name.startswith(SMALL):
+        (folder / SMALL).mkdir(exist_ok=True)
+        source(folder / SMALL, name.removeprefix(SMALL), size // 16)
+    elif name == "full.qcow2":
+        subprocess.run(["qemu-img", *RECIPES[name].split(), name, str(size * 256)], cwd=folder, check=True)
+    elif name in RECIPES:
         source(folder, f"{name.partition('.')[0]}.raw", size)
         subprocess.run(["qemu-img", *RECIPES[name].split(), name], cwd=folder, check=True)
     elif name == "scattered.qcow2":
@@ -176,7 +189,13 @@ def source(folder: Path, name: str, size: int) -> None:
 
 def read_by(task: Task) -> set[str]:
     """Names of the files that a task reads."""
-    return {word for word in task.words.split() if word.partition(".")[0] in (*SETS, "scattered", "fine", "huge") and "." in word}
+    found = {word for word in task.words.split() if word.partition(".")[0] in (*SETS, "scattered", "fine", "full", "huge") and "." in word}
+    return found | {SMALL + word for word in found if task.clusters}
+
+
+def smaller(task: Task) -> Task:
+    """The same with images of a sixteenth."""
+    return replace(task, words=" ".join(SMALL + word if word in read_by(task) else word for word in task.words.split()))
 
 
 def scattered(folder: Path, size: int) -> None:
@@ -255,12 +274,13 @@ def main() -> int:
     programs, failed = tools(), 0
     wanted = [task for task in tasks(args.size) if any(fnmatch.fnmatchcase(task.name, f"*{pattern}*") for pattern in args.task)]
     costs: dict[str, dict[str, list[Cost]]] = {}
+    small: dict[str, dict[str, list[Cost]]] = {}
     with tempfile.TemporaryDirectory(dir=args.folder) as name:
         folder = Path(name)
         for at, task in enumerate(wanted):
             later = {name for each in wanted[at:] for name in read_by(each)}
-            for left in folder.iterdir():  # so that what is read stays in the page cache
-                if left.name not in later:
+            for left in folder.rglob("*.*"):  # so that what is read stays in the page cache
+                if str(left.relative_to(folder)) not in later:
                     left.unlink()
             for each in sorted(read_by(task)):
                 source(folder, each, args.size)
@@ -269,11 +289,17 @@ def main() -> int:
                     cost = run(command, folder, task)
                     if counts:
                         costs.setdefault(task.name, {}).setdefault(program, []).append(cost)
+                    if task.clusters:
+                        small.setdefault(task.name, {}).setdefault(program, []).append(run(command, folder, smaller(task)))
                 except RuntimeError as error:
                     print(error, file=sys.stderr)
                     failed = 1
             print(line(task.name, costs.get(task.name, {})), flush=True)
-    report(args.output, args.size, costs)
+            if task.clusters:
+                each = per_cluster(task, costs.get(task.name, {}), small.get(task.name, {}))
+                print("    CPU ns for a cluster: " + "  ".join(f"{name} {value:.3g}" for name, value in each.items()), flush=True)
+    each = {task.name: per_cluster(task, costs.get(task.name, {}), small.get(task.name, {})) for task in wanted if task.clusters}
+    report(args.output, args.size, costs, each)
     return failed
 
 
@@ -300,6 +326,17 @@ def ratios(costs: dict[str, list[Cost]]) -> dict[str, float]:
     return {"ratio": wall["qemu"] / wall["exuvia"], "cpu ratio": cpu["qemu"] / cpu["exuvia"]}
 
 
+def per_cluster(task: Task, costs: dict[str, list[Cost]], small: dict[str, list[Cost]]) -> dict[str, float]:
+    """CPU nanoseconds for each cluster of data, by program, without what a command's start takes; and their ratio."""
+    cpu = {
+        name: [statistics.median(cost.cpu for cost in each.get(name, ())) for each in (costs, small)] for name in costs if small.get(name)
+    }
+    found = {name: (large - less) / task.clusters * 1e9 for name, (large, less) in cpu.items()}
+    if found.get("exuvia") and found.get("qemu"):
+        found["ratio"] = found["qemu"] / found["exuvia"]
+    return found
+
+
 def line(name: str, costs: dict[str, list[Cost]]) -> str:
     """A row for people."""
     parts = [f"{name:<26}"]
@@ -309,16 +346,20 @@ def line(name: str, costs: dict[str, list[Cost]]) -> str:
     return "  ".join(parts + [f"{name} {value:.2f}" for name, value in ratios(costs).items()])
 
 
-def report(folder: Path, size: int, costs: dict[str, dict[str, list[Cost]]]) -> None:
+def report(folder: Path, size: int, costs: dict[str, dict[str, list[Cost]]], each: dict[str, dict[str, float]]) -> None:
     """images.json and images.svg."""
     result = {
-        name: {**{program: asdict(median(each)) for program, each in programs.items()}, **ratios(programs)}
+        name: {
+            **{program: asdict(median(runs)) for program, runs in programs.items()},
+            **ratios(programs),
+            **({"nanoseconds for a cluster": each[name]} if name in each else {}),
+        }
         for name, programs in costs.items()
     }
     (folder / "images.json").write_text(
         json.dumps({"size": size, "requests": REQUESTS, "tasks": result}, indent=2, ensure_ascii=False) + "\n"
     )
-    shown = {name: {program: median(each).wall for program, each in programs.items()} for name, programs in costs.items()}
+    shown = {name: {program: median(runs).wall for program, runs in programs.items()} for name, programs in costs.items()}
     bars(folder / "images.svg", f"Disk images, {size / (1 << 30):g} GiB", "seconds, less is better", shown)
 
 

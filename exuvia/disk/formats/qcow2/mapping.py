@@ -314,7 +314,12 @@ class Mapping:
                     break
                 alike = here = min(self.per_table - (index + run) % self.per_table, clusters - run)
             else:
-                part = self.l2.page(page)[at * 8 : (at + here) * 8]
+                part: bytes | bytearray
+                if run:  # all the slice before: more at once
+                    part = self.part(index + run, min(self.per_table - (index + run) % self.per_table, clusters - run, MANY))
+                    here = len(part) >> 3
+                else:
+                    part = self.l2.page(page)[at * 8 : (at + here) * 8]
                 alike = same(part, entry if entry & COMPRESSED else entry + run * step, step)
             run += alike
             if alike < here:

@@ -20,7 +20,7 @@ _numbers: list[int] = []  # from 0 on, made when they are needed first: a range 
 L2_RESERVED = 0x3F000000000001FE
 
 
-def same(part: bytearray, entry: int, step: int) -> int:
+def same(part: bytes | bytearray, entry: int, step: int) -> int:
     """How many entries, from the first on, go on as extents do where the first is `entry`: the next one is `step` more."""
     count = len(part) >> 3
     if not entry:
