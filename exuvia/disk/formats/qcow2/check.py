@@ -166,7 +166,9 @@ class Check:
         if not count:
             return True
         entries = joined(part)
-        if entries & every(L2_RESERVED | COMPRESSED | ZERO | OFFSET & self.size - 1, count):
+        if odd := entries & every(L2_RESERVED | COMPRESSED | ZERO | OFFSET & self.size - 1, count):
+            if odd != entries & every(ZERO, count):
+                return False
             left = array("Q", [entry for entry in array("Q", part) if entry != NATIVE_ZERO]).tobytes()
             return len(left) < len(part) and self.at_once(left, active)
         copied = part[::8].count(0x80) == count
