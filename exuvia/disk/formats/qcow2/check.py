@@ -307,11 +307,7 @@ class Check:
         """Reference counts on the disk against those that were counted, a block at a time: (cluster, as is, as should be) of wrong ones."""
         refcounts = self.image.refcounts
         per_block = refcounts.per_block
-        numbers = {number for number, offset in enumerate(refcounts.table) if offset}
-        for first, last in self.counts.used_chunks():
-            numbers.update(
-                n for n in range(first // per_block, (last - 1) // per_block + 1) if self.counts.part(n * per_block, per_block).strip(b"\0")
-            )
+        numbers = self.counts.used_blocks(per_block) | {number for number, offset in enumerate(refcounts.table) if offset}
         end = max(self.file_end, self.counts.end())  # counts of clusters behind the file's end do no harm
         small = bytes(range(min(refcounts.limit, MANY - 1) + 1))
         highest = 0

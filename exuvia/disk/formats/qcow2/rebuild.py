@@ -22,11 +22,7 @@ def rebuild(image: Qcow2, counts: Counts, order: int) -> None:
     width = 1 << order
     limit, per_block = (1 << width) - 1, (8 << bits) // width
     end = max(counts.end(), -(-image.file.size >> bits))
-    needed: set[int] = set()
-    for first, last in counts.used_chunks():
-        needed.update(
-            n for n in range(first // per_block, (last - 1) // per_block + 1) if counts.part(n * per_block, per_block).strip(b"\0")
-        )
+    needed = counts.used_blocks(per_block)
     while True:
         clusters = -(-(max(needed, default=0) + 1) * 8 >> bits)
         total = len(needed) + clusters

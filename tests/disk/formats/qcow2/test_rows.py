@@ -7,7 +7,7 @@ import pytest
 
 from exuvia.disk.format import Snapshot
 from exuvia.disk.formats.qcow2.check import Check
-from exuvia.disk.formats.qcow2.counts import Counts
+from exuvia.disk.formats.qcow2.counts import LARGEST, Counts
 from exuvia.disk.formats.qcow2.digits import MANY, changes, every, joined, marked
 from exuvia.disk.formats.qcow2.qcow2 import Qcow2
 from exuvia.disk.formats.qcow2.refcounts import big_endian
@@ -93,6 +93,32 @@ def test_counts_that_fill_a_byte() -> None:
         assert [counts.get(at) for at in (6, 7, 8, 79, 80)] == [1, 601, 301, 1, 0]
         assert counts.part(6, 3) == bytes((1, 255, 255))
         assert not counts.single()
+
+
+def test_counts_against_a_list() -> None:
+    """A chunk, several, few clusters of one and many; runs across the edge of chunks."""
+    rng = random.Random(4)
+    for clusters, runs in ((70_000, 40), (LARGEST + 5, 40), (LARGEST + 5, 4000)):
+        counts, wanted = Counts(clusters), dict[int, int]()
+        for _ in range(runs):
+            first, length = rng.choice((rng.randrange(69_000), 65_500)), rng.choice((1, 1, 2, 600))
+            counts.add(first, length)
+            each = array("Q", (rng.randrange(70_000) for _ in range(3)))
+            counts.add_each(each)
+            for at in (*range(first, first + length), *each):
+                wanted[at] = wanted.get(at, 0) + 1
+        assert counts.part(0, 70_001) == bytes(min(wanted.get(at, 0), 255) for at in range(70_001))
+        assert [counts.get(at) for at in wanted] == [*wanted.values()]
+        assert counts.end() == max(wanted) + 1
+        assert counts.single() == (max(wanted.values()) == 1)
+
+
+def test_clusters_far_apart_take_little_memory() -> None:
+    counts = Counts(1 << 40)
+    for at in range(10_000):
+        counts.add(at << 26, 2)
+    assert len(counts.chunks) == 0
+    assert counts.end() == (9999 << 26) + 2
 
 
 @pytest.mark.parametrize("snapshot", [False, True])
