@@ -262,7 +262,8 @@ class Mapping:
         """As `several`, for more of the table; neighbours that differ only in being frozen are one."""
         first = self.lookup(offset, length)
         end = offset + first.length
-        count = min(length - first.length >> self.bits, self.per_table - (end >> self.bits) % self.per_table, MANY)
+        at = (end >> self.bits) % self.per_table
+        count = min(length - first.length >> self.bits, self.per_table - at, MANY) if at else 0  # another table may be damaged
         begins, entries = [end], list[int]()
         if part := self.part(end >> self.bits, count):
             numbers, entries, sound = starts(part, self.bits, self.unsound, OFFSET | ZERO | COMPRESSED)
