@@ -154,8 +154,17 @@ def merged(found: Iterator[Entry]) -> Iterator[Entry]:
 
 
 def write(lines: Iterator[str]) -> None:
-    """Many at once."""
-    while some := [*islice(lines, 1000)]:
+    """Many at once, and those before an error."""
+    some: list[str] = []
+    try:
+        while True:
+            some.extend(islice(lines, 1000))
+            if not some:
+                return
+            text = "".join(some)
+            some.clear()
+            sys.stdout.write(text)
+    finally:
         sys.stdout.write("".join(some))
 
 
