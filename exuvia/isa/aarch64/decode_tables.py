@@ -186,11 +186,12 @@ class Builder:
         self.lists: dict[tuple[int, ...], int] = {}  # by the slots
 
     def ordered(self, some: list[Candidate]) -> list[Candidate]:
-        """The more particular encoding last: it counts. Raises Overlap."""
+        """The more particular encoding last: it counts. Raises Overlap, unless just what two have in common is a third's."""
         some = sorted(some, key=lambda c: c.mask.bit_count())
+        own = {c[:2] for c in some}
         for i, a in enumerate(some):
             for b in some[i + 1 :]:
-                if a.meets(b.mask, b.match) and a.mask & ~b.mask:
+                if a.meets(b.mask, b.match) and a.mask & ~b.mask and (a.mask | b.mask, a.match | b.match) not in own:
                     raise Overlap(f"{a.row} and {b.row} have encodings in common")
         return some
 
