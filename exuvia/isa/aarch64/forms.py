@@ -8,7 +8,7 @@
   as a number, `cpu.name`. `where` (variant -> bool) says which there are.
 * `name=width` is read when the instruction runs: `cpu.bits(name)`.
 
-Where memory is accessed by a base register, `[{Xn}` in `asm`, the stack pointer as that is a variant of its own, `stack`: it must be aligned.
+Where memory is accessed by a base register, `[{Xn}` in `asm`, the stack pointer as such makes a variant, `stack`: it must be aligned.
 """
 
 from __future__ import annotations
