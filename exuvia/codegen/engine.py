@@ -135,7 +135,7 @@ class Engine:
         self.meanings: dict[int, str] = {}  # of tables, by their identity
         self.forms: dict[tuple[int, int], Form] = {}
         self.handler_tables: dict[int, list[ctypes.Array[Word]]] = {}  # by mode and kind
-        self.blobs: dict[int, ctypes.Array[ctypes.c_char]] = {}
+        self.decoders: dict[int, int] = {}  # where what decoders work with is, by the identity of tables
         self.slots = (Word * (64 * SLOT_ENTRY // 8))()
         self.run = self.native("run", 1)
         self._fill_tables = self.native("fill_tables", 2)
@@ -270,7 +270,6 @@ class Engine:
         if mode in self.tables:  # another processor met it
             return
         t = self.tables[mode] = self.architecture.tables(mode, self.features)
-        blob = (ctypes.c_char * len(t.blob)).from_buffer_copy(t.blob)
         lazy, careful_lazy = self.special[SPECIAL.index("lazy")], self.special[SPECIAL.index("careful_lazy")]
         handlers = [(Word * t.slots)(*[first] * t.slots) for first in (lazy, careful_lazy, lazy)]
         # features choose among encodings, so what a slot means is part of its handler's name
@@ -279,11 +278,11 @@ class Engine:
             if name.startswith(prefix):
                 slot, kind = name[len(prefix) :].split(".")
                 handlers[int(kind)][int(slot)] = address
-        self.handler_tables[mode], self.blobs[mode] = handlers, blob
+        self.handler_tables[mode] = handlers
         at = mode * MODE_ENTRY // 8
         self.modes[at + MODE["careful"] // 8] = ctypes.addressof(handlers[CAREFUL])
         self.modes[at + MODE["indexed"] // 8] = ctypes.addressof(handlers[INDEXED])
-        self.modes[at + MODE["decode"] // 8] = ctypes.addressof(blob)
+        self.modes[at + MODE["decode"] // 8] = self.decoder(mode, t)
         usual = "limited" if self.architecture.limited(mode) else "head"
         self.modes[at + MODE["head"] // 8] = self.special[SPECIAL.index(usual)]
         self.modes[at + MODE["table"] // 8] = ctypes.addressof(handlers[PLAIN])
@@ -296,6 +295,16 @@ class Engine:
             whole = repr([(row.name, row.text, variant) for row, variant in t.rows])
             self.meanings[id(t)] = hashlib.blake2b(whole.encode(), digest_size=8).hexdigest()
         return self.meanings[id(t)]
+
+    def decoder(self, mode: int, t: Tables) -> int:
+        """Where the blob of tables is: it takes long to be made, so it is kept as code is."""
+        if id(t) not in self.decoders:
+            features = hashlib.blake2b(repr(self.features and sorted(self.features)).encode(), digest_size=8).hexdigest()
+            name = f"d.{self.meaning(t)}.{features}.{mode}"
+            if name not in self.symbols:
+                self.keep((t.blob, {name: 0}))
+            self.decoders[id(t)] = self.symbols[name]
+        return self.decoders[id(t)]
 
     # -- states
     def new_state(self) -> State:

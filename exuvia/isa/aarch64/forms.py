@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from functools import cache
 from itertools import product
 from typing import Any
 
@@ -30,6 +31,7 @@ _FIELD = re.compile(
     r"(?P<bits>[01x]+)|(?P<register>[RV][a-z]2?)(?P<sp>\|SP)?|(?P<imm>s?imm(?P<size>\d+))|"
     r"(?P<name>\w+)(?:(?P<kind>[:=])(?P<width>\d+))?"
 )
+_field = cache(_FIELD.fullmatch)  # there are 18,000 tokens, and few that differ
 IMMEDIATES = "none field logical move address bitfield bit branch pair".split()
 """Kinds of immediates: a field of the encoding; of logical instructions; imm16 << 16 * hw; immhi:immlo; shift counts of bitfield
 instructions; TBZ's bit and target; a target; the registers behind Rs and Rt, which must be even."""
@@ -56,15 +58,13 @@ class Row:
         self.immediate: tuple[str, int, bool] | None = None
         at = 32
         for token in text.split():
-            m = _FIELD.fullmatch(token)
+            m = _field(token)
             if not m:
                 raise ValueError(f"not a field: {token!r} in {text!r}")
             if m["bits"]:
-                for digit in m["bits"]:
-                    at -= 1
-                    if digit != "x":
-                        self.mask |= 1 << at
-                        self.match |= int(digit) << at
+                at -= len(token)
+                self.mask |= int(token.replace("0", "1").replace("x", "0"), 2) << at
+                self.match |= int(token.replace("x", "0"), 2) << at
                 continue
             name = m["register"] or m["imm"] or m["name"]
             if m["register"]:
