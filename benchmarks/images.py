@@ -34,6 +34,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks.chart import bars
+from benchmarks.measure import ENVIRONMENT
 from exuvia.disk.options import size as parse_size
 
 MIB = 1 << 20
@@ -239,9 +240,7 @@ def run(command: list[str], folder: Path, task: Task) -> Cost:
     with tempfile.TemporaryFile() as script, tempfile.TemporaryFile() as errors:
         script.write(task.script.encode())
         script.seek(0)
-        environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
-        for unlike in ("PYTHONDONTWRITEBYTECODE", "PYTHONUNBUFFERED"):  # users keep compiled modules, and buffers
-            environment.pop(unlike, None)
+        environment = {**ENVIRONMENT, "PYTHONPATH": str(Path(__file__).parents[1])}
         started = time.monotonic()
         process = subprocess.Popen([*command, *words], cwd=folder, env=environment, stdin=script, stdout=subprocess.DEVNULL, stderr=errors)
         watcher = Watcher(process.pid)

@@ -12,6 +12,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 
 from exuvia.codegen.area import Area, Code
+from exuvia.codegen.host import identity
 from exuvia.codegen.hot import Hot
 from exuvia.codegen.interpreter import Interpreter
 from exuvia.codegen.layout import (
@@ -53,14 +54,10 @@ def of_the_host(name: str) -> int:
 
 def build_identity(architecture: Architecture) -> str:
     """A digest of everything that generated code depends on: our text, LLVM, the host's processor."""
-    from importlib.metadata import version
-
-    import llvmlite.binding as llvm
-
     h = hashlib.blake2b(digest_size=12)
     for file in sources(architecture):
         h.update(file.read_bytes())
-    h.update(f"{version('llvmlite')} {llvm.get_host_cpu_name()} {llvm.get_host_cpu_features().flatten()}".encode())
+    h.update(identity().encode())
     return f"{architecture.name}-{h.hexdigest()}"
 
 
@@ -135,9 +132,10 @@ class Engine:
         for mode in range(architecture.modes):  # the rest when it is met; an instruction that goes there says where to go on in it
             self.modes[(mode * MODE_ENTRY + MODE["mask"]) // 8] = architecture.address_mask(mode)
         self.tables: dict[int, Tables] = {}
+        self.meanings: dict[int, str] = {}  # of tables, by their identity
         self.forms: dict[tuple[int, int], Form] = {}
         self.handler_tables: dict[int, list[ctypes.Array[Word]]] = {}  # by mode and kind
-        self.blobs: dict[int, ctypes.Array[ctypes.c_char]] = {}
+        self.decoders: dict[int, int] = {}  # where what decoders work with is, by the identity of tables
         self.slots = (Word * (64 * SLOT_ENTRY // 8))()
         self.run = self.native("run", 1)
         self._fill_tables = self.native("fill_tables", 2)
@@ -272,26 +270,41 @@ class Engine:
         if mode in self.tables:  # another processor met it
             return
         t = self.tables[mode] = self.architecture.tables(mode, self.features)
-        blob = (ctypes.c_char * len(t.blob)).from_buffer_copy(t.blob)
         lazy, careful_lazy = self.special[SPECIAL.index("lazy")], self.special[SPECIAL.index("careful_lazy")]
         handlers = [(Word * t.slots)(*[first] * t.slots) for first in (lazy, careful_lazy, lazy)]
         # features choose among encodings, so what a slot means is part of its handler's name
-        meaning = hashlib.blake2b(repr([(row.name, row.text, variant) for row, variant in t.rows]).encode(), digest_size=8).hexdigest()
-        prefix = self.prefixes[mode] = f"h.{meaning}.{mode}."
+        prefix = self.prefixes[mode] = f"h.{self.meaning(t)}.{mode}."
         for name, address in self.symbols.items():
             if name.startswith(prefix):
                 slot, kind = name[len(prefix) :].split(".")
                 handlers[int(kind)][int(slot)] = address
-        self.handler_tables[mode], self.blobs[mode] = handlers, blob
+        self.handler_tables[mode] = handlers
         at = mode * MODE_ENTRY // 8
         self.modes[at + MODE["careful"] // 8] = ctypes.addressof(handlers[CAREFUL])
         self.modes[at + MODE["indexed"] // 8] = ctypes.addressof(handlers[INDEXED])
-        self.modes[at + MODE["decode"] // 8] = ctypes.addressof(blob)
+        self.modes[at + MODE["decode"] // 8] = self.decoder(mode, t)
         usual = "limited" if self.architecture.limited(mode) else "head"
         self.modes[at + MODE["head"] // 8] = self.special[SPECIAL.index(usual)]
         self.modes[at + MODE["table"] // 8] = ctypes.addressof(handlers[PLAIN])
         if not any(name.startswith(prefix) for name in self.symbols):  # the first time: what every guest needs, at once
             self.compile(mode, [(slot, PLAIN) for slot in self.architecture.everyday(mode, t)])
+
+    def meaning(self, t: Tables) -> str:
+        """A digest of what all slots mean; most modes share their tables."""
+        if id(t) not in self.meanings:
+            whole = repr([(row.name, row.text, variant) for row, variant in t.rows])
+            self.meanings[id(t)] = hashlib.blake2b(whole.encode(), digest_size=8).hexdigest()
+        return self.meanings[id(t)]
+
+    def decoder(self, mode: int, t: Tables) -> int:
+        """Where the blob of tables is: it takes long to be made, so it is kept as code is."""
+        if id(t) not in self.decoders:
+            features = hashlib.blake2b(repr(self.features and sorted(self.features)).encode(), digest_size=8).hexdigest()
+            name = f"d.{self.meaning(t)}.{features}.{mode}"
+            if name not in self.symbols:
+                self.keep((t.blob, {name: 0}))
+            self.decoders[id(t)] = self.symbols[name]
+        return self.decoders[id(t)]
 
     # -- states
     def new_state(self) -> State:
@@ -323,6 +336,11 @@ class Engine:
             raise ValueError("more than 62 memory slots")
         for i, (start, size, host, writable) in enumerate([*slots, (0, 0, 0, False)]):
             self.slots[4 * i : 4 * i + 4] = [start, size, host, int(writable)]
+
+    @property
+    def empty(self) -> bool:
+        """Is there no block: has nothing run since there was none?"""
+        return bool(self.cache[CACHE["arena"] // 8] == self.arena.address)
 
     def drop_blocks(self) -> None:
         """Forget every block: the arena was full."""

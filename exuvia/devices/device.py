@@ -7,7 +7,7 @@ import copy
 import re
 from collections import deque
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar, overload
 
 from exuvia.support import log
 from exuvia.support.bits import Field
@@ -60,7 +60,7 @@ class Word(int):
 
 def _getter(field: Field) -> property:
     low, mask = field.low, (1 << field.width) - 1
-    return property(lambda word: int(word) >> low & mask)
+    return property(lambda word: word >> low & mask)
 
 
 class Reg:
@@ -373,7 +373,7 @@ class Device:
     _states: ClassVar[dict[str, State[Any]]] = {}
     _wires: ClassVar[tuple[str, ...]] = ()
     _alarms: ClassVar[tuple[str, ...]] = ()
-    _exact: ClassVar[dict[int, Reg]] = {}
+    _parts: ClassVar[dict[int, tuple[Reg, int, int]]] = {}  # offset << 4 | size of accesses within one register -> it, shift, mask
     _bytes: ClassVar[dict[int, Reg]] = {}
 
     clock: Timekeeper
@@ -388,7 +388,7 @@ class Device:
         cls._states = {name: value for name, value in declared.items() if isinstance(value, State)}
         cls._wires = tuple(name for name, value in declared.items() if isinstance(value, Irq))
         cls._alarms = tuple(name for name, value in declared.items() if isinstance(value, Alarm))
-        cls._exact, cls._bytes = {}, {}
+        cls._parts, cls._bytes = {}, {}
         for name, register in cls.registers.items():
             if register.offset is None:
                 continue
@@ -397,8 +397,10 @@ class Device:
                 if offset in cls._bytes:
                     raise TypeError(f"{cls.__name__}: registers {cls._bytes[offset].name} and {name} overlap at {offset:#x}")
                 cls._bytes[offset] = register
-            if size in cls.accesses:
-                cls._exact[register.offset << 4 | size] = register
+            for part in (1, 2, 4, 8):
+                if cls.accesses[0] <= part <= cls.accesses[-1]:
+                    for at in range(size - part + 1):
+                        cls._parts[register.offset + at << 4 | part] = register, 8 * at, (1 << 8 * part) - 1
         if "window" not in vars(cls) and cls._bytes:
             cls.window = max(cls.window, max(cls._bytes) + 1)
 
@@ -467,23 +469,27 @@ class Device:
 
     def read(self, offset: int, size: int) -> int:
         """A guest's read of `size` (1, 2, 4, 8) bytes."""
-        register = self._exact.get(offset << 4 | size)
-        return self._read_odd(offset, size) if register is None else register.fetch(self)
+        part = self._parts.get(offset << 4 | size)
+        if part is None:
+            return self._read_odd(offset, size)
+        register, shift, mask = part
+        return register.fetch(self) >> shift & mask
 
     def write(self, offset: int, size: int, value: int) -> None:
         """A guest's write of `size` (1, 2, 4, 8) bytes."""
-        register = self._exact.get(offset << 4 | size)
-        if register is None:
+        part = self._parts.get(offset << 4 | size)
+        if part is None:
             self._write_odd(offset, size, value)
-        else:
-            register.store(self, value)
+            return
+        register, shift, mask = part
+        if mask != register.mask:
+            value = self._registers[register.name] & ~(mask << shift) & ~register.clear | (value & mask) << shift
+        register.store(self, value)
 
     def _read_odd(self, offset: int, size: int) -> int:
         if size > self.accesses[-1]:
             step = self.accesses[-1]
             return sum(self.read(offset + at, step) << 8 * at for at in range(0, size, step))
-        if (within := self._within(offset, size)) is not None:
-            return within.fetch(self) >> 8 * (offset - cast(int, within.offset)) & (1 << 8 * size) - 1
         result, at, known = 0, 0, False
         while at < size >= self.accesses[0]:
             register = self._bytes.get(offset + at)
@@ -500,13 +506,6 @@ class Device:
             return result
         log.guest_errors(f"{self.name}: read of {size} from {offset:#x}, where no register is")
         return (1 << 8 * size) - 1
-
-    def _within(self, offset: int, size: int) -> Reg | None:
-        """The register of which this is a part, as a rule."""
-        register = self._bytes.get(offset)
-        if register is None or register.offset is None or size < self.accesses[0]:
-            return None
-        return register if offset + size <= register.offset + register.width // 8 else None
 
     def _write_odd(self, offset: int, size: int, value: int) -> None:
         if size > self.accesses[-1]:

@@ -240,8 +240,8 @@ class SoftwareVcpu(MachineProcessor):
 
     def on_mmio_write(self) -> None:
         """What a careful handler wrote to devices."""
-        words, at = self.words, BOUNCES_AT // 8
-        for k in range(at, at + 8 * words[self.at["bounce_count"]], 8):
+        words, at, first = self.words, self.at, BOUNCES_AT // 8
+        for k in range(first, first + 8 * words[at["bounce_count"]], 8):
             if not words[k]:  # it was read
                 continue
             data = words[k + 1]
@@ -250,14 +250,15 @@ class SoftwareVcpu(MachineProcessor):
                 if words[piece + 2] == 1:
                     self.write_device(words[piece], ctypes.string_at(data, size))
                 data += size
-        if words[self.at["access_count"]]:
+        if words[at["access_count"]]:
             self.on_watch()
 
     def write_device(self, address: int, data: bytes) -> None:
         """Bytes to a device, in the largest pieces."""
+        memory = self.memory
         while data:
-            n = 8 if len(data) >= 8 else 4 if len(data) >= 4 else 2 if len(data) >= 2 else 1
-            self.memory.write(address, n, int.from_bytes(data[:n], "little"))
+            n = min(8, 1 << len(data).bit_length() - 1)
+            memory.write(address, n, int.from_bytes(data[:n], "little"))
             address, data = address + n, data[n:]
 
     def on_lazy(self) -> None:

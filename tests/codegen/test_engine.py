@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -93,13 +94,17 @@ def test_too_much_stored_code_is_left_on_disk(tmp_path: Path, monkeypatch: pytes
 def test_a_second_engine_compiles_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "changed_since_start", lambda _: False)  # somebody may be editing
     case = Case(bytes.fromhex("FF C0 48 01 C3 89 05 00 04 00 00"))  # inc eax; add rbx, rax; mov [code page], eax
-    counts = []
+    counts, tables = [], []
     for _ in range(2):
         machine = NativeMachine(Store("x86-1", tmp_path))
+        tables.append([name for name in machine.engine.symbols if name.startswith("d.")])
         assert machine.run(case).gprs[3] == 1
         counts.append(machine.engine.compiled)
+        for t in machine.engine.tables.values():
+            assert ctypes.string_at(machine.engine.decoders[id(t)], len(t.blob)) == t.blob
         machine.close()
     assert counts[0] >= 4 and counts[1] == 0
+    assert not tables[0] and len(tables[1]) == len(machine.engine.tables)
 
 
 def test_a_running_machine_compiles_out_of_time(tmp_path: Path) -> None:

@@ -62,6 +62,8 @@ def test_split_and_combined_accesses() -> None:
     assert device.status == 5
     device.write(8, 8, 0x1122334455667788)
     assert device.read(12, 4) == 0x11223344
+    device.write(13, 1, 0x1FF)
+    assert device.double == 0x1122FF4455667788
 
 
 def test_write_one_to_clear_and_writable() -> None:

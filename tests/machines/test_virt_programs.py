@@ -45,6 +45,12 @@ def test_power(emulator: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.timeout(240)
+@pytest.mark.parametrize("emulator", ["exuvia", "qemu"])
+def test_who_switches_a_processor_on(emulator: str, tmp_path: Path) -> None:
+    assert run(emulator, assemble("virt_race", tmp_path), "virt", 3) == ("oooo", "", 0)
+
+
+@pytest.mark.timeout(240)
 @pytest.mark.parametrize("version", [2, 3])
 @pytest.mark.parametrize("processors", [1, 2])
 @pytest.mark.parametrize("emulator", ["exuvia", "qemu"])

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 FRAME = 0x10000
 IIDR, PIDR2 = 0x43B, 0x3B
+ISACTIVER, IPRIORITYR = 0x300, 0x400  # in SGI_base
 ENABLE_LPIS, CES = 1, 2  # GICR_CTLR; it can be cleared again
 ASLEEP = 6  # GICR_WAKER: ProcessorSleep, ChildrenAsleep
 PTZ = 1 << 62  # GICR_PENDBASER: the table holds zeros
@@ -264,6 +265,11 @@ class Redistributor(Interface):
             if size == 8:
                 self.write(offset, 4, value & 0xFFFFFFFF)
                 self.write(offset + 4, 4, value >> 32)
+                return
+            if (
+                self.timer is not None and self.timer.tick.lent and ISACTIVER <= offset - FRAME < IPRIORITYR
+            ):  # its processor has yet to come
+                self.timer.later.append(lambda: self.bank.write(offset - FRAME, size, value))
                 return
             self.bank.write(offset - FRAME, size, value)
         elif 0x70 <= offset < 0x80 and size >= 4:

@@ -25,6 +25,8 @@ class LentTimer(Lender):
         self.registers = registers
         self.priority, self.circumstances = (0, 0), (0, 0, 0, 0, 0)
         """When it was lent: another processor may have changed the registers since."""
+        self.later: list[Callable[[], object]] = []
+        """What others write to what native code has: whether it is active."""
 
     def returned(self, condition: Condition) -> None:
         """See Lender."""
@@ -37,6 +39,9 @@ class LentTimer(Lender):
         else:
             bank.active &= ~bit
             interface.active_priorities[group] &= ~own
+        waiting, self.later = self.later, []
+        for work in waiting:
+            work()
 
     def called(self) -> None:
         """The processor is out of native code."""

@@ -174,8 +174,9 @@ class Pl011(Device):
     @uartfr.read
     def read_flags(self) -> int:
         """The transmitter is always ready; CTS, DSR and DCD are those of a terminal that is there."""
-        full = len(self.fifo) >= self._depth()
-        return _TXFE | 0x07 | (_RXFF if full else 0) | (0 if self.fifo else _RXFE)
+        if not self.fifo:
+            return _TXFE | 0x07 | _RXFE
+        return _TXFE | 0x07 | (_RXFF if len(self.fifo) >= self._depth() else 0)
 
     @uartcr.write
     def write_control(self, value: Word) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from exuvia.dsl import tick
-from exuvia.dsl.trace import Trace, now, retry, when
+from exuvia.dsl.trace import Trace, now, retry, seldom, when
 from exuvia.dsl.values import Node, Readable, Value, lift
 from exuvia.isa.aarch64.flags import FLAG_RULES, condition
 from exuvia.isa.aarch64.state import SINK, SP, layout
@@ -21,10 +21,11 @@ VECTORS = dict(Vd="reg", Vt="reg", Vn="base", Vt2="extra", Va="extra", Vm="rm") 
 # exception classes (ESR_ELx.EC)
 EC_UNKNOWN, EC_WFX, EC_FP, EC_PAC, EC_BTI, EC_ILLEGAL = 0x00, 0x01, 0x07, 0x09, 0x0D, 0x0E
 EC_SVC, EC_HVC, EC_SMC, EC_SYSTEM = 0x15, 0x16, 0x17, 0x18
-EC_FETCH, EC_PC, EC_DATA = 0x20, 0x22, 0x24
+EC_FETCH, EC_PC, EC_DATA, EC_SP = 0x20, 0x22, 0x24, 0x26
 EC_BREAKPOINT, EC_STEP, EC_WATCHPOINT, EC_BRK = 0x30, 0x32, 0x34, 0x3C
 TO_EL2 = 0x40  # beside an exception class: for EL2, whatever else
 ALIGNMENT = 0x21  # fault status code
+SCTLR_SA, SCTLR_SA0 = 1 << 3, 1 << 4
 MAINTENANCE, UNITS, AT_STAGE1, AT_BOTH, STORES, ZEROES = 1, 2, 252, 253, 254, 255
 """What an access is, in the access word's segment: it maintains caches (ISS.CM); UNITS + n: parts of 2^n bytes side by side; AT, of
 stage 1 or of both, which fills no TLB; it only stores, though it looks at what was there, as STXR does; DC ZVA."""
@@ -32,8 +33,8 @@ stage 1 or of both, which fills no TLB; it only stores, though it looks at what 
 
 class Cpu(Trace):
     """One variant of one encoding. Facts known while tracing, for plain `if`s: the fields of the encoding that are no registers and no
-    immediates, as numbers (`cpu.sf`, `cpu.cond`), `w` (64 or 32: bit 31 unless the row says otherwise), `el0` (is this unprivileged code?),
-    `strict` and `aware` (is this code of those modes? state.py).
+    immediates, as numbers (`cpu.sf`, `cpu.cond`), `stack` (is the base register the stack pointer? forms.py), `w` (64 or 32: bit 31
+    unless the row says otherwise), `el0` (is this unprivileged code?), `strict` and `aware` (is this code of those modes? state.py).
 
     `cpu.Rn` reads a register at width w, `cpu.Rd = v` writes it, `cpu.imm` is the immediate. `cpu.elr_el1` and so on are 64-bit words.
     """
@@ -41,6 +42,7 @@ class Cpu(Trace):
     rules = FLAG_RULES
     w = 64
     el0 = strict = aware = False
+    stack = 0
     row: Any = None
     pc: Any  # where to go on, only ever set
 
@@ -201,6 +203,14 @@ def misaligned(cpu: Cpu, address: Value, writes: bool) -> None:
     """An alignment fault at this address."""
     cpu.put_at("fault_address", lift(0, 64), address)
     now().effect("raise", 0, lift(ALIGNMENT | (1 << 6 if writes else 0), 64).n, attr=EC_DATA)
+
+
+def aligned_stack(cpu: Cpu) -> None:
+    """CheckSPAlignment() (D1.3.10.2): where SCTLR_ELx asks for it, a stack pointer that memory is accessed by is a multiple of 16."""
+    with seldom((cpu.X(SP) & 15) != 0):
+        asked = cpu.sctlr_el1 & SCTLR_SA0 if cpu.el0 else (cpu.el == 2).choose(cpu.sctlr_el2, cpu.sctlr_el1) & SCTLR_SA
+        with when(asked != 0):
+            raise_(EC_SP)
 
 
 def raise_(ec: int, iss: Any = 0) -> None:

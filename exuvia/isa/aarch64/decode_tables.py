@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from typing import Any, NamedTuple
 
 from exuvia.dsl.values import lift, signed
@@ -47,12 +47,19 @@ class Overlap(ValueError):
     """Two rows that nothing tells apart."""
 
 
+Rows = tuple[tuple[Row, dict[str, int]], ...]
+
+
 @dataclass(frozen=True)
 class Tables:
-    """What the decoder works with; `blob` is what its third parameter points to."""
+    """What the decoder works with: rows and variants by slot."""
 
-    blob: bytes
-    rows: tuple[tuple[Row, dict[str, int]], ...]
+    rows: Rows
+
+    @cached_property
+    def blob(self) -> bytes:
+        """What the decoder's third parameter points to. Raises Overlap."""
+        return Builder(self.rows).build()
 
     @property
     def slots(self) -> int:
@@ -106,6 +113,7 @@ def registers(row: Row) -> int:
     return word | AS_SINK << 2 * FIELDS.index("seg")
 
 
+@cache
 def common(row: Row) -> int:
     """What the words of a row's candidates have in common."""
     facts = row.facts
@@ -171,26 +179,22 @@ def by_bits(some: Iterable[Candidate], shift: int, bits: int) -> dict[int, list[
 class Builder:
     """Fills the blob."""
 
-    def __init__(self, features: frozenset[str] | None, rows: Iterable[Row], other: Row) -> None:
-        self.rows: list[tuple[Row, dict[str, int]]] = [(other, {}), (MISALIGNED, {})]
-        self.candidates: list[Candidate] = []
-        for row in rows:
-            if features is not None and not row.features <= features:
-                continue
-            word = common(row)
-            for variant in row.variants:
-                whole = word | len(self.rows) | immediate(row, variant)
-                self.candidates.append(Candidate(*row.pattern(variant), whole, row))
-                self.rows.append((row, variant))
+    def __init__(self, rows: Rows) -> None:
+        self.candidates = [
+            Candidate(*row.pattern(variant), common(row) | slot | immediate(row, variant), row)
+            for slot, (row, variant) in enumerate(rows)
+            if slot > MISALIGNED_SLOT
+        ]
         self.blob = bytearray(LISTS)
         self.lists: dict[tuple[int, ...], int] = {}  # by the slots
 
     def ordered(self, some: list[Candidate]) -> list[Candidate]:
-        """The more particular encoding last: it counts. Raises Overlap."""
+        """The more particular encoding last: it counts. Raises Overlap, unless just what two have in common is a third's."""
         some = sorted(some, key=lambda c: c.mask.bit_count())
+        own = {c[:2] for c in some}
         for i, a in enumerate(some):
             for b in some[i + 1 :]:
-                if a.meets(b.mask, b.match) and a.mask & ~b.mask:
+                if a.meets(b.mask, b.match) and a.mask & ~b.mask and (a.mask | b.mask, a.match | b.match) not in own:
                     raise Overlap(f"{a.row} and {b.row} have encodings in common")
         return some
 
@@ -205,8 +209,8 @@ class Builder:
                 self.blob += c.packed()
         return self.lists[key]
 
-    def build(self) -> Tables:
-        """The tables."""
+    def build(self) -> bytes:
+        """The blob."""
         for number, some in by_bits(self.candidates, 21, 0x7FF).items():
             if len(some) <= MANY:
                 entry = self.list(some)
@@ -217,21 +221,28 @@ class Builder:
                 self.blob += struct.pack("<64Q", *entries)
             struct.pack_into("<Q", self.blob, 8 * number, entry)
         self.blob[LOGICAL:LISTS] = logical_immediates()
-        if len(self.rows) > 65536:
-            raise ValueError(f"{len(self.rows)} slots are too many")
-        return Tables(bytes(self.blob), tuple(self.rows))
+        return bytes(self.blob)
+
+
+def made_of(other: Row, rows: Iterable[Row]) -> Tables:
+    """Tables of all variants of some rows; what is none of them is `other`."""
+    every = ((row, variant) for row in rows for variant in row.variants)
+    made = Tables(((other, {}), (MISALIGNED, {}), *every))
+    if made.slots > 65536:
+        raise ValueError(f"{made.slots} slots are too many")
+    return made
 
 
 @cache
 def tables(features: frozenset[str] | None = None) -> Tables:
     """The decoder's tables of all modes but LANDING; only rows whose `feature` is among `features`, all if that is None."""
-    return Builder(features, ROWS, UNDEFINED).build()
+    return made_of(UNDEFINED, (row for row in ROWS if features is None or row.features <= features))
 
 
 @cache
 def landing_tables() -> Tables:
     """Those of LANDING: what may stand at the target of an indirect branch, and everything else."""
-    return Builder(None, bti.ROWS, bti.OTHER).build()
+    return made_of(bti.OTHER, bti.ROWS)
 
 
 __all__ = ["SINK", "SP", "ZR", "Overlap", "Tables", "tables"]

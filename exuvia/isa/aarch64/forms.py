@@ -7,26 +7,31 @@
 * `name:width`, or one of WIDTHS, are fields that choose what the instruction is: each value makes a variant of its own, and the text has it
   as a number, `cpu.name`. `where` (variant -> bool) says which there are.
 * `name=width` is read when the instruction runs: `cpu.bits(name)`.
+
+Where memory is accessed by a base register, `[{Xn}` in `asm`, the stack pointer as such makes a variant, `stack`: it must be aligned.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from functools import cache
 from itertools import product
 from typing import Any
 
 from exuvia.dsl.trace import tracing
-from exuvia.isa.aarch64.cpu import REGISTERS, VECTORS, Cpu
+from exuvia.isa.aarch64.cpu import REGISTERS, VECTORS, Cpu, aligned_stack
 from exuvia.isa.aarch64.state import AWARE, STRICT, USER
 
 ROWS: list[Row] = []
 WIDTHS = dict.fromkeys("sf sh N S L A R Q U M".split(), 1) | dict(shift=2, option=3, size=2, cond=4, hw=2)
+STACK = 31  # the stack pointer's number as a base
 PLACES = dict(reg=0, base=5, extra=10, rm=16)
 _FIELD = re.compile(
     r"(?P<bits>[01x]+)|(?P<register>[RV][a-z]2?)(?P<sp>\|SP)?|(?P<imm>s?imm(?P<size>\d+))|"
     r"(?P<name>\w+)(?:(?P<kind>[:=])(?P<width>\d+))?"
 )
+_field = cache(_FIELD.fullmatch)  # there are 18,000 tokens, and few that differ
 IMMEDIATES = "none field logical move address bitfield bit branch pair".split()
 """Kinds of immediates: a field of the encoding; of logical instructions; imm16 << 16 * hw; immhi:immlo; shift counts of bitfield
 instructions; TBZ's bit and target; a target; the registers behind Rs and Rt, which must be even."""
@@ -53,15 +58,13 @@ class Row:
         self.immediate: tuple[str, int, bool] | None = None
         at = 32
         for token in text.split():
-            m = _FIELD.fullmatch(token)
+            m = _field(token)
             if not m:
                 raise ValueError(f"not a field: {token!r} in {text!r}")
             if m["bits"]:
-                for digit in m["bits"]:
-                    at -= 1
-                    if digit != "x":
-                        self.mask |= 1 << at
-                        self.match |= int(digit) << at
+                at -= len(token)
+                self.mask |= int(token.replace("0", "1").replace("x", "0"), 2) << at
+                self.match |= int(token.replace("x", "0"), 2) << at
                 continue
             name = m["register"] or m["imm"] or m["name"]
             if m["register"]:
@@ -85,6 +88,9 @@ class Row:
         where = facts.get("where")
         every = [dict(zip(self.choices, values)) for values in product(*(range(1 << w) for w in self.choices.values()))]
         self.variants = [v for v in every if where is None or where(v)]
+        if self.registers.get("Rn") and "[{Xn}" in facts.get("asm", "") and "prfop" not in self.fields:
+            self.fields["stack"] = self.fields["Rn"]
+            self.variants += [v | {"stack": STACK} for v in self.variants]
 
     @property
     def features(self) -> set[str]:
@@ -108,6 +114,8 @@ class Row:
         with tracing(cpu):
             if (guard := self.facts.get("guard")) is not None:
                 guard(cpu)
+            if cpu.stack:
+                aligned_stack(cpu)
             self.run(cpu)
         return cpu
 

@@ -64,7 +64,6 @@ class Processor(processor.Processor):
     tick_state: int
     timers: Timers
     conduit: str
-    kept: dict[int, int]  # registers of EL2 that do nothing
     dbgbvr: Registers
     dbgbcr: Registers
     dbgwvr: Registers
@@ -84,7 +83,7 @@ class Processor(processor.Processor):
     def __init__(self, state: memoryview, model: CpuModel) -> None:
         super().__init__(state, model)
         d = self.__dict__
-        d["powered_off"], d["kept"], d["conduit"], d["breakpoint_pages"] = False, {}, "hvc", set()
+        d["powered_off"], d["conduit"], d["breakpoint_pages"] = False, "hvc", set()
         d["flush_wanted"] = []
         d["timers"] = Timers(self)
 
@@ -102,14 +101,13 @@ class Processor(processor.Processor):
         self.has_el2 = int(bool(getattr(self.machine, "virtualization", False)))
         for feature in ("pan", "dit", "bti", "e0pd"):
             setattr(self, f"has_{feature}", int(feature in model))
-        self.el = 2 if self.has_el2 else 1
+        self.el = self.highest
         self.midr_el1 = self.vpidr_el2 = model.kind.midr
         self.mpidr_el1 = self.vmpidr_el2 = model.mpidr
         self.ctr_el0, self.physical_bits = model.kind.ctr, model.kind.address_bits
         self.sctlr_el1 = self.sctlr_el2 = SCTLR_RESET
         self.cntfrq_el0 = FREQUENCY
         self.others = int(len(self.machine.vcpus) > 1)
-        d["kept"] = {}
         debug.arm(self)
         for timer in d["timers"].all:
             timer.update()
@@ -141,9 +139,14 @@ class Processor(processor.Processor):
         for name, value in entry.registers.items():
             self.x[int(name[1:])] = value
         self.pc = entry.pc
-        self.el = min(entry.level, 2 if self.has_el2 else 1)
+        self.el = min(entry.level, self.highest)
         self.update_mode()
         self.flush_tlb(True)
+
+    @property
+    def highest(self) -> int:
+        """The highest exception level that there is."""
+        return 2 if self.has_el2 else 1
 
     def update_mode(self) -> None:
         """After a change of EL or PAN."""
@@ -185,8 +188,7 @@ class Processor(processor.Processor):
             self.flush_as_asked()
         if d["powered_off"]:
             return True
-        lines = words[at["lines"]] | (DAIF_I if words[at["tick_state"]] == PENDING else 0)
-        virtual = words[at["virtual_lines"]] | (words[at["hcr_el2"]] & (HCR_VI | HCR_VF) and self.by_hcr())
+        lines, virtual = self.waiting()
         if (lines or virtual) and (found := self.welcome(lines, virtual)) is not None:
             d["halted"] = False
             self.take(*found)
@@ -220,10 +222,12 @@ class Processor(processor.Processor):
         if self.pc == here and not self.resume:
             self.single_step()
 
-    def by_hcr(self) -> int:
-        """Virtual interrupts that HCR_EL2 pends."""
-        hcr = self.hcr_el2
-        return (DAIF_I if hcr & HCR_VI else 0) | (DAIF_F if hcr & HCR_VF else 0)
+    def waiting(self) -> tuple[int, int]:
+        """Interrupts that are up, masked or not, as bits of DAIF: physical ones, and the virtual ones of the GIC and of HCR_EL2."""
+        words, at = self.words, self.at
+        hcr = words[at["hcr_el2"]]
+        pended = (DAIF_I if hcr & HCR_VI else 0) | (DAIF_F if hcr & HCR_VF else 0) if hcr else 0
+        return words[at["lines"]] | (DAIF_I if words[at["tick_state"]] == PENDING else 0), words[at["virtual_lines"]] | pended
 
     def welcome(self, lines: int, virtual: int) -> tuple[int, bool] | None:
         """The kind of interrupt that is not masked, and whether it is EL2's (D1.3.6)."""
@@ -248,7 +252,7 @@ class Processor(processor.Processor):
 
     def wait_for_interrupt(self) -> None:
         """WFI: halted until a line is up, masked or not."""
-        if not self.lines and not self.virtual_lines and not self.by_hcr() and self.tick_state != PENDING:
+        if not any(self.waiting()):
             self.__dict__["halted"] = True
 
     def tick_pending(self) -> None:

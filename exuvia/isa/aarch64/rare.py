@@ -6,9 +6,9 @@ from exuvia.isa.aarch64 import debug, gic, psci
 from exuvia.isa.aarch64.cpu import AT_BOTH, AT_STAGE1, EC_DATA, EC_HVC, EC_SMC
 from exuvia.isa.aarch64.faults import Fault, fields, rare, trap, undefined
 from exuvia.isa.aarch64.maintenance import PAGE
-from exuvia.isa.aarch64.paging import S1PTW, SHAREABILITY, STAGE2, WNR, WRITE
+from exuvia.isa.aarch64.paging import HCR_FMO, HCR_IMO, S1PTW, SHAREABILITY, STAGE2, WNR, WRITE
 from exuvia.isa.aarch64.processor import ACCESS_KIND, ACCESS_SIZE, Processor
-from exuvia.isa.aarch64.state import SINK, ZR
+from exuvia.isa.aarch64.state import DAIF_F, DAIF_I, SINK, ZR
 from exuvia.isa.aarch64.system import HCR_TID2
 from exuvia.isa.aarch64.timers import EL0PTEN, EL0VTEN, EL1PCEN
 
@@ -26,6 +26,8 @@ TIMERS = {
 }  # fmt: skip
 LIMITED_ORDERING = [(3, 0, 10, 4, op2) for op2 in (0, 1, 2, 3, 7)]  # LORSA, LOREA, LORN, LORC, LORID: there are no regions
 CNTFRQ = (3, 3, 14, 0, 0)
+ISR, RVBAR1, RVBAR2 = (3, 0, 12, 1, 0), (3, 0, 12, 0, 1), (3, 4, 12, 0, 1)
+OF_AARCH32 = [(3, 4, 4, 3, op2) for op2 in range(4)]  # SPSR_irq, _abt, _und, _fiq: RES0 where EL1 has AArch64 only
 
 
 def timer_trapped(p: Processor, where: Encoding, instruction: int) -> None:
@@ -73,8 +75,10 @@ def read(p: Processor, where: Encoding, instruction: int) -> int:
         return 0
     if op0 == 2:
         return debug.read(p, where, instruction)
-    if op1 == 4 and p.el == 2:
-        return p.kept.get(encoded(where), 0)
+    if where == ISR:
+        return pending(p)
+    if where == (RVBAR2 if p.has_el2 else RVBAR1) and p.el == p.highest or where in OF_AARCH32 and p.el == 2:
+        return 0
     p.unknown(f"read of system register S{op0}_{op1}_C{n}_C{m}_{op2} at {p.here:#x}")
     raise undefined()
 
@@ -85,10 +89,12 @@ def known_to_el2(p: Processor, instruction: int, bit: int) -> None:
         raise trap(instruction, el2=True)
 
 
-def encoded(where: Encoding) -> int:
-    """As one number."""
-    op0, op1, n, m, op2 = where
-    return op0 << 14 | op1 << 11 | n << 7 | m << 3 | op2
+def pending(p: Processor) -> int:
+    """ISR_EL1 (D19.2.67), whose bits stand where DAIF's do: interrupts that wait, EL1's own virtual ones where EL2 has it so."""
+    physical, virtual = p.waiting()
+    routed = p.hcr_el2 & HCR_IMO and DAIF_I, p.hcr_el2 & HCR_FMO and DAIF_F
+    own = sum(routed) if p.el == 1 and p.has_el2 else 0
+    return physical & ~own | virtual & own
 
 
 @rare
@@ -103,15 +109,13 @@ def write_system_register(p: Processor, instruction: int, value: int) -> None:
         raise undefined()
     if (name_ := gic.register(p, where, instruction)) is not None:
         p.controller.write_register(name_, value)
-    elif where == CNTFRQ and p.el == (2 if p.has_el2 else 1):
+    elif where == CNTFRQ and p.el == p.highest:
         p.cntfrq_el0 = value
     elif where in LIMITED_ORDERING[:-1] and "lor" in p.model:
         known_to_el2(p, instruction, HCR_TLOR)
     elif op0 == 2:
         debug.write(p, where, instruction, value)
-    elif op1 == 4 and p.el == 2:
-        p.kept[encoded(where)] = value
-    else:
+    elif where not in OF_AARCH32 or p.el != 2:
         p.unknown(f"write of system register S{op0}_{op1}_C{n}_C{m}_{op2} at {p.here:#x}")
         raise undefined()
 

@@ -88,7 +88,9 @@ class Maker:
             vcpu.flush_tlb(True)
 
     def written(self, offset: int, length: int) -> None:
-        """Memory, by a device or a loader: it may have been code."""
+        """Memory, by a device or a loader: it may have been code, if there is any yet."""
+        if self.engine.empty and self.second is None:
+            return
         start = self.machine.ram.address + offset
         for vcpu in self.vcpus[:1]:
             address, end = start, start + length

@@ -174,6 +174,21 @@ def test_another_processor_that_changes_its_priority_leaves_no_priority_active()
     assert board.cpu.active_priorities == [0, 0] and board.state() == "idle"
 
 
+@pytest.mark.parametrize("was", ["idle", "pending", "active"])
+def test_another_processor_that_makes_it_active_or_not_comes_last(was: Condition) -> None:
+    """GICR_ISACTIVER0 and GICR_ICACTIVER0 while native code has it: what it left does not take the place of what was written."""
+    for offsets, active in (((0x300,), True), ((0x380,), False), ((0x380, 0x300), True), ((0x300, 0x380), False)):
+        board = Board(3)
+        board.tick.elsewhere = True
+        for offset in offsets:
+            board.own(offset, 1 << INTID)
+        board.tick.becomes(was)
+        board.tick.leaves()
+        assert bool(board.cpu.bank.active & 1 << INTID) == active
+        board.own(0x380, 1 << INTID)
+        assert not board.cpu.bank.active
+
+
 def test_a_machine_that_was_saved_goes_on(board: Board) -> None:
     board.tick.rings()
     saved = board.gic.save()

@@ -63,7 +63,7 @@ to_el2: mrs     x19, esr_el2            // x19 to x21 are ours; an exception goe
         tell    s1e1r, \where
         tell    s1e1w, \where
         .endm
-// QEMU differs: "of memory at el2", "of tables that stage 2 has not", "faults in tables"
+// QEMU differs: "of memory at el2", "of tables that stage 2 has not", "faults in tables", "registers of extensions", "registers of aarch32"
 main:   str     x30, [sp, -16]!
         ldr     x0, =vectors2
         msr     vbar_el2, x0
@@ -156,6 +156,30 @@ main:   str     x30, [sp, -16]!
         set     cptr_el2, 1 << 31
         guest   many
         msr     cptr_el2, xzr
+        print   "\nregisters of el2:"
+        show    s3_4_c12_c0_1           // RVBAR_EL2
+        show    isr_el1
+        set     hcr_el2, 1 << 31 | 1 << 7 | 1 << 6 | 1 << 4
+        show    isr_el1
+        guest   waits
+        mov     x0, x22
+        bl      hex
+        msr     hcr_el2, xzr
+        print   "\nregisters of extensions:"
+        .irp    register, s3_4_c2_c0_1, s3_4_c13_c0_1, s3_4_c14_c3_1, s3_4_c1_c2_1, s3_4_c1_c1_4, s3_4_c12_c1_1
+        mrs     x0, \register
+        msr     \register, x0
+        .endr
+        print   "\nregisters of aarch32:"
+        mov     x0, 0xff
+        .irp    register, spsr_irq, spsr_abt, spsr_und, spsr_fiq
+        msr     \register, x0
+        show    \register
+        .endr
+        .irp    register, dacr32_el2, ifsr32_el2, fpexc32_el2, dbgvcr32_el2
+        mrs     x0, \register
+        msr     \register, x0
+        .endr
         print   "\nend\n"
         msr     hcr_el2, xzr
         ldr     x30, [sp], 16
@@ -208,6 +232,9 @@ debuggers:
         msr     mdscr_el1, x0
         mrs     x0, oslsr_el1
         msr     oslar_el1, xzr
+        hvc     0
+waits:  mrs     x0, isr_el1             // EL1's own are virtual, where EL2 has the others
+        mov     x22, x0
         hvc     0
 breaks: brk     5
         hvc     0

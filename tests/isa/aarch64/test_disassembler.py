@@ -40,7 +40,7 @@ def test_as_capstone() -> None:
             if "count" in row.facts and "Rm" in row.fields and code >> 16 & 31 == 31:  # then another encoding counts
                 continue
             theirs = next(engine.disasm(code.to_bytes(4, "little"), ADDRESS), None)
-            if theirs is None or theirs.op_str.startswith(","):  # capstone leaves out what has no name
+            if theirs is None or theirs.op_str.startswith(",") or theirs.mnemonic == "dfb":  # it leaves out what has no name; of Armv8-R
                 continue
             ours = disassemble(row, variant, {"disp": code}, 0, ADDRESS)
             shown += 1

@@ -174,6 +174,57 @@ def test_alignment(machine: Native, user: int, code: int, offset: int, faults: b
     assert step(machine, code, el=1 - user, x0=DATA + offset, mode=user)["pc"] == CODE + 4
 
 
+BY_STACK = {
+    "ldr x0, [sp]": 0xF94003E0, "ldr x0, [sp, 8]": 0xF94007E0, "str x0, [sp], 8": 0xF80087E0, "ldp x0, x1, [sp, -16]!": 0xA9FF07E0,
+    "ldrb w0, [sp, x1]": 0x386163E0, "ldxr x0, [sp]": 0xC85F7FE0, "ldadd x0, x0, [sp]": 0xF82003E0, "ldr d0, [sp]": 0xFD4003E0,
+    "st1 {v0.8b}, [sp], x1": 0x0C8173E0, "ld1 {v0.8b}, [sp], 8": 0x0CDF73E0,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("el", "sctlr", "faults"), [(0, 1 << 4, 1), (0, 1 << 3, 0), (1, 1 << 3, 1), (1, 1 << 4, 0), (2, 1 << 3, 2), (2, 0, 0)]
+)
+@pytest.mark.parametrize("code", BY_STACK.values(), ids=BY_STACK)
+def test_alignment_of_the_stack_pointer(machine: Native, code: int, el: int, sctlr: int, faults: int) -> None:
+    """SCTLR_ELx.SA and SA0; the base register comes out unchanged, and FAR too."""
+    n = machine
+    for low in (8, 0):
+        n.reset()
+        n.put(Case([code], [DATA + 0x100, 0] + [0] * 29 + [DATA + 0x200 + low], FLAGS, el=el))
+        n["has_el2"], n["vbar_el1"], n["vbar_el2"], n["daif"], n["cpacr_el1"], n["spsel"] = (
+            int(el == 2),
+            VECTORS,
+            VECTORS2,
+            0,
+            3 << 20,
+            min(el, 1),
+        )
+        n["sctlr_el2" if el == 2 else "sctlr_el1"], n["far_el1"], n["sp_el1"], n["sp_el2"] = sctlr, 5, 0x6000, 0x6000
+        n.step()
+        if low and faults:
+            assert n["pc"] == (VECTORS2 if faults == 2 else VECTORS) + (0x200 if el else 0x400)
+            assert (n[f"elr_el{faults}"], n[f"esr_el{faults}"], n["far_el1"]) == (CODE, 0x26 << 26 | 1 << 25, 5)
+            assert (n["sp_el0"] if el == 0 else sp(n)) == DATA + 0x200 + low
+        else:
+            assert n["pc"] == CODE + 4
+
+
+def test_alignment_of_the_stack_pointer_in_regions() -> None:
+    """A frame is made and left: add sp, sp, x0 in between decides."""
+    n = Native()
+    n.regions = True
+    frame = [0xA9BE7BFD, 0x8B2063FF, 0xF90003E1, 0xF94003E2, 0xCB2063FF, 0xA8C27BFD]
+    for sctlr, x0, syndrome in ((1 << 3, 0, 0), (1 << 3, 8, 0x26 << 26 | 1 << 25), (1 << 4, 8, 0), (1 << 3, 16, 0)):
+        n.reset()
+        n["sctlr_el1"] = sctlr
+        result = n.run(Case(frame, [x0, 0x1234] + [0] * 29 + [DATA + 0x200], 0, el=1))
+        assert (result.syndrome, result.x[2]) == (syndrome, 0 if syndrome else 0x1234)
+        assert result.x[31] == (DATA + 0x1E8 if syndrome else DATA + 0x200)
+        assert result.pc == CODE + (8 if syndrome else 24)
+    assert n.engine.hot.made
+    n.close()
+
+
 def test_unprivileged_load_at_el2(machine: Native) -> None:
     """LDTR is an LDR there (C6.2: LDTR): that EL1&0 have no tables is no matter."""
     n = step(machine, LDTR, el=2, x0=DATA, sctlr_el1=1, tcr_el1=32 | 1 << 7, has_el2=1)

@@ -257,6 +257,42 @@ def test_unknown_registers(board: Any) -> None:
     assert read(p, "3_0_C0_C3_5") == 0  # reserved for identification
 
 
+def test_what_el2_has(board: Any) -> None:
+    """Nothing that belongs to an extension or to AArch32, but the saved states that are RES0 without it; the reset address, at the highest
+    level only."""
+    p = board.vcpus[0]
+    p.__dict__["unknown"] = lambda text: None
+    p.has_el2, p.el = 1, 2
+    write(p, "3_4_C4_C3_0", 5)  # SPSR_irq
+    assert (read(p, "3_4_C4_C3_0"), read(p, "3_4_C12_C0_1")) == (0, 0)
+    for text in ("3_4_C2_C0_1", "3_4_C13_C0_1", "3_4_C3_C0_0", "3_0_C12_C0_1"):  # TTBR1_EL2, CONTEXTIDR_EL2, DACR32_EL2, RVBAR_EL1
+        with pytest.raises(Fault):
+            read(p, text)
+    p.el = 1
+    for text in ("3_4_C4_C3_0", "3_4_C12_C0_1"):
+        with pytest.raises(Fault):
+            read(p, text)
+    p.has_el2 = 0
+    assert read(p, "3_0_C12_C0_1") == 0
+
+
+def test_what_waits(board: Any) -> None:
+    """ISR_EL1: masked or not; EL1's are the virtual ones, where EL2 has the others."""
+    p = board.vcpus[0]
+    p.has_el2, p.el = 1, 1
+    p.signal("irq", True)
+    p.signal("vfiq", True)
+    assert read(p, "3_0_C12_C1_0") == DAIF_I
+    p.hcr_el2 = 1 << 3
+    assert read(p, "3_0_C12_C1_0") == DAIF_I | DAIF_F
+    p.hcr_el2 = 1 << 4 | 1 << 7
+    assert read(p, "3_0_C12_C1_0") == DAIF_I
+    p.signal("irq", False)
+    assert read(p, "3_0_C12_C1_0") == DAIF_I
+    p.el = 2
+    assert read(p, "3_0_C12_C1_0") == 0
+
+
 def test_debug_registers(board: Any) -> None:
     """As many as ID_AA64DFR0_EL1 announces; the others are not there."""
     p = board.vcpus[0]

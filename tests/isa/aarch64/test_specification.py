@@ -40,6 +40,11 @@ def test_texts(mode: int) -> None:
     assert not {row: text for row, text in wrong.items() if text}
 
 
+def test_no_two_encodings_are_alike() -> None:
+    """Of all features together; what is not so raises Overlap."""
+    assert len(tables(None).blob) > 1 << 16
+
+
 @pytest.mark.parametrize(
     "row", ["sf 0 0 Rd", "1 immlo=2 10000 immhi=19 Rq", "Rn 000000000000000000000000000", "name 0000000000000000000000000000000"]
 )
