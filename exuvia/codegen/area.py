@@ -39,6 +39,8 @@ class Code:
         if address in (None, ctypes.c_void_p(-1).value):
             raise OSError(ctypes.get_errno(), "no executable memory")
         self.address: int = address
+        self._first = ctypes.c_char.from_buffer(self.map)
+        self.writable = ctypes.addressof(self._first)
         self.used, self.size = 0, size
         os.close(fd)
 

@@ -1,10 +1,11 @@
-"""Regions compiled beside the machine: worker processes, and a thread for each that waits for its answers.
+"""Regions and stencils compiled beside the machine: worker processes, and a thread for each that waits for its answers.
 
-A worker that dies or hangs costs the region that it was about; after a few of them no more are started and the interpreter runs alone.
+A worker that dies or hangs costs what it was about; after a few of them no more are started and the interpreter runs alone.
 """
 
 from __future__ import annotations
 
+import math
 import os
 import subprocess
 import sys
@@ -13,22 +14,26 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import exuvia
 from exuvia.codegen.making import Made, Making, Wanted
+from exuvia.codegen.stencil import Forms, Stencils
 from exuvia.codegen.worker import receive, send
 from exuvia.support import log
 
-PATIENCE = 60.0  # seconds that a region may take
+PATIENCE = 60.0  # seconds that a request may take
 DEATHS = 5
-Done = Callable[[Wanted, Made | None, Making], None]
+Request = Wanted | Forms
+Answer = Made | Stencils
+Done = Callable[[Any, Any, Making], None]  # a request, its answer, and how it went
 
 
 class Service:
-    """`submit` a region; `done` is called in a thread of ours when it is compiled, with None where that failed,
-    and how it went.
+    """`submit` a region, or forms that want stencils; `done` is called in a thread of ours when it is compiled, with None where that
+    failed, and how it went.
 
-    `heat` says how often a region's blocks were seen: the hottest is next.
+    Stencils come first. `heat` says how often a region's blocks were seen: the hottest is next.
     """
 
     def __init__(
@@ -43,15 +48,15 @@ class Service:
         self.arguments = [sys.executable, "-P", "-m", "exuvia.codegen.worker", module, ",".join(sorted(features))]
         self.done, self.heat = done, heat
         self.workers = workers or max(1, min(4, (os.cpu_count() or 2) - 1))
-        self.todo: list[Wanted] = []
+        self.todo: list[Request] = []
         self.change = threading.Condition()
         self.threads: list[threading.Thread] = []
         self.processes: set[subprocess.Popen[bytes]] = set()
         self.deaths = 0
         self.closed = False
 
-    def submit(self, wanted: Wanted) -> None:
-        """Have a region compiled. Workers start when they are first needed."""
+    def submit(self, wanted: Request) -> None:
+        """Have it compiled. Workers start when they are first needed."""
         with self.change:
             self.todo.append(wanted)
             self.change.notify()
@@ -60,16 +65,16 @@ class Service:
             self.threads[-1].start()
 
     def busy(self) -> bool:
-        """Are there regions that no worker has begun?"""
+        """Is there something that no worker has begun?"""
         return bool(self.todo)
 
-    def next(self) -> Wanted | None:
+    def next(self) -> Request | None:
         """What was seen most often by now; None at the end."""
         with self.change:
             self.change.wait_for(lambda: self.todo or self.closed)
             if self.closed:
                 return None
-            hottest = max(self.todo, key=self.heat)
+            hottest = max(self.todo, key=lambda wanted: self.heat(wanted) if isinstance(wanted, Wanted) else math.inf)
             self.todo.remove(hottest)
             return hottest
 
@@ -93,7 +98,7 @@ class Service:
         """One worker's thread."""
         process: subprocess.Popen[bytes] | None = None
         while (wanted := self.next()) is not None:
-            made: Made | str = f"{DEATHS} compile workers ended before"
+            made: Answer | str = f"{DEATHS} compile workers ended before"
             start = time.monotonic()
             if self.deaths < DEATHS:
                 try:
@@ -113,8 +118,8 @@ class Service:
         if process is not None:
             self.end(process)
 
-    def compile(self, process: subprocess.Popen[bytes], wanted: Wanted) -> Made | str:
-        """One region, or why it could not be; raises EOFError for a worker that talks nonsense or is no more, which a hung one soon is."""
+    def compile(self, process: subprocess.Popen[bytes], wanted: Request) -> Answer | str:
+        """One answer, or why it could not be; raises EOFError for a worker that talks nonsense or is no more, which a hung one soon is."""
         assert process.stdin is not None and process.stdout is not None
         alarm = threading.Timer(PATIENCE, process.kill)
         alarm.daemon = True
@@ -124,8 +129,8 @@ class Service:
             made = receive(process.stdout)  # type: ignore[arg-type]
         finally:
             alarm.cancel()
-        if not isinstance(made, Made | str):
-            raise EOFError(f"{type(made).__name__} instead of a region")
+        if not isinstance(made, (Made if isinstance(wanted, Wanted) else Stencils) | str):
+            raise EOFError(f"{type(made).__name__} instead of what was asked for")
         return made
 
     def end(self, process: subprocess.Popen[bytes]) -> None:
