@@ -10,12 +10,14 @@ from exuvia.codegen.area import Code
 from exuvia.codegen.instructions import host
 from exuvia.codegen.layout import CACHE, CAREFUL, COPIES_SIZE, INDEXED, MODE, MODE_ENTRY, PLAIN
 from exuvia.codegen.stencil import OF_ALL, Forms, Stencils
+from exuvia.codegen.store import ALIGNMENT
 
 if TYPE_CHECKING:
     from exuvia.codegen.engine import Engine
     from exuvia.codegen.making import Making
 
-STENCILS_SIZE = 24 << 20  # of the memory, for stencils
+STENCILS_SIZE = 64 << 20  # of the memory, for stencils; all those of one processor model are about that
+OF_ALL_SIZE = 4096  # of it, what is kept for those of no instruction
 LIST = 1024  # bytes at its end, in which who copies notes the stencils of a block
 MANY = 48  # stencils that are made at once
 Word = ctypes.c_uint64
@@ -32,6 +34,7 @@ class Copies:
         self.asked: set[str] = set()
 
     code: Code | None = None
+    full = False  # stencils came for which there was no room
 
     def begin(self) -> None:
         """From now on blocks that were sampled are copied."""
@@ -39,8 +42,9 @@ class Copies:
             return
         engine = self.engine
         self.code = Code(COPIES_SIZE)
-        for blob, places in self.engine.stencil_store.batches():
-            self.take(blob, places)
+        for blob, places in engine.stencil_store.batches():
+            if not places.keys() <= self.stencils.keys():
+                self.take(blob, places)
         if not self.stencils.keys() >= set(OF_ALL):
             from exuvia.codegen.cutting import make_of_all
 
@@ -71,9 +75,14 @@ class Copies:
     def take(self, blob: bytes, places: dict[str, int]) -> None:
         """Know stencils, while there is room."""
         assert self.code is not None
-        if self.code.used + len(blob) < STENCILS_SIZE:
-            base = self.code.place(blob)
-            self.stencils |= {name: base + at for name, at in places.items()}
+        kept = 0 if places.keys() <= set(OF_ALL) else OF_ALL_SIZE
+        room = max(0, STENCILS_SIZE - kept - ALIGNMENT - self.code.used)
+        if len(blob) > room:  # those that end inside: where the next begins
+            self.full = True
+            end = max((at for at in places.values() if at <= room), default=0)
+            blob, places = blob[:end], {name: at for name, at in places.items() if at < end}
+        base = self.code.place(blob)
+        self.stencils |= {name: base + at for name, at in places.items()}
 
     def keep(self, made: Stencils, names: dict[str, str]) -> None:
         """Take and store what was made; `names` are theirs in the store."""
@@ -84,11 +93,10 @@ class Copies:
     # -- by mode
     def mode(self, mode: int) -> None:
         """The tables of a mode that is met; stencils that its handlers should have, and have not, are asked for."""
-        engine, prefix = self.engine, self.engine.prefixes[mode]
-        slots = engine.tables[mode].slots
-        tables = self.tables[mode] = {kind: (Word * slots)() for kind in (PLAIN, INDEXED)}
+        engine, prefix, slots = self.engine, self.engine.prefixes[mode], self.engine.tables[mode].slots
         if self.code is None:
             return
+        tables = self.tables[mode] = {kind: (Word * slots)() for kind in (PLAIN, INDEXED)}
         at = mode * MODE_ENTRY // 8
         engine.modes[at + MODE["stencils"] // 8] = ctypes.addressof(tables[PLAIN])
         engine.modes[at + MODE["stencils_indexed"] // 8] = ctypes.addressof(tables[INDEXED])
@@ -105,7 +113,7 @@ class Copies:
 
     def want(self, mode: int, handlers: list[tuple[int, int]]) -> None:
         """There are these handlers in a mode, as pairs of slot and kind: ask for their stencils."""
-        if self.code is None:
+        if self.code is None or self.full:
             return
         names = {self.engine.key(mode, *pair): pair for pair in handlers if pair[1] != CAREFUL}
         missing = [name for name in names if name not in self.stencils and name not in self.asked]
@@ -119,6 +127,5 @@ class Copies:
             return
         engine, mode = self.engine, forms.mode
         self.keep(made, {forms.name(*pair): engine.key(mode, *pair) for pair in forms.pairs})
-        engine.compile_functions(set(made.used))
         for slot, kind in forms.pairs:
             self.tables[mode][kind][slot] = self.stencils.get(engine.key(mode, slot, kind), 0)

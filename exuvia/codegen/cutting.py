@@ -19,8 +19,10 @@ from exuvia.dsl.state import Layout
 
 SPARE = "spare"
 ALIGNMENT = 32
+MOST = (1 << 31) - 1  # in a gap of 32 bits
 NEXT = "\tjmp\tnext"
 HOT, COLD = ".text.hot.", ".text.cold."
+KNOWN = HOT, COLD, ".rodata", ".eh_frame", ".llvm", ".note"
 
 
 @cache
@@ -66,21 +68,25 @@ def cut(made: Object, name: str) -> bytes:
     constants = bytearray()
     placed: dict[int, int] = {}
     gaps = []
-    kinds = {"record": "record", "handler": "handler", "next": "next"}
     for section in (hot, cold):
         for r in made.relocations.get(section, ()):
             place = r.offset | (IN_COLD if section == cold else 0)
             if r.symbol.startswith("p.") and r.kind in (R_32, R_32S):
                 _, field, stride, base = r.symbol.split(".")
                 at, width, signed = FIELDS[field]
+                most = (1 << width) * int(stride) + int(base) + r.addend
+                if not signed and not -MOST <= int(base) + r.addend <= most <= MOST:
+                    raise Unfit(f"{name}: {r.addend} beside {r.symbol}")
                 gaps.append((place, KIND["signed" if signed else "unsigned"], at, 64 - width, int(stride), int(base) + r.addend))
             elif r.symbol == "count" and r.kind == R_32S:
                 gaps.append((place, KIND["unsigned"], HEAD["n"], 48, 1, r.addend))
-            elif r.symbol in kinds and r.kind in ((R_PC32, R_PLT32) if r.symbol == "next" else (R_64,)):
-                gaps.append((place, KIND[kinds[r.symbol]], 0, 0, 0, r.addend))
+            elif r.symbol in ("record", "handler") and r.kind == R_64 or r.symbol == "next" and r.kind in (R_PC32, R_PLT32):
+                gaps.append((place, KIND[r.symbol], 0, 0, 0, r.addend))
             elif r.section in (hot, cold) and r.kind in (R_PC32, R_PLT32):
                 gaps.append((place, KIND["hot" if r.section == hot else "cold"], 0, 0, 0, r.value + r.addend))
             elif made.sections[r.section].name.startswith(".rodata") and r.kind == R_PC32:
+                if made.sections[r.section].alignment > ALIGNMENT or made.relocations.get(r.section):
+                    raise Unfit(f"{name}: a table of addresses, or constants that want to lie better")
                 if r.section not in placed:
                     constants += bytes(-len(constants) % ALIGNMENT)
                     placed[r.section] = len(constants)
@@ -116,6 +122,8 @@ def made_of(layout: Layout, written: list[tuple[str, Stencil, str]]) -> Stencils
     module = llvm.parse_assembly("".join([*head, *(text for _, _, text in written), define(declares), PROFILE]))
     module.verify()
     made = assemble(apart(machine().emit_assembly(module)))
+    if lost := [s.name for s in made.sections if s.allocated and s.data and not s.name.startswith(KNOWN)]:
+        raise ValueError(f"code or data that is of no function: {', '.join(lost)}")
     spare = cut(made, SPARE)
     blob, places = bytearray(), dict[str, int]()
     for name, _, _ in written[:-1]:
@@ -126,4 +134,4 @@ def made_of(layout: Layout, written: list[tuple[str, Stencil, str]]) -> Stencils
         blob += bytes(-len(blob) % ALIGNMENT)
         places[name] = len(blob)
         blob += stencil
-    return Stencils(bytes(blob), places, tuple(sorted(set[str]().union(*(s.used for _, s, _ in written)))))
+    return Stencils(bytes(blob), places)

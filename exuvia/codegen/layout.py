@@ -39,7 +39,7 @@ WORDS = """ram ram_size pages hash arena arena_end special tlb processors droppe
     copies copies_end copies_run copies_first entry bridge fall""".split()
 CACHE = {name: 8 * i for i, name in enumerate(WORDS)}
 BUCKETS = 1 << 16
-COPIES_SIZE = 160 << 20  # for stencils, and behind them for blocks that are written out
+COPIES_SIZE = 200 << 20  # for stencils, and behind them for blocks that are written out
 GOLDEN = 0x9E3779B97F4A7C15  # 2**64 over the golden ratio: multiples of it spread evenly
 KNOWN_BITS = 20  # of the number under which the decoder looks whether a region is known that has a block (`known_spot`)
 PAGE_ENTRY = 16  # per page of RAM: mask of 128-byte lines that hold code, then the list of heads

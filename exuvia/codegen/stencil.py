@@ -94,11 +94,10 @@ class Stencil(Interpreter):
 
 
 class Stencils(NamedTuple):
-    """What was made: the bytes, where which stencil begins, and the functions that they call."""
+    """What was made: the bytes, and where which stencil begins. What they call is there, for the handlers that they come from call it."""
 
     blob: bytes
     places: dict[str, int]
-    used: tuple[str, ...]
 
 
 class Forms(NamedTuple):

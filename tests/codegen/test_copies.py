@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from exuvia.codegen import copies as module
 from exuvia.codegen import layout
 from exuvia.codegen.copies import Copies
 from exuvia.codegen.stencil import OF_ALL
@@ -114,7 +115,9 @@ def test_a_number_too_large_for_a_gap(bench: Copied) -> None:
     large = 0x123456789ABCDEF0
     code = bytes.fromhex("48 ff c1 48 b8") + large.to_bytes(8, "little") + bytes.fromhex("48 ff c1 48 ff c1 cc")
     bench.template = None
-    first = bench.begin(Case(code, 64))
+    bench.begin(case := Case(code, 64))
+    bench.finish()  # now there are its handlers
+    first = bench.begin(case)
     bench.compile([CODE & 0xFFF])
     (head,) = (h for h in bench.heads() if h.offset == CODE & 0xFFF)
     assert [bench.engine.copies.has(h) for h in handlers(bench.engine, head)] == [True, False, True, True, True]
@@ -123,24 +126,34 @@ def test_a_number_too_large_for_a_gap(bench: Copied) -> None:
     assert bench.native.vcpu.gpr[1] == int.from_bytes(first.registers[8:16], "little") + 3
 
 
-def test_stencils_are_kept(bench: Copied, tmp_path: Path) -> None:
+def test_stencils_are_kept(bench: Copied, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What one machine made, the next finds; damaged files are made again."""
     store = Store("build", tmp_path).beside("stencils")
-    bench.engine.stencil_store, usual = store, bench.engine.stencil_store
-    try:
-        assert made(bench) == set(OF_ALL)
-        (file,) = store.path.glob("*.code")
-        whole, when = file.read_bytes(), file.stat().st_mtime_ns
-        assert made(bench) == set(OF_ALL) and file.stat().st_mtime_ns == when
-        file.write_bytes(whole[:-1] + b"!")
-        assert made(bench) == set(OF_ALL) and file.read_bytes() == whole
-    finally:
-        bench.engine.stencil_store = usual
+    monkeypatch.setattr(bench.engine, "stencil_store", store)
+    assert made(bench) == set(OF_ALL)
+    (file,) = store.path.glob("*.code")
+    whole, when = file.read_bytes(), file.stat().st_mtime_ns
+    assert made(bench) == set(OF_ALL) and file.stat().st_mtime_ns == when
+    file.write_bytes(whole[:-1] + b"!")
+    assert made(bench) == set(OF_ALL) and file.read_bytes() == whole
+
+
+def test_a_store_with_more_than_there_is_room_for(bench: Copied, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As many as fit are taken, no more are asked for, and those that every block needs have room."""
+    monkeypatch.setattr(module, "STENCILS_SIZE", size := 2 * module.OF_ALL_SIZE)
+    store = Store("build", tmp_path).beside("stencils")
+    store.add((bytes(size - 64), {f"h.other.0.{slot}.0": slot * 1024 for slot in range(size // 1024)}))
+    monkeypatch.setattr(bench.engine, "stencil_store", store)
+    for _ in range(2):  # the second time those are in the store too
+        found = made(bench)
+        assert set(OF_ALL) < found and "h.other.0.0.0" in found and "h.other.0.7.0" not in found
 
 
 def made(bench: Copied) -> set[str]:
     """The stencils that a new machine has."""
+    before = list(bench.engine.cache), list(bench.engine.modes)
     copies = Copies(bench.engine)
     copies.ask = lambda forms: None
     copies.begin()
+    bench.engine.cache[:], bench.engine.modes[:] = before
     return set(copies.stencils)
