@@ -43,7 +43,7 @@ def compile_text(source: str, level: int = 1, passes: bool = False) -> tuple[byt
 
 
 class Section(NamedTuple):
-    """A part of an object: `symbol` is None for what it defines itself."""
+    """A part of an object; `data` is empty where it is only to be zeros."""
 
     name: str
     alignment: int

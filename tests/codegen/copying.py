@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from exuvia.codegen.copies import MANY
 from exuvia.codegen.engine import Engine
 from exuvia.codegen.heads import Head
 from exuvia.codegen.layout import INDEXED, PLAIN
 from exuvia.codegen.shapes import fields_of
 from exuvia.codegen.stencil import Forms
 from exuvia.dsl.record import RECORD
-
-MANY = 48
 
 
 def begin(engine: Engine) -> None:

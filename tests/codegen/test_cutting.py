@@ -8,10 +8,11 @@ import llvmlite.binding as llvm
 import pytest
 
 from exuvia.codegen.cutting import Unfit, apart, assemble, cut, machine
+from exuvia.codegen.instructions import host
 from exuvia.codegen.native import ARGS
 from exuvia.codegen.stencil import GAP, HEADER, IN_COLD, KINDS
 
-pytestmark = pytest.mark.skipif(not llvm.get_process_triple().startswith("x86_64"), reason="stencils are for x86-64")
+on_x86 = pytestmark = pytest.mark.skipif(not host()[0].startswith("x86_64"), reason="stencils are for x86-64")
 
 
 def stencil(code: str, tables: str = "", kind: str = '.rodata,"a",@progbits') -> bytes:
