@@ -213,14 +213,13 @@ class Profile:
             where, name = self.symbol(pc)
             if where == FUNCTIONS:
                 self.functions[name] += 1
-            if where in OF_THE_BLOCK and sample.phase == NATIVE:
-                self.in_block(sample)
-            return where
-        if engine.copies.has(pc):
-            if sample.phase == NATIVE:
-                self.in_block(sample)
-            return COPIES
-        return ENTERING if sample.phase == NATIVE else IN_PYTHON[REASONS[sample.phase - PYTHON]]
+        elif engine.copies.has(pc):
+            where = COPIES
+        else:
+            where = ENTERING if sample.phase == NATIVE else IN_PYTHON[REASONS[sample.phase - PYTHON]]
+        if where in OF_THE_BLOCK and sample.phase == NATIVE:
+            self.in_block(sample)
+        return where
 
     def symbol(self, pc: int) -> tuple[str, str]:
         """What native code of the engine's is about, and the name of its function."""
