@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import ctypes
+import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from exuvia.codegen.area import Code
-from exuvia.codegen.instructions import host
 from exuvia.codegen.layout import CACHE, CAREFUL, COPIES_SIZE, INDEXED, MODE, MODE_ENTRY, PLAIN
 from exuvia.codegen.stencil import OF_ALL, Forms, Stencils
 from exuvia.codegen.store import ALIGNMENT
@@ -38,7 +38,7 @@ class Copies:
 
     def begin(self) -> None:
         """From now on blocks that were sampled are copied."""
-        if self.code is not None or not host()[0].startswith("x86_64"):
+        if self.code is not None or os.uname().machine != "x86_64":
             return
         engine = self.engine
         self.code = Code(COPIES_SIZE)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -147,6 +149,22 @@ def test_a_store_with_more_than_there_is_room_for(bench: Copied, tmp_path: Path,
     for _ in range(2):  # the second time those are in the store too
         found = made(bench)
         assert set(OF_ALL) < found and "h.other.0.0.0" in found and "h.other.0.7.0" not in found
+
+
+def test_a_start_with_a_filled_store_needs_no_llvm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It takes several times as long to be loaded as all the rest."""
+    program = """
+import sys
+from exuvia.codegen.engine import Engine
+from exuvia.isa.mips.architecture import architecture
+
+engine = Engine(architecture(), frozenset(), 0, 4096)
+engine.copies.begin()
+print(len(engine.copies.stencils), "llvmlite.binding" in sys.modules)
+"""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    told = [subprocess.check_output([sys.executable, "-c", program], text=True).split() for _ in range(2)]
+    assert told == [[str(len(OF_ALL)), "True"], [str(len(OF_ALL)), "False"]]
 
 
 def made(bench: Copied) -> set[str]:
