@@ -20,7 +20,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks.chart import bars
-from benchmarks.measure import EMULATORS, Cost, Failure, emulators, until
+from benchmarks.measure import EMULATORS, Cost, Failure, emulators, settle, until
 from exuvia.boot import arm64
 from exuvia.guests import cache
 from exuvia.guests.catalog import guest
@@ -29,8 +29,6 @@ GUESTS = ("alpine", "debian-amd64", "debian-i386", "alpine-arm64", "debian-arm64
 LARGEST = 256 << 20  # bytes of a kernel
 PROMPT = b" # "
 TIMEOUT = 600.0
-SETTLING, SETTLED = 12, 0.01
-"""Boots that fill the store, at most, and by how much of itself one may still make it grow that is the last of them."""
 
 
 def command(emulator: list[str], name: str, memory: int, folder: Path) -> list[str]:
@@ -94,12 +92,7 @@ class Boots:
         for folder in (self.store / "exuvia").rglob("*.regions"):
             shutil.rmtree(folder)
         self.boot(name, "exuvia", "no regions")
-        size = 0
-        for _ in range(SETTLING):
-            self.boot(name, "exuvia", "filling")
-            before, size = size, sum(path.stat().st_size for path in (self.store / "exuvia").rglob("*.regions/*"))
-            if size - before <= size * SETTLED:
-                break
+        settle(self.store, lambda: self.boot(name, "exuvia", "filling"))
 
     def run(self) -> int:
         """All boots, the files; 1 if a boot failed."""

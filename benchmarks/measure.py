@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,6 +32,20 @@ class Cost:
 
 class Failure(Exception):
     """A run that did not get where it should."""
+
+
+SETTLING, SETTLED = 12, 0.01
+"""Runs that fill a store of regions, at most, and by how much of itself one may still make it grow that is the last of them."""
+
+
+def settle(store: Path, run: Callable[[], object]) -> None:
+    """Do a run again and again, until few new regions are found."""
+    size = 0
+    for _ in range(SETTLING):
+        run()
+        before, size = size, sum(path.stat().st_size for path in (store / "exuvia").rglob("*.regions/*"))
+        if size - before <= size * SETTLED:
+            break
 
 
 EMULATORS = ("exuvia", "interpreter", "qemu")

@@ -3,10 +3,10 @@
     .venv/bin/python benchmarks/programs.py [--rounds 3] [--program sha256 lame ...] [--output FOLDER]
 
 In a round both emulators boot a guest and then run one program after the other in turn, each program once, so that nothing that ran before
-in that machine helps. Before the rounds Exuvia does it with an empty store of generated code (*cold*) and again to fill it. Alpine runs
-its own busybox, Debian programs of its packages (apt-get fetches them) and C programs that the host's gcc compiled for plain x86-64; the
-chosen programs decide what is fetched and compiled. What a program prints must be the same everywhere. Writes programs.json and
-programs.svg. CPU seconds are user and system time of all processes of an emulator.
+in that machine helps. Before the rounds Exuvia does it with an empty store of generated code (*cold*), and again until that hardly
+grows. Alpine runs its own busybox, Debian programs of its packages (apt-get fetches them) and C programs that the host's gcc compiled for
+plain x86-64; the chosen programs decide what is fetched and compiled. What a program prints must be the same everywhere. Writes
+programs.json and programs.svg. CPU seconds are user and system time of all processes of an emulator.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks.chart import bars
-from benchmarks.measure import Cost, Failure, Terminal, emulators
+from benchmarks.measure import Cost, Failure, Terminal, emulators, settle
 from benchmarks.workload import PROGRAMS, Guests, Program
 from exuvia.support.errors import UserError
 
@@ -165,7 +165,7 @@ def main() -> int:
             return 1
         if "exuvia" in chosen and not store.exists():
             runs.all({"exuvia": "cold"})
-            runs.all({"exuvia": "filling"})
+            settle(store, lambda: runs.all({"exuvia": "filling"}))
         for _ in range(args.rounds):
             runs.all({name: name for name in chosen})
         runs.report(args.output)
