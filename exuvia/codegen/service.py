@@ -21,6 +21,7 @@ from exuvia.support import log
 
 PATIENCE = 60.0  # seconds that a region may take
 DEATHS = 5
+PRICE = 1024  # samples, each of 16,000 instructions or so, that take the interpreter half as long as a worker takes to start
 Done = Callable[[Wanted, Made | None, Making], None]
 
 
@@ -28,7 +29,7 @@ class Service:
     """`submit` a region; `done` is called in a thread of ours when it is compiled, with None where that failed,
     and how it went.
 
-    `heat` says how often a region's blocks were seen: the hottest is next.
+    `heat` says how often a region's blocks were seen: the hottest is next. Workers start when what waits was seen `price` times.
     """
 
     def __init__(
@@ -38,10 +39,11 @@ class Service:
         done: Done,
         heat: Callable[[Wanted], int] = lambda wanted: 0,
         workers: int | None = None,
+        price: int = 0,
     ) -> None:
         # -P: no module of the folder that the user happens to be in
         self.arguments = [sys.executable, "-P", "-m", "exuvia.codegen.worker", module, ",".join(sorted(features))]
-        self.done, self.heat = done, heat
+        self.done, self.heat, self.price = done, heat, price
         self.workers = workers or max(1, min(4, (os.cpu_count() or 2) - 1))
         self.todo: list[Wanted] = []
         self.change = threading.Condition()
@@ -51,17 +53,22 @@ class Service:
         self.closed = False
 
     def submit(self, wanted: Wanted) -> None:
-        """Have a region compiled. Workers start when they are first needed."""
+        """Have a region compiled."""
         with self.change:
             self.todo.append(wanted)
             self.change.notify()
-        if len(self.threads) < min(self.workers, len(self.todo)):
-            self.threads.append(threading.Thread(target=self.work, name="regions", daemon=True))
-            self.threads[-1].start()
+        self.hire()
+
+    def hire(self) -> None:
+        """Start workers if what waits is worth it: it is submitted, or was seen again."""
+        if self.threads or sum(max(0, self.heat(wanted)) for wanted in self.todo) >= self.price:
+            if len(self.threads) < min(self.workers, len(self.todo)):
+                self.threads.append(threading.Thread(target=self.work, name="regions", daemon=True))
+                self.threads[-1].start()
 
     def busy(self) -> bool:
-        """Are there regions that no worker has begun?"""
-        return bool(self.todo)
+        """Are there regions that no worker has begun, though there are workers?"""
+        return bool(self.threads and self.todo)
 
     def next(self) -> Wanted | None:
         """What was seen most often by now; None at the end."""

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from exuvia.codegen.engine import Engine
-from exuvia.codegen.service import Service
+from exuvia.codegen.service import PRICE, Service
 from exuvia.dsl.architecture import Model
 from exuvia.isa import UnknownName, architecture
 from exuvia.support.errors import UserError
@@ -47,9 +47,13 @@ class Maker:
         if self.regions != "off":
             hot = (self.second.engine if self.second else engine).hot
             service = Service(
-                engine.architecture.module, self.model.features, lambda *made: machine.post(lambda: hot.finished(*made)), hot.heat
+                engine.architecture.module,
+                self.model.features,
+                lambda *made: machine.post(lambda: hot.finished(*made)),
+                hot.heat,
+                price=PRICE if hot.known else 0,  # where the store has some, what is left may never be worth a worker
             )
-            hot.ask, hot.busy = service.submit, service.busy
+            hot.ask, hot.busy, hot.remind = service.submit, service.busy, service.hire
             machine.at_end.append(service.close)
         machine.memory.on_change.append((lambda: machine.alone(self.changed)) if self.several else self.changed)
         ram.on_write.append(self.written)
