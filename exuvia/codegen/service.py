@@ -61,10 +61,10 @@ class Service:
 
     def hire(self) -> None:
         """Start workers if what waits is worth it: it is submitted, or was seen again."""
-        if self.threads or sum(max(0, self.heat(wanted)) for wanted in self.todo) >= self.price:
-            if len(self.threads) < min(self.workers, len(self.todo)):
-                self.threads.append(threading.Thread(target=self.work, name="regions", daemon=True))
-                self.threads[-1].start()
+        enough = self.threads or sum(max(0, self.heat(wanted)) for wanted in self.todo) >= self.price
+        if enough and len(self.threads) < min(self.workers, len(self.todo)):
+            self.threads.append(threading.Thread(target=self.work, name="regions", daemon=True))
+            self.threads[-1].start()
 
     def busy(self) -> bool:
         """Are there regions that no worker has begun, though there are workers?"""
