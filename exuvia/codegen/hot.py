@@ -121,6 +121,7 @@ class Hot:
         self.flood = 0  # counts how often all blocks were dropped
         self.ask: Callable[[Wanted], None] = self.make_now
         self.busy: Callable[[], bool] = lambda: False  # do others wait to be made?
+        self.remind: Callable[[], None] = lambda: None  # what was asked for is still seen
         self.made = self.installed = self.late = self.failed = self.found = self.missed = 0  # what `info jit` shows
         self.seconds = 0.0  # that regions took to be made
         self.spots = Area((1 << KNOWN_BITS) // 8)  # a bit for each block of known regions, which the decoder asks (`known_spot`)
@@ -234,7 +235,10 @@ class Hot:
     def sampled(self, state: State, address: int, pc: int, enough: int) -> None:
         """A block may have a known region, or runs often: look whether there is one; have one made if it was seen `enough` times."""
         head = self.head(address)
-        if not head.mask or address in self.asked:
+        if address in self.asked:
+            self.remind()
+            return
+        if not head.mask:
             return
         settled, busy = self.found > self.made, self.busy()
         if head.region:

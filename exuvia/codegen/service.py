@@ -24,6 +24,7 @@ from exuvia.support import log
 
 PATIENCE = 60.0  # seconds that a request may take
 DEATHS = 5
+PRICE = 1024  # samples, each of 16,000 instructions or so, that take the interpreter half as long as a worker takes to start
 Request = Wanted | Forms
 Answer = Made | Stencils
 Done = Callable[[Any, Any, Making], None]  # a request, its answer, and how it went
@@ -33,7 +34,8 @@ class Service:
     """`submit` a region, or forms that want stencils; `done` is called in a thread of ours when it is compiled, with None where that
     failed, and how it went.
 
-    Stencils come first. `heat` says how often a region's blocks were seen: the hottest is next.
+    `heat` says how often a region's blocks were seen: the hottest is next. Workers start when what waits was seen `price` times.
+    Stencils come before all regions, and are worth a worker.
     """
 
     def __init__(
@@ -43,10 +45,11 @@ class Service:
         done: Done,
         heat: Callable[[Wanted], int] = lambda wanted: 0,
         workers: int | None = None,
+        price: int = 0,
     ) -> None:
         # -P: no module of the folder that the user happens to be in
         self.arguments = [sys.executable, "-P", "-m", "exuvia.codegen.worker", module, ",".join(sorted(features))]
-        self.done, self.heat = done, heat
+        self.done, self.heat, self.price = done, heat, price
         self.workers = workers or max(1, min(4, (os.cpu_count() or 2) - 1))
         self.todo: list[Request] = []
         self.change = threading.Condition()
@@ -56,17 +59,26 @@ class Service:
         self.closed = False
 
     def submit(self, wanted: Request) -> None:
-        """Have it compiled. Workers start when they are first needed."""
+        """Have it compiled."""
         with self.change:
             self.todo.append(wanted)
             self.change.notify()
-        if len(self.threads) < min(self.workers, len(self.todo)):
+        self.hire()
+
+    def hire(self) -> None:
+        """Start workers if what waits is worth it: it is submitted, or was seen again."""
+        enough = self.threads or sum(max(0, self.worth(wanted)) for wanted in self.todo) >= self.price
+        if enough and len(self.threads) < min(self.workers, len(self.todo)):
             self.threads.append(threading.Thread(target=self.work, name="regions", daemon=True))
             self.threads[-1].start()
 
     def busy(self) -> bool:
-        """Is there something that no worker has begun?"""
-        return bool(self.todo)
+        """Is there something that no worker has begun, though there are workers?"""
+        return bool(self.threads and self.todo)
+
+    def worth(self, wanted: Request) -> float:
+        """How often it was seen."""
+        return self.heat(wanted) if isinstance(wanted, Wanted) else math.inf
 
     def next(self) -> Request | None:
         """What was seen most often by now; None at the end."""
@@ -74,7 +86,7 @@ class Service:
             self.change.wait_for(lambda: self.todo or self.closed)
             if self.closed:
                 return None
-            hottest = max(self.todo, key=lambda wanted: self.heat(wanted) if isinstance(wanted, Wanted) else math.inf)
+            hottest = max(self.todo, key=self.worth)
             self.todo.remove(hottest)
             return hottest
 

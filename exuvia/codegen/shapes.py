@@ -21,6 +21,7 @@ ORDINARY = {"translate", "load", "store", "cas", "when", "rare", "raise", "retry
 PURE = {"add", "sub", "and", "or", "xor", "shl", "shr", "eq", "ult", "slt", "trunc", "zext"}
 PAGE, LINE = 4096, 128
 SMALL = 80  # instructions
+NEARBY = 1 << 24  # bytes from an instruction that nothing moves alone
 MOST_RETURNS = 4  # places that a return looks for before it looks in the jump cache
 Unit = tuple[str, int]  # a register as SSA sees it: its file and the slot that it begins at
 Condition = tuple[str, int]  # what an instruction reads of the flags: its name and its width
@@ -48,7 +49,10 @@ def fields_of(record: bytes) -> dict[str, int]:
 
 
 def moving(form: Form, fields: dict[str, int], code: bytes) -> dict[str, tuple[int, int]]:
-    """Constants that look like addresses of a kernel, which lies elsewhere after each boot: field -> (place in the code, bytes)."""
+    """Constants that differ where a kernel lies elsewhere after each boot: field -> (place in the code, bytes).
+
+    They look like its addresses, or stand for what stays where it is, far from the instruction that counts from itself to there.
+    """
     found = {}
     if form.address is not None and fields["imm"] >= form.address.least:
         return {"imm": (form.address.place, form.address.size)}
@@ -56,12 +60,14 @@ def moving(form: Form, fields: dict[str, int], code: bytes) -> dict[str, tuple[i
         v = signed(fields[name], 64)
         if name == "imm" and form.targets:
             continue
-        if -1 << 31 <= v < -1 << 24:
-            for size in sizes:
-                at = code.rfind((v & (1 << 8 * size) - 1).to_bytes(size, "little"))
-                if at > 0 and (name == "disp" or at + size == len(code)):
-                    found[name] = at, size
-                    break
+        said = [v] if -1 << 31 <= v < -NEARBY else []
+        if name == "disp" and abs(v) >= NEARBY:
+            said.append(v - fields["off"] - fields["len"])
+        for size, value in ((size, value) for value in said for size in sizes):
+            at = code.rfind((value & (1 << 8 * size) - 1).to_bytes(size, "little"))
+            if at > 0 and (name == "disp" or at + size == len(code)):
+                found[name] = at, size
+                break
     return found
 
 

@@ -482,9 +482,12 @@ class Device:
             self._write_odd(offset, size, value)
             return
         register, shift, mask = part
-        if mask != register.mask:
-            value = self._registers[register.name] & ~(mask << shift) & ~register.clear | (value & mask) << shift
-        register.store(self, value)
+        register.store(self, value if mask == register.mask else self._merged(register, shift, mask, value))
+
+    def _merged(self, register: Reg, shift: int, mask: int, value: int) -> int:
+        """The register with a part of it written; bits that a one clears stay as they are elsewhere."""
+        before: int = self._registers[register.name]
+        return before & ~(mask << shift) & ~register.clear | (value & mask) << shift
 
     def _read_odd(self, offset: int, size: int) -> int:
         if size > self.accesses[-1]:
@@ -522,9 +525,7 @@ class Device:
             known = True
             skip = offset + at - register.offset
             count = min(register.width // 8 - skip, size - at)
-            mask = (1 << 8 * count) - 1
-            merged = self._registers[register.name] & ~(mask << 8 * skip) & ~register.clear | (value >> 8 * at & mask) << 8 * skip
-            register.store(self, merged)
+            register.store(self, self._merged(register, 8 * skip, (1 << 8 * count) - 1, value >> 8 * at))
             at += count
         if not known:
             log.guest_errors(f"{self.name}: write of {size} to {offset:#x} = {value:#x}, where no register is")

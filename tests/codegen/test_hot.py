@@ -107,6 +107,13 @@ def test_code_that_is_being_written_does_not(native: NativeMachine) -> None:
     assert [w.blocks[0].code for w in asked] == [LOOP]
 
 
+def test_who_makes_regions_hears_when_what_waits_is_seen_again(native: NativeMachine) -> None:
+    seen: list[bool] = []
+    native.engine.hot.ask, native.engine.hot.remind = lambda wanted: None, lambda: seen.append(True)
+    native.run(Case(LOOP, gprs=registers(rcx=3 * SAMPLES)))
+    assert seen and native.engine.hot.missed == 1
+
+
 def test_a_loop_that_is_not_does_not(native: NativeMachine) -> None:
     native.run(Case(LOOP, gprs=registers(rcx=SAMPLES // 40)))
     assert native.engine.hot.made == 0
@@ -189,6 +196,23 @@ def test_constants_that_move_are_read_from_the_records(native: NativeMachine) ->
         assert got.gprs[7] == value and got.gprs[6] == value + 1 & (1 << 64) - 1 and got.fault is None
     assert native.engine.hot.made == 1
     assert not remembered(native, moving_code(0x1234), rcx=7)  # no address of a kernel: a constant like another
+
+
+def far_code(disp: int) -> bytes:
+    """lea rdi, [rip + disp]; dec rcx; jnz: how a kernel that may lie anywhere names what stays where it is."""
+    return b"\x48\x8d\x3d" + disp.to_bytes(4, "little", signed=True) + bytes.fromhex("48 FF C9 75 F4")
+
+
+def test_what_lies_far_from_an_instruction_is_read_from_the_records(native: NativeMachine) -> None:
+    far = 0x4FDD050E
+    compiled(native, far_code(far), rcx=3)
+    (made,) = native.engine.hot.placed.values()
+    assert [gaps for _, _, gaps in made.blocks] == [((3, 4),)]
+    for disp in (far, far + 0x1C00000, -far):
+        assert remembered(native, far_code(disp), rcx=7)
+        assert finish(native).gprs[7] == CODE + 7 + disp & (1 << 64) - 1
+    assert native.engine.hot.made == 1
+    assert not remembered(native, far_code(0x1234), rcx=7)  # moves with the instruction: a constant like another
 
 
 def test_a_name_in_the_store_says_all(native: NativeMachine) -> None:

@@ -211,3 +211,20 @@ def test_the_hottest_is_next(native: NativeMachine, wanted: Wanted) -> None:
     finally:
         service.close()
     assert found in ([0, 2, 4, 1, 3], [2, 4, 1, 0, 3])  # the first was taken before the others were there, or not
+
+
+def test_no_worker_is_started_for_little(native: NativeMachine, wanted: Wanted) -> None:
+    """What waits was seen 10 times, then 20 times; a start is worth 20."""
+    seen = 10
+    done: queue.Queue[Answer | None] = queue.Queue()
+    service = Service(
+        native.architecture.module, native.model.features, lambda w, made, how: done.put(made), lambda w: seen, workers=1, price=20
+    )
+    try:
+        service.submit(wanted)
+        assert not service.threads and not service.busy()
+        seen = 20
+        service.hire()
+        assert service.threads and done.get(timeout=60) is not None
+    finally:
+        service.close()

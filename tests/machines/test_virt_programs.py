@@ -45,9 +45,9 @@ def test_power(emulator: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.timeout(240)
-@pytest.mark.parametrize("emulator", ["exuvia", "qemu"])
-def test_who_switches_a_processor_on(emulator: str, tmp_path: Path) -> None:
-    assert run(emulator, assemble("virt_race", tmp_path), "virt", 3) == ("oooo", "", 0)
+def test_who_switches_a_processor_on(tmp_path: Path) -> None:
+    """One of two (PSCI, CPU_ON). On an idle host QEMU 7.2 tells both that they did."""
+    assert run("exuvia", assemble("virt_race", tmp_path), "virt", 3) == ("oooo", "", 0)
 
 
 @pytest.mark.timeout(240)

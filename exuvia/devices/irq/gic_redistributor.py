@@ -266,10 +266,9 @@ class Redistributor(Interface):
                 self.write(offset, 4, value & 0xFFFFFFFF)
                 self.write(offset + 4, 4, value >> 32)
                 return
-            if (
-                self.timer is not None and self.timer.tick.lent and ISACTIVER <= offset - FRAME < IPRIORITYR
-            ):  # its processor has yet to come
-                self.timer.later.append(lambda: self.bank.write(offset - FRAME, size, value))
+            active, timer = ISACTIVER <= offset - FRAME < IPRIORITYR, self.timer
+            if active and timer is not None and timer.tick.lent:  # its processor has yet to come
+                timer.later.append(lambda: self.bank.write(offset - FRAME, size, value))
                 return
             self.bank.write(offset - FRAME, size, value)
         elif 0x70 <= offset < 0x80 and size >= 4:

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from exuvia.codegen.engine import Engine
-from exuvia.codegen.service import Service
+from exuvia.codegen.service import PRICE, Service
 from exuvia.codegen.stencil import Forms
 from exuvia.dsl.architecture import Model
 from exuvia.isa import UnknownName, architecture
@@ -52,8 +52,14 @@ class Maker:
             def done(wanted: Any, *made: Any) -> None:
                 machine.post(lambda: (copies if isinstance(wanted, Forms) else hot).finished(wanted, *made))
 
-            service = Service(engine.architecture.module, self.model.features, done, hot.heat)
-            hot.ask, hot.busy, copies.ask = service.submit, service.busy, service.submit
+            service = Service(
+                engine.architecture.module,
+                self.model.features,
+                done,
+                hot.heat,
+                price=PRICE if hot.known else 0,  # where the store has some, what is left may never be worth a worker
+            )
+            hot.ask, hot.busy, hot.remind, copies.ask = service.submit, service.busy, service.hire, service.submit
             copies.begin()
             machine.at_end.append(service.close)
         machine.memory.on_change.append((lambda: machine.alone(self.changed)) if self.several else self.changed)

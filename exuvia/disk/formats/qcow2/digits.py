@@ -9,6 +9,7 @@ if TYPE_CHECKING:
 MANY = 4096  # words at once
 SLICE = 512
 BITS = 64  # of a digit
+KEPT = 256  # numbers of 4 to 32 KiB: one check needs fewer, and one of its words is the image's own
 _kept: dict[tuple[int, int], int] = {}
 
 
@@ -22,6 +23,8 @@ def every(word: int, count: int) -> int:
     whole = -(-count // SLICE) * SLICE
     found = _kept.get((word, whole))
     if found is None:
+        if len(_kept) == KEPT:
+            _kept.clear()
         found = _kept[word, whole] = joined(word.to_bytes(8, "big") * whole)
     return found if count == whole else found >> BITS * (whole - count)
 

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 OFFSET = 0x00FFFFFFFFFFFE00
 ALL = (1 << 64) - 1
 COPIED, COMPRESSED, ZERO = 1 << 63, 1 << 62, 1
-_numbers: list[int] = []  # from 0 on, made when they are needed first: a range would make each anew
 L2_RESERVED = 0x3F000000000001FE
+_numbers: list[int] = []  # from 0 on, made when they are needed first: a range would make each anew
 
 
 def same(part: bytes | bytearray, entry: int, step: int) -> int:
