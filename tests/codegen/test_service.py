@@ -16,9 +16,9 @@ import pytest
 
 from exuvia.codegen import service as module
 from exuvia.codegen.layout import PLAIN
-from exuvia.codegen.making import Making, Wanted
+from exuvia.codegen.making import Made, Making, Wanted
 from exuvia.codegen.service import Answer, Request, Service
-from exuvia.codegen.stencil import Forms
+from exuvia.codegen.stencil import Forms, Stencils
 from exuvia.codegen.store import Store
 from exuvia.codegen.worker import LENGTH, receive, send
 from tests.codegen.native import NativeMachine
@@ -226,5 +226,17 @@ def test_no_worker_is_started_for_little(native: NativeMachine, wanted: Wanted) 
         seen = 20
         service.hire()
         assert service.threads and done.get(timeout=60) is not None
+    finally:
+        service.close()
+
+
+def test_stencils_are_worth_a_worker(native: NativeMachine, wanted: Wanted) -> None:
+    """A region that waits with them is made then too."""
+    done: queue.Queue[Answer | None] = queue.Queue()
+    service = Service(native.architecture.module, native.model.features, lambda w, made, how: done.put(made), workers=1, price=20)
+    try:
+        service.submit(wanted)
+        service.submit(Forms(wanted.mode, ((0, PLAIN),)))
+        assert [type(done.get(timeout=60)) for _ in range(2)] == [Stencils, Made]
     finally:
         service.close()
