@@ -290,6 +290,7 @@ def test_a_guest_may_access_anything(order: Literal["little", "big"], monkeypatc
         (dict(smp=2, kernel="k"), "-smp: a malta has one processor, not 2"),
         (dict(memory=8 * MIB, kernel="k"), "-m: a malta takes whole MiB from 16 to 2048, not 8"),
         (dict(memory=4096 * MIB, kernel="k"), "-m: a malta takes whole MiB from 16 to 2048, not 4096"),
+        (dict(memory=1 << 41, kernel="k"), "-m: a malta takes whole MiB from 16 to 2048, not 2097152"),
         (dict(firmware="k", append="a"), "-append belongs to -kernel"),
         (dict(firmware="k", kernel="k"), "leave one of them out"),
         (
