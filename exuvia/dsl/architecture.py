@@ -65,6 +65,11 @@ class Tables(Protocol):
         ...
 
 
+def in_order(rows: Iterable[Any]) -> list[Any]:
+    """Encodings as slots number them, whichever chapter was imported first: compile workers have to number them alike."""
+    return sorted(rows, key=lambda row: (row.name, row.text))
+
+
 def routine(text: Callable[[Any], None], new: Callable[[], Trace]) -> Callable[[], Trace]:
     """The trace of one of `Layout.routines`, on a trace that `new` makes: it belongs to no instruction and works in any mode."""
 

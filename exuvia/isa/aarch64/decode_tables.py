@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import cache, cached_property
 from typing import Any, NamedTuple
 
+from exuvia.dsl.architecture import in_order
 from exuvia.dsl.values import lift, signed
 from exuvia.isa.aarch64 import bti
 from exuvia.isa.aarch64.cpu import EC_PC, Cpu, raise_, undefined
@@ -236,7 +237,7 @@ def made_of(other: Row, rows: Iterable[Row]) -> Tables:
 @cache
 def tables(features: frozenset[str] | None = None) -> Tables:
     """The decoder's tables of all modes but LANDING; only rows whose `feature` is among `features`, all if that is None."""
-    return made_of(UNDEFINED, (row for row in ROWS if features is None or row.features <= features))
+    return made_of(UNDEFINED, (row for row in in_order(ROWS) if features is None or row.features <= features))
 
 
 @cache

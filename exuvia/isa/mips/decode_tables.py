@@ -6,6 +6,7 @@ import struct
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from exuvia.dsl.architecture import in_order
 from exuvia.dsl.trace import now
 from exuvia.dsl.values import Node, Value, lift
 from exuvia.isa.mips.cpu import Cpu, needs_fpu, needs_kernel, raise_
@@ -210,6 +211,6 @@ class Builder:
 
 def tables(mode: int, features: frozenset[str] | None = None, rows: Iterable[Row] | None = None) -> Tables:
     """The tables of a mode with the encodings that some features bring; None: all of them."""
-    b = Builder(mode, features, ROWS if rows is None else rows)
+    b = Builder(mode, features, in_order(ROWS) if rows is None else rows)
     blob = b.blob()
     return Tables(blob, tuple(b.rows))

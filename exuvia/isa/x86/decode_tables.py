@@ -6,6 +6,7 @@ import struct
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from exuvia.dsl.architecture import in_order
 from exuvia.dsl.state import PAGE_AT
 from exuvia.isa.x86.cpu import leave, raise_
 from exuvia.isa.x86.forms import ROWS, Row
@@ -379,4 +380,4 @@ def tables(mode: int, features: frozenset[str] | None = None, rows: Iterable[Row
 
     The chapters must have been imported (`exuvia.isa.x86.load`). Raises Overlap where two rows cannot be told apart.
     """
-    return Builder(mode, features, ROWS if rows is None else rows).build()
+    return Builder(mode, features, in_order(ROWS) if rows is None else rows).build()
