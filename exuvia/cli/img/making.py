@@ -213,7 +213,8 @@ def _file(name: str, made: list[str]) -> Node:
 
 
 def blank(node: Node) -> bool:
-    """Whether a new image reads as zeros everywhere: its file was emptied and holds it verbatim, or its tables say so."""
+    """Whether a new image reads as zeros everywhere: the files that hold it were emptied, or its tables say so."""
     if isinstance(node, Raw):
         return blank(node.file)
-    return node.name == "file" or all(kind is not Kind.DATA for _, _, kind in stretches(node, 0, node.size))
+    emptied = isinstance(node, Format) and not node.encrypted and all(blank(child) for _, child in node.children())
+    return node.name == "file" or emptied or all(kind is not Kind.DATA for _, _, kind in stretches(node, 0, node.size))
