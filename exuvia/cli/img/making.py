@@ -53,6 +53,7 @@ def help_of(texts: list[str], format: str, name: str | None) -> str:
     if not any(word in ("help", "?") for text in texts for word in keyval.split(text)):
         return ""
     kind = format_named(format)
+    must_create(kind)
     lines = [
         f"Supported {kind.name} options:" if name is None else "Supported options:",
         *described(declared(kind, protocol_of(name) if name else None)),
