@@ -6,7 +6,7 @@ import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from exuvia.boot import elf, linux
+from exuvia.boot import elf, foreign
 from exuvia.boot.devicetree import DeviceTreeError, Tree, wide
 from exuvia.boot.image import gunzip, read_image
 from exuvia.boot.layout import MIB, PAGE, Memory
@@ -14,14 +14,9 @@ from exuvia.support import zstd
 from exuvia.support.errors import UserError
 
 WRONG_ORDER = "a big-endian kernel; this machine's processors begin as little-endian ones"
-PROCESSORS = {
-    elf.EM_386: "x86", elf.EM_X86_64: "x86-64", elf.EM_MIPS: "MIPS", elf.EM_PPC: "PowerPC", elf.EM_PPC64: "PowerPC",
-    elf.EM_ARM: "32-bit ARM", elf.EM_RISCV: "RISC-V",
-}  # fmt: skip
 BLOCK = 2 * MIB
 MOST_TREE = 2 * MIB
 BIG_ENDIAN = 1  # of an Image's flags
-ZIMAGE = 0x016F2818  # at 0x24 of a kernel for 32-bit ARM
 IMAGE = struct.Struct("<8xQQQ24xI")  # text_offset, image_size, flags, magic
 MAGIC = int.from_bytes(b"ARM\x64", "little")
 
@@ -118,7 +113,7 @@ def load(memory: Memory, room: Room, path: str, tree: Tree, *, initrd: str | Non
     elif elf.is_elf(data):
         kind, (pc, end) = "elf", _load_elf(memory, room, path, data)
     else:
-        raise UserError(f"-kernel {path}: {_foreign(data)}")
+        raise UserError(f"-kernel {path}: " + foreign.file(data, "AArch64", "not a Linux Image for AArch64 nor an ELF image"))
     at = -(-end // BLOCK) * BLOCK
     start = at + MOST_TREE
     if start > room.end:
@@ -173,7 +168,7 @@ def _load_elf(memory: Memory, room: Room, path: str, data: bytes) -> tuple[int, 
     except elf.ElfError as error:
         raise UserError(f"-kernel {path}: {error}") from None
     if image.machine != elf.EM_AARCH64 or image.bits != 64:
-        raise UserError(f"-kernel {path}: an ELF image for {PROCESSORS.get(image.machine, 'another processor')}, not for AArch64")
+        raise UserError(f"-kernel {path}: {foreign.elf_image(image, 'AArch64')}")
     if image.big_endian:
         raise UserError(f"-kernel {path}: {WRONG_ORDER}")
     if image.memory_size() > room.size:
@@ -187,16 +182,3 @@ def _load_elf(memory: Memory, room: Room, path: str, data: bytes) -> tuple[int, 
         _clear(memory, segment.physical + segment.file_size, segment.physical + segment.memory_size)
         end = max(end, segment.physical + segment.memory_size)
     return image.physical_entry(), end
-
-
-def _foreign(data: bytes) -> str:
-    """What a file is that is no kernel for AArch64."""
-    if not data:
-        return "empty file"
-    if linux.is_linux(data):
-        return "a Linux kernel for x86, not for AArch64"
-    if int.from_bytes(data[0x24:0x28], "little") == ZIMAGE:
-        return "a Linux kernel for 32-bit ARM, not for AArch64"
-    if data[:2] == b"MZ":
-        return "an EFI program, but not a Linux kernel"
-    return "not a Linux Image for AArch64 nor an ELF image"

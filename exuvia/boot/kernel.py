@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from exuvia.boot import elf, linux, multiboot, pvh
+from exuvia.boot import elf, foreign, linux, multiboot, pvh
 from exuvia.boot.entry import Entry
 from exuvia.boot.image import gunzip, read_image
 from exuvia.boot.layout import Memory, MemoryRange, top_of_low_ram
@@ -43,13 +43,9 @@ def load_kernel(
         except elf.ElfError as error:
             raise UserError(f"-kernel {path}: {error}") from None
         if image.big_endian or image.machine not in (elf.EM_386, elf.EM_X86_64):
-            raise UserError(f"-kernel {path}: an ELF image for another processor (machine {image.machine})")
+            raise UserError(f"-kernel {path}: {foreign.elf_image(image, 'x86')}")
         entry = pvh.entry_point(image)
         if entry is None:
             raise UserError(f"-kernel {path}: an ELF image with neither a multiboot header nor a PVH note")
         return pvh.load(memory, ranges, path, image, entry, initrd=initrd, append=append, rsdp=rsdp)
-    if data[56:60] == b"ARM\x64":
-        raise UserError(f"-kernel {path}: a Linux kernel for AArch64, not for x86")
-    if not data:
-        raise UserError(f"-kernel {path}: empty file")
-    raise UserError(f"-kernel {path}: not a Linux, multiboot or ELF image")
+    raise UserError(f"-kernel {path}: " + foreign.file(data, "x86", "not a Linux, multiboot or ELF image"))

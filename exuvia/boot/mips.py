@@ -9,7 +9,7 @@ import os
 import struct
 from collections.abc import Sequence
 
-from exuvia.boot import elf, uimage, yamon
+from exuvia.boot import elf, foreign, uimage, yamon
 from exuvia.boot.image import gunzip, read_image
 from exuvia.boot.layout import KIB, MIB, Memory, MemoryKind, MemoryRange
 from exuvia.boot.modules import must_fit, place_segment
@@ -67,16 +67,14 @@ def load_kernel(path: str, memory: Memory, ram: int, *, big_endian: bool, initrd
 
 
 def _parse(path: str, data: bytes, big_endian: bool) -> elf.Elf:
-    if not data:
-        raise UserError(f"-kernel {path}: empty file")
     if not elf.is_elf(data):
-        raise UserError(f"-kernel {path}: neither an ELF file nor a uImage")
+        raise UserError(f"-kernel {path}: " + foreign.file(data, "MIPS", "neither an ELF file nor a uImage"))
     try:
         image = elf.parse(data)
     except elf.ElfError as error:
         raise UserError(f"-kernel {path}: {error}") from None
     if image.machine != elf.EM_MIPS:
-        raise UserError(f"-kernel {path}: an ELF image for another processor (machine {image.machine})")
+        raise UserError(f"-kernel {path}: {foreign.elf_image(image, 'MIPS')}")
     if image.big_endian != big_endian:
         found, wanted, program = ("big", "little", "mips") if image.big_endian else ("little", "big", "mipsel")
         raise UserError(f"-kernel {path}: a {found}-endian kernel, this machine is {wanted}-endian (exuvia-system-{program} runs it)")

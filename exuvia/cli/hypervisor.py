@@ -94,7 +94,7 @@ def _no_device(root: Path) -> str:
 
 
 def _may(device: Path, asking: Asking) -> bool:
-    if asking.uid == 0:
+    if asking.uid == 0 or asking == myself() and os.access(device, os.R_OK | os.W_OK, effective_ids=True):  # which knows access lists
         return True
     about = device.stat()
     shift = 6 if about.st_uid == asking.uid else 3 if about.st_gid in asking.groups else 0

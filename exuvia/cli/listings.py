@@ -31,7 +31,8 @@ def machine(target: Target, name: str) -> str:
     kind = machines[name]
     if kind.architecture != target.architecture:
         fitting = [name for name, other in TARGETS.items() if other.architecture == kind.architecture]
-        raise UserError(f"machine '{name}' has other processors: exuvia-system-{' and exuvia-system-'.join(fitting)} make it")
+        them = f"exuvia-system-{' and exuvia-system-'.join(fitting)}"
+        raise UserError(f"machine '{name}' has other processors: {them} make{'s' if len(fitting) == 1 else ''} it")
     return kind.name
 
 

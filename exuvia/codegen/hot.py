@@ -52,7 +52,8 @@ if TYPE_CHECKING:
 
 MOST_BLOCKS, MOST_INSTRUCTIONS, MOST_PAGES = 48, 400, 8  # of a region
 KEPT = 32 << 20  # bytes of regions that a build's store may hold: half of what there is room for
-BUSY, SETTLED = 4, 16  # times as many samples a block needs while others wait to be made; where most of what was hot had been made before
+BUSY = 4  # times as many samples a block needs while others wait to be made
+SPARING, SETTLED = 2, 16  # where most of what was hot had been made before: to be looked at; to be made whatever it is worth
 WORTH = 1  # samples for each of its instructions that let a region be made earlier then: it costs a worker 10, and later runs have it
 INVESTED = 0.25  # of the machine's own processor time that workers may take for that
 OFTEN = 4  # samples of a block that shall be an entry when its region is made again
@@ -256,7 +257,7 @@ class Hot:
             self.found += 1
             return
         always = enough * SETTLED
-        enough = (enough * BUSY if busy else enough) << min(PATIENCE, len(self.dropped.get(page, ())))
+        enough = enough * (BUSY if busy else SPARING if settled else 1) << min(PATIENCE, len(self.dropped.get(page, ())))
         if head.samples % enough or head.samples < self.poor.get(address, 0):
             return
         needed = not settled or head.samples >= always
@@ -365,15 +366,11 @@ class Hot:
         return True
 
     def same(self, made: Made, heads: list[int], page: int) -> bool:
-        """Are constants that differ the only difference? Where the region has none, equal bytes mean equal records."""
-        if not made.bound and not any(gaps for _, _, gaps in made.blocks):
-            return True
-        found = [
-            self.placed_at(h, offset, page if made.bound else None)
-            for h, (offset, _, _) in zip(map(self.head, heads), made.blocks, strict=True)
-        ]
-        mode = self.head(heads[0]).mode
-        return meanings([sight(b, mode, self.engine.form) for b in found]) == made.decoded
+        """Are constants that differ the only difference? Where a block has none, equal bytes mean equal records."""
+        bound, form = made.bound, self.engine.form
+        varied = [(self.head(at), offset) for at, (offset, _, gaps) in zip(heads, made.blocks, strict=True) if bound or gaps]
+        found = [sight(self.placed_at(h, offset, page if bound else None), h.mode, form) for h, offset in varied]
+        return not found or meanings(found) == made.decoded
 
     def make_now(self, wanted: Wanted) -> None:
         """Compile here and now."""

@@ -73,14 +73,17 @@ class Wanted(NamedTuple):
         entries = tuple(k for k, b in enumerate(r.blocks) if b.entry)
         sights = [sight(b, self.mode, form) for b in self.blocks]
         blocks = tuple((b.offset, code, gaps) for b, (code, gaps, _) in zip(self.blocks, sights, strict=True))
-        return Made(self.meaning, blocks, meanings(sights), entries, code, symbols[r.name], tuple(sorted(r.used)), self.page is not None)
+        bound = self.page is not None
+        decoded = meanings([s for s in sights if bound or s[1]])
+        return Made(self.meaning, blocks, decoded, entries, code, symbols[r.name], tuple(sorted(r.used)), bound)
 
 
 class Made(NamedTuple):
     """A region: what it was made of, which of its blocks (by number) can be entered, and its code.
 
     A block is its offset, its bytes, and where it has constants that the region reads from the records: (place, bytes), zeros here. It is
-    `bound` to the linear address at which it is put into place if a block was `settled`.
+    `bound` to the linear address at which it is put into place if a block was `settled`. `decoded` is the digest of what its bytes do not
+    say: of blocks with gaps, or of all where it is bound.
     """
 
     meaning: str
@@ -163,7 +166,7 @@ def sight(b: Found, mode: int, form: Callable[[int, int], Form]) -> Sight:
 
 
 def meanings(sights: list[Sight]) -> str:
-    """A digest of what was decoded."""
+    """A digest of blocks as regions see them."""
     return hashlib.blake2b("".join(rest for _, _, rest in sights).encode(), digest_size=16).hexdigest()
 
 

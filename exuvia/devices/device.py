@@ -109,6 +109,10 @@ class Reg:
         self._writer = callback
         return callback
 
+    def place(self, device: "Device") -> int:
+        """Where the host has its value for processors that read it without asking (devices/polled.py); 0: they have to ask."""
+        return 0
+
     def fetch(self, device: "Device") -> int:
         """What a guest's read of the whole register gives."""
         return device._registers[self.name] if self._reader is None else int(self._reader(device)) & self.mask
@@ -435,8 +439,8 @@ class Device:
 
     def reset(self) -> None:
         """As after power-on: registers and state at their defaults, wires low, alarms disarmed."""
-        for name, register in self.registers.items():
-            self._registers[name] = register.word(register.reset)
+        for register in self.registers.values():
+            register.__set__(self, register.reset)
         for name, state in self._states.items():
             if not state.keep:
                 setattr(self, name, state.initial())
@@ -456,7 +460,7 @@ class Device:
     def load(self, saved: dict[str, Any]) -> None:
         """Take the state that `save` gave; raises KeyError when something is missing. Connected sinks see the wires change."""
         for name, register in self.registers.items():
-            self._registers[name] = register.word(saved[name])
+            register.__set__(self, saved[name])
         for name, state in self._states.items():
             setattr(self, name, _restored(saved[name], state.default))
         for name in self._wires:
@@ -466,6 +470,11 @@ class Device:
                 getattr(self, name).cancel()
             else:
                 getattr(self, name).set(saved[name])
+
+    def polled_registers(self) -> list[tuple[int, int, int]]:
+        """Registers that processors may read without asking: offset, bytes, the host's address of the value."""
+        whole = [r for r in self.registers.values() if r.offset is not None and self.accesses[0] == 1]
+        return [(r.offset or 0, r.width // 8, place) for r in whole if (place := r.place(self))]
 
     def read(self, offset: int, size: int) -> int:
         """A guest's read of `size` (1, 2, 4, 8) bytes."""

@@ -25,6 +25,7 @@ PROTOCOLS: Registry[Node] = Registry("exuvia.disk.protocols", Node, "protocol", 
 FILTERS: Registry[Filter] = Registry("exuvia.disk.filters", Filter, "filter", by_file=True)
 HEAD = 64 << 10  # bytes of a file that probing sees
 DEEPEST = 200  # images in a chain of backing files
+DISCARD = {"ignore": "ignore", "off": "ignore", "unmap": "unmap", "on": "unmap"}
 Description: TypeAlias = "Mapping[str, Any]"
 
 
@@ -173,6 +174,11 @@ def open_image(
     elif "file" in said:
         below = said.pop("file")
         said.pop("driver", None)
+        if (discard := said.pop("discard", None)) is not None:  # the file's to do, unless that says otherwise
+            if discard not in DISCARD:
+                raise UserError("Invalid discard option")
+            if isinstance(below, Mapping) and below.get("driver", "file") == "file":
+                below = {"discard": DISCARD[discard], **below}
         format = name or format
     else:
         raise UserError(f"a description of driver '{name}' has no file")
@@ -184,7 +190,7 @@ def open_image(
     try:
         kind = FORMATS[format] if format is not None else probe(file)
         backing = (said.pop("backing") or None) if "backing" in said else ""
-        own = {key: value for key, value in _flat(said).items() if key not in COMMON}
+        own = _flat({key: value for key, value in said.items() if key not in COMMON})
         given = {key: value for key, value in values(kind.OPTIONS, own, f"format {kind.name}").items() if value is not None}
 
         def opener(other: str, to_write: bool) -> Node:
@@ -213,16 +219,22 @@ def open_image(
     return node
 
 
+class TooDeep(ImageError):
+    """A chain of backing files without an end: told once, not once for each of them."""
+
+
 def _open_backing(node: Format, said: Any, share: bool, depth: int) -> None:
     """Open what the image stands on: as `said`, or as is written inside."""
     if depth >= DEEPEST:
-        raise ImageError(f"{node.filename}: more than {DEEPEST} images stand on one another, is there a circle?")
+        raise TooDeep(f"{node.filename}: more than {DEEPEST} images stand on one another, is there a circle?")
     try:
         if isinstance(said, Mapping) or said:
             node.backing = open_image(said, share=share, _depth=depth + 1)
         elif node.backing_file:
             name = beside(node.filename, node.backing_file)
             node.backing = open_image(name, node.backing_format, share=share, _depth=depth + 1)
+    except TooDeep:
+        raise
     except UserError as error:
         raise ImageError(f"{node.filename}: Could not open backing file: {error}") from None
 

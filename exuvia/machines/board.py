@@ -26,7 +26,8 @@ class Board(Machine):
         """Raises UserError unless `-m` is whole MiB between these bytes."""
         memory = self.config.memory
         if not least <= memory <= most or memory % MIB:
-            raise UserError(f"-m: a {self.name} takes whole MiB from {least // MIB} to {most // MIB}, not {memory / MIB:g}")
+            given = memory / MIB if memory % MIB else memory // MIB
+            raise UserError(f"-m: a {self.name} takes whole MiB from {least // MIB} to {most // MIB}, not {given}")
 
     def must_run_something(self, otherwise: bool = False) -> None:
         """Raises UserError where neither a kernel nor firmware was given, nor something else, or what belongs to a kernel without one."""

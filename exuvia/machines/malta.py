@@ -19,6 +19,7 @@ from exuvia.devices.irq.i8259 import I8259Pair
 from exuvia.devices.pci.bus import PciBus
 from exuvia.devices.pci.gt64120 import Gt64120, Gt64120Pci
 from exuvia.devices.pci.piix3 import ResetControl
+from exuvia.devices.pci.piix4_ide import Piix4Ide
 from exuvia.devices.pci.piix4_isa import Piix4Isa
 from exuvia.devices.pci.piix4_pm import Piix4Pm
 from exuvia.devices.serial.uart16550 import Uart16550
@@ -107,18 +108,25 @@ class Malta(Board):
         self.i8042.aux_irq.connect(self.lines[12].input())
         self.reset_control = self.place("reset", ResetControl(), 0xCF9, 1)
 
-        self.piix4, self.power, bridge = Piix4Isa(), Piix4Pm(), Gt64120Pci()
+        self.piix4, self.ide, self.power, bridge = Piix4Isa(), Piix4Ide(), Piix4Pm(), Gt64120Pci()
         self.piix4.outputs = [self.lines[number].input() for number in range(16)]
         pirqs = [self.piix4.pirq(number) for number in range(4)]
         self.pci = PciBus(AddressSpace("pci"), self.ports, pirqs, first=FIRST_CARD, inta=FIRST_CARD)
         self.pci.dma = Dma(self.memory, ram)
         self.gt64120 = Gt64120(big_endian=big_endian)
-        for label, device in (("gt64120", self.gt64120), ("gt64120_pci", bridge), ("piix4", self.piix4), ("pm", self.power)):
+        for label, device in (
+            ("gt64120", self.gt64120),
+            ("gt64120_pci", bridge),
+            ("piix4", self.piix4),
+            ("ide", self.ide),
+            ("pm", self.power),
+        ):
             self.add(label, device)
         self.gt64120.connect(self.memory, self.pci, bridge)
         self.gt64120.interrupt_vector = self.pic.acknowledge
         self.gt64120.irq.connect(self.wire(0, CORE))
         self.pci.attach(self.piix4, BRIDGE, 0)
+        self.pci.attach(self.ide, BRIDGE, 1)
         self.pci.attach(self.power, BRIDGE, 3)
         self.power.sci.connect(self.lines[9].input())
         self.power.power_off.connect(self.power_off)

@@ -118,7 +118,7 @@ def _primecells(tree: Tree, platform: Platform, clock: int) -> None:
         names = ("uartclk", "apb_pclk") if name == "pl011" else ("apb_pclk",)
         node.set("clocks", cells(*[clock] * len(names))).set("clock-names", strings(*names))
     gpio = tree.node(f"/pl061@{platform.gpio[0]:x}").set("gpio-controller").set("#gpio-cells", 2)
-    gpio.set("interrupt-controller").set("#interrupt-cells", 2)
+    gpio.set("interrupt-controller").set("#interrupt-cells", 2).set("#address-cells", 0)
     key = tree.node("/gpio-keys").set("compatible", "gpio-keys").child("poweroff")
     key.set("gpios", cells(tree.phandle(gpio), POWER_PIN, 0)).set("linux,code", KEY_POWER).set("label", "GPIO Key Poweroff")
 

@@ -5,7 +5,7 @@ equals the later one. Taking one away uncovers what lies below, so a guest may m
 """
 
 from bisect import bisect_right
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from itertools import pairwise
 from typing import NamedTuple, Protocol
 
@@ -137,6 +137,13 @@ class AddressSpace:
         if run is None or run.mapping.device is None or run.mapping.ram is not None:
             return None
         return run.mapping.device, address - run.mapping.start + run.mapping.offset
+
+    def polled_registers(self) -> Iterator[tuple[int, int, int]]:
+        """Registers of devices that processors may read without asking: address, bytes, the host's address of the value."""
+        for start, end, mapping, _ in self._runs:
+            if mapping.ram is None and (told := getattr(mapping.device, "polled_registers", None)) is not None:
+                first = mapping.start - mapping.offset
+                yield from ((first + at, n, place) for at, n, place in told() if start <= first + at and first + at + n <= end)
 
     def _run_at(self, address: int) -> _Run | None:
         index = bisect_right(self._starts, address) - 1

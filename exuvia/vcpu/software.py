@@ -39,7 +39,7 @@ class SoftwareVcpu(MachineProcessor):
         d = self.__dict__
         native = engine.new_state()
         super().__init__(native.view[: len(native.view)], model, index, memory, ports, controller, machine)
-        d["native"], d["engine"], d["count"] = native, engine, engine.counter
+        d["native"], d["engine"], d["count"], d["tables"] = native, engine, engine.counter, (0, 0)
         d["native_run"], d["peers"], d["wake_at"] = engine.run, [self], self.set_alarm
         a = self.at
         d["exit_handlers"] = [getattr(self, f"on_{name}") for name in REASONS]
@@ -59,6 +59,7 @@ class SoftwareVcpu(MachineProcessor):
     exit_handlers: list[Callable[[], None]]
     native_run: Callable[[int], int]
     peers: list[SoftwareVcpu]  # the processors of this engine
+    tables: tuple[int, int]
     exits: list[int]  # how often native code was left, by reason
     wanted_count: int
     access_count: int
@@ -177,6 +178,12 @@ class SoftwareVcpu(MachineProcessor):
                 self.words[WATCHES_AT // 8 + first + i] = group[i] if i < len(group) else WORD_MASK
         self.watching = int(bool(data or code))
         self.flush_tlb(True)
+        self.poll(*self.tables)
+
+    def poll(self, memory: int, ports: int) -> None:
+        """Where the tables of registers are that are read without asking their devices (codegen/runtime/polled.py)."""
+        self.__dict__["tables"] = memory, ports
+        self.polled, self.polled_ports = memory, 0 if self.ports_watched else ports
 
     # -- exits
     def on_budget(self) -> None:

@@ -87,6 +87,7 @@ def test_elf(tmp_path: Path) -> None:
         (b"hello" * 100, "not a Linux Image for AArch64 nor an ELF image"),
         (bzimage(), "a Linux kernel for x86, not for AArch64"),
         (bytes(0x24) + (0x016F2818).to_bytes(4, "little") + bytes(100), "32-bit ARM"),
+        (b"MZ" + bytes(46) + b"RISCV" + bytes(99), "a Linux kernel for RISC-V, not for AArch64"),
         (b"MZ" + bytes(100), "an EFI program, but not a Linux kernel"),
         (arm64_image(flags=1), "a big-endian kernel"),
         (arm64_image(offset=0x300000), "a damaged Linux Image"),

@@ -16,7 +16,7 @@ from exuvia.boot.mips import load_kernel
 from exuvia.memory.ram import Ram
 from exuvia.memory.space import AddressSpace
 from exuvia.support.errors import UserError
-from tests.boot.images import bzimage, elf, saved
+from tests.boot.images import arm64_image, bzimage, elf, saved
 
 ENTRY = 0x80100040
 
@@ -91,9 +91,11 @@ def test_uimage(tmp_path: Path) -> None:
     ("content", "message"),
     [
         (kernel(big_endian=True), "a big-endian kernel, this machine is little-endian (exuvia-system-mips runs it)"),
-        (kernel(machine=3), "an ELF image for another processor (machine 3)"),
-        (kernel(machine=40), "another processor (machine 40)"),
-        (bzimage(), "neither an ELF file nor a uImage"),
+        (kernel(machine=3), "an ELF image for x86, not for MIPS"),
+        (kernel(machine=2), "an ELF image for another processor (machine 2), not for MIPS"),
+        (b"code" * 99, "neither an ELF file nor a uImage"),
+        (bzimage(), "a Linux kernel for x86, not for MIPS"),
+        (arm64_image(), "a Linux kernel for AArch64, not for MIPS"),
         (b"", "empty file"),
         (elf(64, [(0xFFFFFFFF80100000, 0, b"code", 4)], 0xFFFFFFFF80100000, machine=8), "a 64-bit kernel"),
         (elf(32, [], ENTRY, machine=8), "without anything to load"),

@@ -42,6 +42,18 @@ class Host:
         return hypervisor.kvm(self.root, asking)
 
 
+def test_an_access_list_gives_the_right(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As udev's tag uaccess gives it to who sits at the host: the mode alone does not show it."""
+    host = Host(tmp_path)
+    host.write("dev/kvm").chmod(0o600)
+    monkeypatch.setattr(hypervisor, "myself", lambda: ANN)
+    monkeypatch.setattr(os, "access", lambda *_, **__: True)
+    assert host.said(ANN) == ""
+    monkeypatch.setattr(os, "access", lambda *_, **__: False)
+    monkeypatch.setattr(Path, "stat", lambda path, **_: os.stat_result((0o100600, 0, 0, 1, 0, 0, 0, 0, 0, 0)))
+    assert "no right to open /dev/kvm" in hypervisor.kvm(tmp_path, ANN)
+
+
 def test_nothing_stands_in_the_way(tmp_path: Path) -> None:
     host = Host(tmp_path)
     host.write("dev/kvm").chmod(0o600)

@@ -103,8 +103,17 @@ def test_enumeration(board: Board) -> None:
         for function in range(8)
         if (identity := board.config(slot, function, 0)) != 0xFFFFFFFF
     }
-    assert found == {(0, 0): 0x462011AB, (10, 0): 0x71108086, (10, 3): 0x71138086}
+    assert found == {(0, 0): 0x462011AB, (10, 0): 0x71108086, (10, 1): 0x71118086, (10, 3): 0x71138086}
     assert board.config(10, 0, 0x0C) >> 16 & 0x80, "several functions"
+
+
+def test_ide_without_drives(board: Board) -> None:
+    """Firmware sets up the timings; a task file that nobody drives reads as ones."""
+    board.config(10, 1, 0x40, 0xA307A307)
+    assert board.config(10, 1, 0x40) == 0xA307A307
+    board.config(10, 1, 0x20, 0x1100)
+    board.config(10, 1, 0x04, 5)
+    assert (board.port(0x1100), board.port(0x1102), board.port(0x1F7)) == (0, 0, 0xFF)
 
 
 def test_the_monitors_services(board: Board) -> None:
@@ -290,6 +299,7 @@ def test_a_guest_may_access_anything(order: Literal["little", "big"], monkeypatc
         (dict(smp=2, kernel="k"), "-smp: a malta has one processor, not 2"),
         (dict(memory=8 * MIB, kernel="k"), "-m: a malta takes whole MiB from 16 to 2048, not 8"),
         (dict(memory=4096 * MIB, kernel="k"), "-m: a malta takes whole MiB from 16 to 2048, not 4096"),
+        (dict(memory=1 << 41, kernel="k"), "-m: a malta takes whole MiB from 16 to 2048, not 2097152"),
         (dict(firmware="k", append="a"), "-append belongs to -kernel"),
         (dict(firmware="k", kernel="k"), "leave one of them out"),
         (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
@@ -14,7 +15,7 @@ from exuvia.machines.config import MachineConfig
 from exuvia.machines.pc import Pc
 from exuvia.support.errors import UserError
 from exuvia.vcpu.accelerators import Unavailable, kvm
-from exuvia.vcpu.kvm import vm
+from exuvia.vcpu.kvm import cpuid, vm
 from tests.vcpu.kvm import host
 
 COMMAND = "from exuvia.cli.system import {name} as command; import sys; sys.argv[0] = '{name}'; command()"
@@ -80,6 +81,27 @@ def test_features_that_the_host_lacks_are_named(tmp_path: Path, capsys: pytest.C
     assert said == ("" if "sha_ni" in made.vcpus[0].model else "exuvia: -cpu qemu64: KVM on this host lacks sha_ni\n")  # type: ignore[attr-defined]
     for end in made.at_end:
         end()
+
+
+@host.needs_kvm
+@pytest.mark.parametrize("accel", [("kvm",), ("kvm", "software")])
+def test_a_processor_that_the_host_refuses(
+    accel: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EINVAL, "Invalid argument")
+
+    monkeypatch.setattr(cpuid, "give", refuse)
+    reason = "-accel kvm: KVM on this host makes no processor like -cpu qemu64: Invalid argument"
+    if len(accel) == 1:
+        with pytest.raises(UserError, match=reason):
+            machine(tmp_path, *accel, cpu="qemu64")
+    else:
+        made = machine(tmp_path, *accel, cpu="qemu64", smp=2)
+        assert made.accelerator == "software"
+        assert f"exuvia: {reason}; going on with software\n" in capsys.readouterr().err
+        for end in made.at_end:
+            end()
 
 
 @pytest.mark.skipif(os.getuid() != 0 or not os.path.exists("/dev/kvm"), reason="only root can be somebody without rights")

@@ -152,5 +152,6 @@ def table(snapshots: list[dict[str, Any]]) -> str:
         minutes, seconds = divmod(each["vm-clock-sec"], 60)
         clock = f"{minutes // 60:02}:{minutes % 60:02}:{seconds:02}.{each['vm-clock-nsec'] // 10**6:03}"
         icount = each.get("icount", "")
-        text += f"{each['id']:<9} {each['name']:<16} {readable(each['vm-state-size']):>8}{date:>20}{clock:>13}{icount:>11}\n"
+        name = each["name"] + " " * (16 - len(each["name"].encode("utf-8", "surrogateescape")))  # printf(3) counts bytes
+        text += f"{each['id']:<9} {name} {readable(each['vm-state-size']):>8}{date:>20}{clock:>13}{icount:>11}\n"
     return text

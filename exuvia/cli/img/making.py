@@ -53,6 +53,7 @@ def help_of(texts: list[str], format: str, name: str | None) -> str:
     if not any(word in ("help", "?") for text in texts for word in keyval.split(text)):
         return ""
     kind = format_named(format)
+    must_create(kind)
     lines = [
         f"Supported {kind.name} options:" if name is None else "Supported options:",
         *described(declared(kind, protocol_of(name) if name else None)),
@@ -213,7 +214,8 @@ def _file(name: str, made: list[str]) -> Node:
 
 
 def blank(node: Node) -> bool:
-    """Whether a new image reads as zeros everywhere: its file was emptied and holds it verbatim, or its tables say so."""
+    """Whether a new image reads as zeros everywhere: the files that hold it were emptied, or its tables say so."""
     if isinstance(node, Raw):
         return blank(node.file)
-    return node.name == "file" or all(kind is not Kind.DATA for _, _, kind in stretches(node, 0, node.size))
+    emptied = isinstance(node, Format) and not node.encrypted and all(blank(child) for _, child in node.children())
+    return node.name == "file" or emptied or all(kind is not Kind.DATA for _, _, kind in stretches(node, 0, node.size))

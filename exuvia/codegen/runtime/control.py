@@ -25,7 +25,7 @@ from exuvia.codegen.layout import (
     routine_at,
 )
 from exuvia.codegen.native import Native, V
-from exuvia.codegen.runtime import tick
+from exuvia.codegen.runtime import polled, tick
 from exuvia.codegen.runtime.blocks import INDEX, OFF, SLOT, jump_entry, special, usual_head
 from exuvia.codegen.runtime.copying import copied
 from exuvia.codegen.runtime.memory import PAGE, function, handler, leave_slot, words
@@ -221,6 +221,11 @@ def leaves(at: dict[str, int]) -> str:
         b.ret(REASON[reason])
         text += b.text()
     b = handler("io_in")
+    found = polled.answer(b, at, "polled_ports", b.get(at["io_port"]), b.get(at["io_size"]))
+    with b.if_(found != polled.ASK):
+        b.put(at["io_data"], found)
+        b.put(at["io_ready"], 1)
+        b.go(b.arg("op", True), b.arg("ic"))
     b.put(at["resume"], b.arg("op", True))
     b.put(at["icount"], b.arg("ic"))
     b.ret(REASON["pio_in"])

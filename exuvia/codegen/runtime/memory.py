@@ -31,7 +31,7 @@ from exuvia.codegen.layout import (
     WRITE,
 )  # fmt: skip
 from exuvia.codegen.native import ARGS, Native, V
-from exuvia.codegen.runtime import tick
+from exuvia.codegen.runtime import polled, tick
 from exuvia.dsl.record import FIELDS, RECORD
 from exuvia.dsl.state import (
     ACCESSES,
@@ -82,7 +82,7 @@ def source(layout: Layout) -> str:
     """LLVM text of this part."""
     at = words(layout)
     parts = (phys, translate, watched, miss, exact, flush, flush_page, hit_or_zero)
-    return "".join(f(at) for f in parts) + access(at, layout) + finish(at, layout) + counter()
+    return "".join(f(at) for f in parts) + polled.function() + access(at, layout) + finish(at, layout) + counter()
 
 
 def half_of(linear: V) -> V:
@@ -312,6 +312,11 @@ def access(at: dict[str, int], layout: Layout) -> str:
                     own = (place.v == b.get(at["tick_ack"])) & (n == 4) & (following == b.get(at["mmio_done"]))
                     with b.if_(own, False), b.if_(tick.lent(b, at)):
                         b.store(st + MMIO_RESULTS_AT + ((following & (MMIO_RESULTS - 1)) << 3), tick.acknowledge(b, at))
+                        b.put(at["mmio_done"], following + 1)
+                with b.if_(following >= b.get(at["mmio_done"])):
+                    found = polled.answer(b, at, "polled", place.v + done.v, step)
+                    with b.if_(found != polled.ASK):
+                        b.store(st + MMIO_RESULTS_AT + ((following & (MMIO_RESULTS - 1)) << 3), found)
                         b.put(at["mmio_done"], following + 1)
                 with b.if_(following >= b.get(at["mmio_done"])):
                     b.put(at["mmio_address"], place.v + done.v)

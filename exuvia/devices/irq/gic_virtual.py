@@ -17,7 +17,7 @@ PENDING, ACTIVE, HW, EOI = 1 << 62, 1 << 63, 1 << 61, 1 << 41  # of a list regis
 LR_WRITABLE = 0xF0FF03FF_FFFFFFFF
 CBPR, EOI_MODE = 1, 2  # ICV_CTLR_EL1
 PRIORITIES = PRIORITY_BITS - 1
-VTR = LISTS - 1 | 1 << 21 | PRIORITIES << 26 | PRIORITIES << 29  # A3V; 16 bits of INTID
+VTR = LISTS - 1 | 3 << 20 | PRIORITIES << 26 | PRIORITIES << 29  # nV4, A3V; 16 bits of INTID
 
 
 class VirtualInterface(Priorities):

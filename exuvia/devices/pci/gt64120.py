@@ -161,7 +161,9 @@ class Gt64120(Device):
             units = high - (low & 0x7F) + 1
             if units > 0:
                 inside = (low ^ high) & 0x7F  # the bits that a remap register leaves alone
-                shown.append((low << UNIT, units << UNIT, Window(space, (remap & ~inside | low & inside) << UNIT)))
+                # ports have 16 bits of address, all of them below the units: firmware for this board leaves IoRemap as it is copied
+                at = 0 if space is self.pci.ports else (remap & ~inside | low & inside) << UNIT
+                shown.append((low << UNIT, units << UNIT, Window(space, at)))
         shown.append((self.isd << UNIT, SIZE, Swapped(self) if self.cpu.endianess == self.big_endian else self))
         if shown == self._shown:
             return

@@ -3,9 +3,11 @@
 from collections import deque
 
 from exuvia.devices.device import Alarm, Backend, Device, Irq, Reg, State, Word
+from exuvia.devices.polled import Polled
 from exuvia.support.bits import bit
 
 _TXFE, _RXFF, _RXFE = 1 << 7, 1 << 6, 1 << 4  # UARTFR
+_READY = _TXFE | 0x07  # the transmitter is always ready; CTS, DSR and DCD are those of a terminal that is there
 _RX, _TX, _TIMEOUT, _BREAK_ERROR, _OVERRUN = 1 << 4, 1 << 5, 1 << 6, 1 << 9, 1 << 10  # interrupts
 _BE, _OE = 1 << 10, 1 << 11  # of a character in UARTDR
 _DEPTH = 16
@@ -25,7 +27,7 @@ class Pl011(Device):
 
     uartdr = Reg(0x000, 32)
     uartrsr = Reg(0x004, 32)
-    uartfr = Reg(0x018, 32, writable=0)
+    uartfr = Polled(0x018, 32, reset=_READY | _RXFE, writable=0)
     uartilpr = Reg(0x020, 32, writable=0xFF)
     uartibrd = Reg(0x024, 32, writable=0xFFFF)
     uartfbrd = Reg(0x028, 32, writable=0x3F)
@@ -77,6 +79,7 @@ class Pl011(Device):
             self.uartrsr = self.uartrsr | _OE >> 8
             return
         self.fifo.append(value)
+        self._show()
         if value & _BE:
             self._raise(_BREAK_ERROR)
         self.timeout.set(self.clock.now() + _TIMEOUT_AFTER)
@@ -141,6 +144,7 @@ class Pl011(Device):
         if not self.fifo:
             return 0
         value = self.fifo.popleft()
+        self._show()
         self.uartrsr = value >> 8
         if len(self.fifo) < self._trigger():
             self.uartris = self.uartris & ~_RX
@@ -171,12 +175,9 @@ class Pl011(Device):
         """UARTECR: any value."""
         self.uartrsr = 0
 
-    @uartfr.read
-    def read_flags(self) -> int:
-        """The transmitter is always ready; CTS, DSR and DCD are those of a terminal that is there."""
-        if not self.fifo:
-            return _TXFE | 0x07 | _RXFE
-        return _TXFE | 0x07 | (_RXFF if len(self.fifo) >= self._depth() else 0)
+    def _show(self) -> None:
+        """The flags of what is in the FIFO."""
+        self.uartfr = _READY | (_RXFE if not self.fifo else _RXFF if len(self.fifo) >= self._depth() else 0)
 
     @uartcr.write
     def write_control(self, value: Word) -> None:
@@ -194,6 +195,7 @@ class Pl011(Device):
         """Switching the FIFOs empties them."""
         if value.fen != self.uartlcr_h.fen:
             self.fifo.clear()
+            self._show()
             self.timeout.cancel()
             self._lower(_RX | _TIMEOUT)
         self.uartlcr_h = value & 0xFF

@@ -3,6 +3,7 @@
 from collections import deque
 
 from exuvia.devices.device import Alarm, Backend, Device, Irq, Property, Reg, State, Word
+from exuvia.devices.polled import Polled
 from exuvia.support.bits import bit
 
 _DR, _OE, _BI, _THRE, _TEMT, _FIFO_ERROR = 0x01, 0x02, 0x10, 0x20, 0x40, 0x80  # LSR
@@ -29,7 +30,7 @@ class Uart16550(Device):
     iir = Reg(2)
     lcr = Reg(3, wls=bit[1:0], dlab=bit[7])
     mcr = Reg(4, writable=0x1F, dtr=bit[0], rts=bit[1], out1=bit[2], out2=bit[3], loop=bit[4])
-    lsr = Reg(5, reset=_THRE | _TEMT, writable=0)
+    lsr = Polled(5, reset=_THRE | _TEMT, unless=_ERRORS | _FIFO_ERROR, writable=0)
     msr = Reg(6, reset=0xB0, writable=0)
     scr = Reg(7)
     fcr = Reg(None, enable=bit[0], clear_rx=bit[1], clear_tx=bit[2], trigger=bit[7:6])

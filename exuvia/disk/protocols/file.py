@@ -47,6 +47,10 @@ class File(Node):
         Option("filename", str, None, "the file's path"),
         Option("locking", ("auto", "on", "off"), "auto", "keep other writers out"),
         Option("discard", ("ignore", "unmap"), "unmap", "whether discarded bytes give up their room"),
+        Option("aio", ("threads", "native", "io_uring"), None, "how QEMU does it; taken and not needed here, as the next three"),
+        Option("aio-max-batch", int),
+        Option("drop-cache", bool),
+        Option("x-check-cache-dropped", bool),
     )
     CREATE = (
         Option("nocow", bool, None, "Turn off copy-on-write (valid only on btrfs)"),
@@ -63,6 +67,7 @@ class File(Node):
         locking: str = "auto",
         discard: str = "unmap",
         create: bool = False,
+        **_: Any,
     ) -> None:
         self.filename, self.writable, self.gives_room = filename, writable, discard == "unmap"
         flags = (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from exuvia.isa.aarch64.faults import trap
+from exuvia.isa.aarch64.faults import trap, undefined
 from exuvia.isa.aarch64.paging import HCR_FMO, HCR_IMO
 
 if TYPE_CHECKING:
@@ -25,6 +25,11 @@ ICH = {
   | {(12, 12 + n // 8, n % 8): f"ICH_LR{n}_EL2" for n in range(16)}  # fmt: skip
 COMMON = {"ICC_PMR_EL1", "ICC_CTLR_EL1", "ICC_DIR_EL1", "ICC_RPR_EL1"}
 SGIS = {"ICC_SGI0R_EL1", "ICC_SGI1R_EL1", "ICC_ASGI1R_EL1"}
+WRITE_ONLY = SGIS | {"ICC_DIR_EL1", "ICC_EOIR0_EL1", "ICC_EOIR1_EL1"}
+READ_ONLY = {
+    "ICC_IAR0_EL1", "ICC_IAR1_EL1", "ICC_HPPIR0_EL1", "ICC_HPPIR1_EL1", "ICC_RPR_EL1",
+    "ICH_VTR_EL2", "ICH_MISR_EL2", "ICH_EISR_EL2", "ICH_ELRSR_EL2",
+}  # fmt: skip
 
 
 def register(p: Processor, where: tuple[int, int, int, int, int], instruction: int) -> str | None:
@@ -32,8 +37,13 @@ def register(p: Processor, where: tuple[int, int, int, int, int], instruction: i
     if not hasattr(p.controller, "read_register"):
         return None
     if where[:2] == (3, 4) and p.el == 2:
-        return ICH.get(where[2:])
-    name = ICC.get(where[2:]) if where[:2] == (3, 0) else None
+        name = ICH.get(where[2:])
+    else:
+        name = ICC.get(where[2:]) if where[:2] == (3, 0) else None
+    if name in (WRITE_ONLY if instruction >> 21 & 1 else READ_ONLY):
+        raise undefined()
+    if where[1] == 4:
+        return name
     if name is None or p.el != 1 or not p.has_el2 or name == "ICC_SRE_EL1":
         return name
     imo, fmo = p.hcr_el2 & HCR_IMO, p.hcr_el2 & HCR_FMO

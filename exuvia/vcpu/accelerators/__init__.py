@@ -26,7 +26,10 @@ class Unavailable(Exception):
 def create(machine: Any, index: int, controller: Any) -> Any:
     """Processor `index` of a machine. Raises UserError for an unknown accelerator, model or feature, or where none can be used."""
     if machine.accelerator:
-        return make(machine.accelerator, machine, index, controller)
+        try:
+            return make(machine.accelerator, machine, index, controller)
+        except Unavailable as reason:
+            raise UserError(f"-accel {machine.accelerator}: {reason}") from None
     names = list(dict.fromkeys(ALIASES.get(name, name) for name in machine.config.accel))
     for place, name in enumerate(names):
         if name not in ACCELERATORS:

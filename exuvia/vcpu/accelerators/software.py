@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable
+from ctypes import Array, addressof, c_uint64
+from itertools import chain
 from typing import Any
 
 from exuvia.codegen.engine import Engine
@@ -11,6 +13,7 @@ from exuvia.codegen.service import PRICE, Service
 from exuvia.codegen.stencil import Forms
 from exuvia.dsl.architecture import Model
 from exuvia.isa import UnknownName, architecture
+from exuvia.memory.space import AddressSpace
 from exuvia.support.errors import UserError
 from exuvia.vcpu.processor import combined
 from exuvia.vcpu.progress import compiling
@@ -63,6 +66,7 @@ class Maker:
             copies.begin()
             machine.at_end.append(service.close)
         machine.memory.on_change.append((lambda: machine.alone(self.changed)) if self.several else self.changed)
+        machine.ports.on_change.append((lambda: machine.alone(self.polls)) if self.several else self.polls)
         ram.on_write.append(self.written)
         self.changed()
 
@@ -86,6 +90,7 @@ class Maker:
         made.__dict__["count"] = machine.clock.count
         made.__dict__["peers"] = self.vcpus
         self.vcpus.append(made)
+        self.polls()
         return made
 
     def changed(self) -> None:
@@ -97,6 +102,15 @@ class Maker:
             self.second.set_slots(slots)
         for vcpu in self.vcpus:
             vcpu.flush_tlb(True)
+        self.polls()
+
+    def polls(self) -> None:
+        """The registers that processors read without asking the devices; two that run side by side ask."""
+        if self.second:
+            return
+        self.tables = [table(space) for space in (self.machine.memory, self.machine.ports)]
+        for vcpu in self.vcpus:
+            vcpu.poll(*map(addressof, self.tables))
 
     def written(self, offset: int, length: int) -> None:
         """Memory, by a device or a loader: it may have been code, if there is any yet."""
@@ -115,6 +129,12 @@ class Maker:
         for vcpu in self.vcpus:
             vcpu.set_time()
             vcpu.skip(ticks)
+
+
+def table(space: AddressSpace) -> Array[c_uint64]:
+    """The registers of a space that are read without asking (codegen/runtime/polled.py)."""
+    numbers = list(chain(*space.polled_registers()))
+    return (c_uint64 * (len(numbers) + 2))(*numbers)
 
 
 def create(machine: Any, index: int, controller: Any) -> SoftwareVcpu:

@@ -103,7 +103,10 @@ class Vm:
 
         if index < len(self.vcpus):
             return self.vcpus[index]
-        made = KvmVcpu(self, index, apic)
+        try:
+            made = KvmVcpu(self, index, apic)
+        except OSError as error:
+            raise Unavailable(f"KVM on this host makes no processor like -cpu {self.machine.config.cpu}: {error.strerror}") from None
         if self.machine.config.smp > 1:
             made.__dict__["native_run"], made.__dict__["alone"] = self.machine.apart(index, api.run), self.machine.alone
         self.vcpus.append(made)

@@ -6,7 +6,8 @@ import pytest
 
 from exuvia.disk.graph import FORMATS
 from tests.cli.img.test_command_lines import raw, words_of
-from tests.cli.img.twins import Twins, io_write, needs_qemu
+from tests.cli.img.twins import Twins, io_write, needs_qemu, ours
+from tests.disk.formats.interchange import qemu
 
 pytestmark = [needs_qemu, pytest.mark.skipif("qcow2" not in FORMATS, reason="there is no qcow2 yet")]
 
@@ -27,6 +28,7 @@ info x
 info --output=json x
 create -f qcow2 -b q.qcow2 -F qcow2 -o backing_file=base.raw y
 info --backing-chain y
+info --image-opts driver=qcow2,file.filename=q.qcow2,discard=ignore,cache-size=1M,overlap-check=all,file.node-name=x
 info --backing-chain --output=json y
 create -f qcow2 -b q.qcow2 -F nope y
 !create -f qcow2 -F raw y 1M
@@ -251,3 +253,17 @@ def test_lines(twins: Twins, lines: str) -> None:
         except AssertionError as error:
             failures.append(f"{path.name}\n{error}")
     assert not failures, "\n\n".join(failures)
+
+
+def test_a_circle_is_told_once(tmp_path: Path) -> None:
+    assert ours(tmp_path, *"create -q -f qcow2 t 1M".split()).status == 0
+    assert ours(tmp_path, *"rebase -u -b t -F qcow2 t".split()).status == 0
+    answer = ours(tmp_path, "map", "t")
+    assert (answer.status, answer.err.count("\n")) == (1, 1)
+    assert len(answer.err) < 200 and "circle" in answer.err
+
+
+def test_names_are_padded_as_bytes(tmp_path: Path) -> None:
+    qemu("qemu-img", "create", "-q", "-f", "qcow2", tmp_path / "t", "1M")
+    qemu("qemu-img", "snapshot", "-c", "ä ü", tmp_path / "t")
+    assert ours(tmp_path, "snapshot", "-l", "t").out == qemu("qemu-img", "snapshot", "-l", tmp_path / "t")

@@ -76,6 +76,9 @@ info -fraw r.raw
 !info a b
 !info nofile
 info --image-opts driver=raw,file.filename=r.raw
+info --image-opts driver=raw,file.filename=r.raw,cache.direct=on,cache.no-flush=off,discard=unmap,detect-zeroes=on,file.aio=io_uring
+!convert --image-opts -O raw driver=raw,file.filename=r.raw,discard=nonsense x
+!create -f dmg -o help
 info --image-opts driver=raw,offset=512,size=1024,file.filename=r.raw
 info 'json:{"driver":"raw","file":{"driver":"file","filename":"r.raw"}}'
 info 'json:{"driver":"raw","file.filename":"r.raw"}'

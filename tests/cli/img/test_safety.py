@@ -47,6 +47,8 @@ def folder(tmp_path: Path) -> Path:
         "convert -O vhdx source.raw z",
         "resize -f raw source.raw 40M",
         "create -o preallocation=full y 20M",
+        "create -f qcow2 -o preallocation=falloc y 20M",
+        "create -f qcow2 -o preallocation=full y 20M",
         "dd if=source.raw of=z",
     ],
 )

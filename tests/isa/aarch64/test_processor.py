@@ -238,6 +238,12 @@ def test_interrupt_controller(board: Any) -> None:
     assert read(p, "3_0_C12_C12_0") == len("ICC_IAR1_EL1")
     write(p, "3_0_C12_C12_1", 27)
     assert p.controller.written == [("ICC_EOIR1_EL1", 27)]
+    for text in ("3_0_C12_C8_1", "3_0_C12_C11_1", "3_0_C12_C11_5"):  # EOIR0, DIR and SGI1R are only written
+        with pytest.raises(Fault):
+            read(p, text)
+    for text in ("3_0_C12_C8_0", "3_0_C12_C11_3", "3_0_C12_C12_2"):  # IAR0, RPR and HPPIR1 are only read
+        with pytest.raises(Fault):
+            write(p, text, 0)
     p.el = 0
     with pytest.raises(Fault):
         read(p, "3_0_C12_C12_0")

@@ -55,7 +55,7 @@ class Luks(Format):
         milliseconds = options["iter-time"] or MILLISECONDS
         alg, hash_name = options["cipher-alg"] or ALG, options["hash-alg"] or HASH
         head, payload = version1.create(secret(options["key-secret"]), alg, mode, None if mode == "ecb" else rule, hash_name, milliseconds)
-        file.resize(payload + size + -size % version1.SECTOR)
+        file.resize(payload + size + -size % version1.SECTOR, options.get("preallocation") or "off")
         file.write(0, head)
 
     @classmethod

@@ -47,6 +47,7 @@ else:
     )
 
 L2_CACHE, REFCOUNT_CACHE = 32 << 20, 8 << 20  # bytes
+TAKEN = "how QEMU does it; taken and not needed here"
 PENDING = 4096  # runs of clusters to be given up that may wait for the next flush
 
 
@@ -61,6 +62,9 @@ class Qcow2(Writable):
         Option("lazy-refcounts", bool, None, "postpone refcount updates, as the image says by default"),
         Option("l2-cache-size", "size", L2_CACHE, "memory for L2 tables"),
         Option("refcount-cache-size", "size", REFCOUNT_CACHE, "memory for reference counts"),
+        *(Option(name, "size", None, TAKEN) for name in ("cache-size", "l2-cache-entry-size", "cache-clean-interval")),
+        *(Option(name, str, None, TAKEN) for name in ("overlap-check", "overlap-check.template")),
+        *(Option(f"pass-discard-{what}", bool, None, TAKEN) for what in ("request", "snapshot", "other")),
         Option("encrypt.format", ("aes", "luks"), None, "how the image is encrypted, which it says itself"),
         Option("encrypt.key-secret", str, None, "ID of the secret that provides the AES key or the LUKS passphrase"),
     )

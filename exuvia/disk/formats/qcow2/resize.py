@@ -8,7 +8,7 @@ from exuvia.disk.formats.qcow2 import snapshots
 from exuvia.disk.formats.qcow2.header import L1_LIMIT
 from exuvia.disk.formats.qcow2.refcounts import big_endian
 from exuvia.disk.formats.qcow2.rows import COPIED, OFFSET
-from exuvia.disk.node import Kind, Unsupported
+from exuvia.disk.node import Kind, Node, Unsupported
 from exuvia.support.errors import UserError
 
 TYPE_CHECKING = False
@@ -60,7 +60,11 @@ def resize(image: Qcow2, size: int, preallocation: str) -> None:
     if image.raw_data and image.data.size != size:
         image.data.resize(size)
     if size > old and preallocation != "off":
-        preallocate(image, old, size, preallocation)
+        try:
+            preallocate(image, old, size, preallocation)
+        except OSError:
+            resize(image, old, "off")
+            raise
     image.commit()
 
 
@@ -108,21 +112,26 @@ def preallocate(image: Qcow2, start: int, end: int, mode: str) -> None:
             offset += extent.length
             continue
         room = image.place(offset, extent.length)
-        if words == 2 and backed:  # there are clusters, and their subclusters still come from below
+        subclusters = words == 2 and backed  # there are clusters, and their subclusters still come from below
+        try:
+            if mode == "full":
+                Node.zero(room.file, room.host, room.length)
+            elif mode == "falloc":
+                room.file.zero(room.host, room.length, unmap=False)
+            elif not (subclusters or room.clear or image.map.external):
+                room.file.zero(room.host, room.length)
+        except BaseException:
+            image.unplace(offset, room)
+            raise
+        if subclusters:
             entries = [word for at in range(0, room.length, size) for word in (room.host + at & OFFSET | COPIED, 0)]
             image.map.put(offset // size, entries)
         else:
-            if not room.clear and not image.map.external:
-                room.file.zero(room.host, room.length)
             image.link(offset, room)
         last = max(last, room.host + room.length)
         offset += room.length
     if last > image.data.size:
-        reserve = getattr(image.data, "preallocate", None)
-        if mode != "metadata" and reserve is not None:
-            reserve(last, mode)
-        else:
-            image.data.resize(last)
+        image.data.resize(last)
 
 
 def empty(image: Qcow2) -> None:
