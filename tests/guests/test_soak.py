@@ -35,6 +35,7 @@ PATIENCE = 900.0  # seconds without a line from a guest, on a busy host
 FEW, FOREVER = 5, 10**9
 GROWTH = 1.05, 8 << 20  # by how much the last third of samples may exceed the second: a factor, and bytes
 TIMERS = ["", "clocksource=hpet", "clocksource=acpi_pm", "clocksource=jiffies", "nohz=off", "highres=off", "hpet=disable", "nolapic_timer"]
+PROGRESS = r"\r?\x1b\[2K(compiling [^\r\n]*? forms)?"  # which a terminal shows and clears again
 WORK = (
     "for t in 4000 900; do (while :; do usleep $((RANDOM % t)); done) & done; n=0; while [ $n -lt ROUNDS ]; do n=$((n + 1)); "
     "seq $n 9000 | gzip | gunzip | md5sum >/other & p=$!; a=$(seq $n 4000 | sort -r | sha256sum); "
@@ -73,7 +74,7 @@ class Guest(Boot):
         *lines, rest = self.seen[self.looked :].split(b"\n")
         self.looked = len(self.seen) - len(rest)
         for line in lines:
-            self.said(line.decode("utf-8", "replace").strip())
+            self.said(re.sub(PROGRESS, "", line.decode("utf-8", "replace")).strip())
 
     def said(self, line: str) -> None:
         """A line of its console."""
