@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import mmap
 import os
+import weakref
 
 from exuvia.codegen.store import ALIGNMENT
 from exuvia.support.errors import UserError
@@ -26,7 +27,10 @@ class Area:
 
 
 class Code:
-    """Executable memory: one memfd, mapped writable here and executable there."""
+    """Executable memory: one memfd, mapped writable here and executable there, and given back with the object.
+
+    So whoever may enter it has to hold it. At the end of the process it stays: threads may be in it.
+    """
 
     def __init__(self, size: int) -> None:
         fd = os.memfd_create("exuvia-code", os.MFD_CLOEXEC)
@@ -38,6 +42,8 @@ class Code:
         address = libc.mmap(None, size, mmap.PROT_READ | mmap.PROT_EXEC, mmap.MAP_SHARED, fd, 0)
         if address in (None, ctypes.c_void_p(-1).value):
             raise OSError(ctypes.get_errno(), "no executable memory")
+        libc.munmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t]
+        weakref.finalize(self, libc.munmap, address, size).atexit = False
         self.address: int = address
         self._first = ctypes.c_char.from_buffer(self.map)
         self.writable = ctypes.addressof(self._first)

@@ -7,7 +7,7 @@ import hashlib
 import mmap
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 
@@ -32,7 +32,7 @@ from exuvia.codegen.layout import (
     routine_at,
 )  # fmt: skip
 from exuvia.codegen.registers import FUNCTION_NUMBERS, NativeText, function_number
-from exuvia.codegen.store import Store
+from exuvia.codegen.store import ELSEWHERE, Store, defined
 from exuvia.dsl.architecture import Architecture, Form, Tables
 from exuvia.dsl.state import STATE_SIZE
 from exuvia.dsl.tick import NEVER
@@ -102,9 +102,12 @@ class Engine:
             for s in self.stores:
                 s.seal("the program's files changed while it was running")
         self.prefixes: dict[int, str] = {}  # mode -> what the names of its handlers begin with
+        called: set[str] = set()  # functions, by what is stored
         for batch in self.store.batches():
-            if not batch[1].keys() <= self.symbols.keys() and self.code.used + len(batch[0]) < LOADED:
-                self.take(batch)
+            functions = defined(batch[1])
+            if not functions.keys() <= self.symbols.keys() and self.code.used + len(batch[0]) < LOADED:
+                self.take((batch[0], functions))
+                called |= batch[1].keys() - functions.keys()
         self.compiled = 0
         self.standstill: Callable[[], AbstractContextManager[None]] = nullcontext  # in which a running machine compiles
         if "core.run" not in self.symbols:
@@ -115,6 +118,7 @@ class Engine:
             raise ValueError("two functions have the same number: rename one")
         for f in FUNCTIONS.values():
             self.functions[function_number(f)] = self.symbols.get(f"f.{f.name}", 0)
+        self.compile_functions({name.removeprefix("f.") for name in called})  # those that the store had once, and has no more
         self.pages = Area(max(1, ram_size >> 12) * PAGE_ENTRY + mmap.PAGESIZE)
         self.hash = Area(BUCKETS * 8)
         self.arena = Area(ARENA_SIZE)
@@ -155,8 +159,10 @@ class Engine:
         self.copies = Copies(self)
 
     def native(self, name: str, arguments: int) -> Callable[..., int]:
-        """A function of the core, as Python calls it; it runs without the GIL."""
-        return ctypes.CFUNCTYPE(ctypes.c_uint64, *[ctypes.c_uint64] * arguments)(self.symbols["core." + name])
+        """A function of the core, as Python calls it; it runs without the GIL. Whoever has it keeps the engine, and all that it runs in."""
+        function = ctypes.CFUNCTYPE(ctypes.c_uint64, *[ctypes.c_uint64] * arguments)(self.symbols["core." + name])
+        function.engine = self  # type: ignore[attr-defined]
+        return function
 
     # -- code
     def take(self, batch: tuple[bytes, dict[str, int]]) -> None:
@@ -165,9 +171,10 @@ class Engine:
         for name, offset in batch[1].items():
             self.symbols[name] = base + offset
 
-    def keep(self, batch: tuple[bytes, dict[str, int]]) -> None:
+    def keep(self, batch: tuple[bytes, dict[str, int]], called: Iterable[str] = ()) -> None:
+        """Take what was compiled, and store it: without the functions that it calls, it is not to be run."""
         self.take(batch)
-        self.store.add(batch)
+        self.store.add((batch[0], dict.fromkeys((f"f.{name}" for name in sorted(called)), ELSEWHERE) | batch[1]))
 
     def compile_core(self) -> None:
         from exuvia.codegen.build import compile_text
@@ -198,7 +205,7 @@ class Engine:
             e = NativeText(self.layout)
             text = e.text("f", f.trace, list(f.widths), f.trace.__dict__["result"], linkage="")
             code, symbols = compile_text(text + define(e.declares) + PROFILE)
-            self.keep((code, {f"f.{name}": symbols["f"]}))
+            self.keep((code, {f"f.{name}": symbols["f"]}), e.used)
             self.functions[function_number(f)] = self.symbols[f"f.{name}"]
             todo.extend(e.used)
 
@@ -238,7 +245,7 @@ class Engine:
                 used |= e.used
             self.compile_functions(used)
             code, symbols = compile_text("".join(texts) + define(declares) + PROFILE)
-            self.keep((code, {self.key(mode, slot, kind): symbols[f"h{slot}.{int(kind)}"] for slot, kind in part}))
+            self.keep((code, {self.key(mode, slot, kind): symbols[f"h{slot}.{int(kind)}"] for slot, kind in part}), used)
             self.compiled += len(part)
             self.copies.want(mode, part)
             if self.progress and len(missing) > 2 * BATCH:

@@ -60,6 +60,7 @@ class Action(ctypes.Structure):
 
 
 SA_RESTART = 0x10000000
+RUNNING: set[Sampler] = set()  # their handlers may be entered at any time, and write to their memory: nobody else may have them any more
 
 
 class Sampler:
@@ -91,6 +92,7 @@ class Sampler:
 
     def start(self) -> None:
         """Begin. Raises OSError where the kernel gives no timer."""
+        RUNNING.add(self)
         self.call("sigaction", signal.SIGPROF, ctypes.byref(Action(self.entry, flags=SA_RESTART)), ctypes.byref(self.before))
         event = SignalEvent(None, signal.SIGPROF, SIGEV_THREAD_ID, threading.get_native_id())
         self.call("timer_create", CLOCK_MONOTONIC, ctypes.byref(event), ctypes.byref(self.timer))
@@ -101,6 +103,7 @@ class Sampler:
         """End, in the same thread."""
         self.call("timer_delete", self.timer)
         self.call("sigaction", signal.SIGPROF, ctypes.byref(self.before), None)
+        RUNNING.discard(self)
 
     @property
     def waiting(self) -> int:

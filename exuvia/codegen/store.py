@@ -19,6 +19,7 @@ LIMIT = 256 << 20  # bytes that all builds may occupy together
 BUILDS = 24  # folders that are kept, three of a build
 MANY = 256  # files of a build, above which they become one
 ALIGNMENT = 64  # of a batch in memory
+ELSEWHERE = -1  # in a batch's symbols: a function that its code calls, and that another batch may have
 Batch = tuple[bytes, dict[str, int]]
 
 
@@ -56,29 +57,39 @@ class Store:
         self.problem, self.sealed = why, True
 
     def batches(self) -> Iterator[Batch]:
-        """Everything stored; damaged files are removed. Many small files become one."""
+        """Everything stored; damaged files are removed. Many small files become one.
+
+        What was joined or removed meanwhile, or added since, may leave batches whose callees are not among them (`ELSEWHERE`).
+        """
         if self.sealed:
             return
-        try:
-            files = sorted(self.path.glob("*.code"))
-        except OSError:
-            return
-        found: list[Batch] = []
-        for file in files:
+        seen: set[Path] = set()
+        found: dict[Path, Batch] = {}
+        again = True
+        while again:  # what has gone stands in another file by now, if another process joined it
+            again = False
             try:
-                code, symbols = read(file)
+                files = sorted(set(self.path.glob("*.code")) - seen)
             except OSError:
-                continue
-            except Exception:  # whatever a damaged file makes of unpickling
-                with suppress(OSError):
-                    file.unlink(missing_ok=True)
-                continue
-            found.append((code, symbols))
-            yield code, symbols
-        if len(files) > MANY and self.add(joined(found)):
+                return
+            seen.update(files)
             for file in files:
-                with suppress(OSError):
-                    file.unlink(missing_ok=True)
+                try:
+                    found[file] = batch = read(file)
+                except FileNotFoundError:
+                    again = True
+                except OSError:
+                    continue
+                except Exception:  # whatever a damaged file makes of unpickling
+                    with suppress(OSError):
+                        file.unlink(missing_ok=True)
+                else:
+                    yield batch
+        if len(found) > MANY and self.add(whole := joined(list(found.values()))):
+            for file, batch in found.items():
+                if batch != whole:
+                    with suppress(OSError):
+                        file.unlink(missing_ok=True)
 
     def add(self, batch: Batch) -> bool:
         """Keep a batch; False if that cannot be."""
@@ -137,18 +148,25 @@ def contents(path: Path) -> tuple[int, int]:
     for file in path.glob("*.code"):
         with suppress(Exception):  # gone meanwhile, or damaged
             size += file.stat().st_size
-            functions |= read(file)[1].keys()
+            functions |= defined(read(file)[1]).keys()
     return len(functions), size
+
+
+def defined(symbols: dict[str, int]) -> dict[str, int]:
+    """The functions that stand in a batch."""
+    return {name: offset for name, offset in symbols.items() if offset != ELSEWHERE}
 
 
 def joined(batches: list[Batch]) -> Batch:
     """One batch with what all have, each function once."""
-    blob, all_symbols = bytearray(), dict[str, int]()
+    blob, own, called = bytearray(), dict[str, int](), dict[str, int]()
     for code, symbols in batches:
-        if symbols.keys() <= all_symbols.keys():
+        functions = defined(symbols)
+        if functions.keys() <= own.keys():
             continue
         blob += b"\xcc" * (-len(blob) % ALIGNMENT)
-        for name, offset in symbols.items():
-            all_symbols.setdefault(name, len(blob) + offset)
+        for name, offset in functions.items():
+            own.setdefault(name, len(blob) + offset)
+        called |= dict.fromkeys(symbols.keys() - functions.keys(), ELSEWHERE)
         blob += code
-    return bytes(blob), all_symbols
+    return bytes(blob), called | own

@@ -4,6 +4,7 @@ import ctypes
 import mmap
 import os
 import tempfile
+import weakref
 from collections.abc import Callable
 
 from exuvia.support.errors import UserError
@@ -51,16 +52,17 @@ class Ram:
         except (OSError, OverflowError, ValueError):
             os.close(self.fd)
             raise UserError(f"the host cannot map {size >> 20} MiB of guest memory") from None
+        self._close = weakref.finalize(self, os.close, self.fd)
         self.view = memoryview(self._map)[: self.size]
         first = ctypes.c_char.from_buffer(self._map)
         self.address = ctypes.addressof(first)
         self.on_write: list[Callable[[int, int], None]] = []
 
     def close(self) -> None:
-        """Give the memory back; `address` and `view` are dead after this."""
+        """Give the memory back, as is done when nobody has it any more; `address` and `view` are dead after this."""
         self.view.release()
         self._map.close()
-        os.close(self.fd)
+        self._close()
 
     def load(self, offset: int, data: bytes) -> None:
         """Put `data` at `offset`, as a loader does; raises ValueError when it does not fit."""

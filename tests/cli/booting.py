@@ -55,6 +55,8 @@ def until(holds: Callable[[], object], seconds: float) -> bool:
 class Boot:
     """The machine's process. `with Boot(cache) as boot:`; whatever is left at the end is killed."""
 
+    program = PROGRAM
+
     def __init__(self, cache_home: Path, *options: str, first: str = "echo the shell is there; busybox sleep 1000") -> None:
         files = cache.find(guest("alpine"))
         assert files is not None
@@ -66,7 +68,7 @@ class Boot:
         words = ["-m", "512", "-display", "none", "-no-reboot", "-kernel", str(files["kernel"]), "-initrd", str(files["initrd"])]
         words += ["-append", guest("alpine").command_line(first)]
         self.process = subprocess.Popen(
-            [sys.executable, "-c", PROGRAM, *words, *(options or ("-serial", "stdio"))],
+            [sys.executable, "-c", self.program, *words, *(options or ("-serial", "stdio"))],
             stdin=self.slave,
             stdout=self.slave,
             stderr=self.slave,

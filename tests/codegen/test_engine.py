@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import gc
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,7 +15,7 @@ from exuvia.codegen import engine as module
 from exuvia.codegen.area import Code
 from exuvia.codegen.engine import changed_since_start, sources
 from exuvia.codegen.layout import CACHE
-from exuvia.codegen.store import Store
+from exuvia.codegen.store import Store, defined, read
 from exuvia.isa.x86.architecture import architecture
 from exuvia.support.errors import UserError
 from exuvia.vcpu.clock import Clock
@@ -105,6 +106,43 @@ def test_a_second_engine_compiles_nothing(tmp_path: Path, monkeypatch: pytest.Mo
         machine.close()
     assert counts[0] >= 4 and counts[1] == 0
     assert not tables[0] and len(tables[1]) == len(machine.engine.tables)
+
+
+def test_functions_that_the_store_has_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Handlers are stored, and what they call is not any more, or a part of it: it is compiled again before anything runs."""
+    monkeypatch.setattr(module, "changed_since_start", lambda _: False)
+    case = Case(bytes.fromhex("D9 EB D9 FE D9 1D 00 04 00 00"))  # fldpi; fsin; fstp dword [...]
+    seen, functions = [], []
+    for step in (1, 2, 1):
+        store = Store("x86-1", tmp_path)
+        machine = NativeMachine(store)
+        seen.append(machine.run(case))
+        have = {file: defined(read(file)[1]).keys() for file in sorted(store.path.glob("*.code"))}
+        functions.append({name: file for file, names in have.items() for name in names if name.startswith("f.")})
+        machine.close()
+        for name in sorted(functions[-1])[::step]:
+            functions[-1][name].unlink()
+    assert len(functions[0]) > 1 and functions[0].keys() == functions[1].keys() == functions[2].keys()
+    assert seen[0] == seen[1] == seen[2]
+
+
+def test_memory_for_code_is_given_back() -> None:
+    """When nobody can run it any more: a function of the engine keeps all of it."""
+
+    def mapped() -> int:
+        gc.collect()
+        return Path("/proc/self/maps").read_text().count("exuvia-code")
+
+    before = mapped()
+    machine = NativeMachine()
+    assert machine.run(Case(b"\xff\xc0")).gprs[0] == 1
+    counter = machine.engine.counter
+    machine.close()
+    assert mapped() == before + 4
+    del machine
+    assert mapped() == before + 4 and counter() < counter()
+    del counter
+    assert mapped() == before
 
 
 def test_a_running_machine_compiles_out_of_time(tmp_path: Path) -> None:

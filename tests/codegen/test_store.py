@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from exuvia.codegen import store as module
-from exuvia.codegen.store import Batch, Store, joined
+from exuvia.codegen.store import ELSEWHERE, Batch, Store, joined, read
 
 ONE: Batch = (b"\x90" * 100 + b"\xc3", {"h.x.0.1.0": 0, "h.x.0.2.0": 64})
 TWO: Batch = (b"\xcc" * 10, {"f.float": 3})
@@ -127,6 +127,39 @@ def test_joined_has_each_function_once() -> None:
     code, symbols = joined([ONE, TWO, ONE, (b"\x01", {"f.float": 0, "new": 0})])
     assert symbols == {"h.x.0.1.0": 0, "h.x.0.2.0": 64, "f.float": 131, "new": 192}
     assert code[131:138] == TWO[0][3:] and len(code) == 193
+
+
+def test_joined_knows_what_is_called_elsewhere() -> None:
+    """A function that another of the batches has stands in the whole, whichever comes first. What is left out calls nothing."""
+    caller: Batch = (b"\xc3", {"h.1": 0, "f.float": ELSEWHERE, "f.other": ELSEWHERE})
+    again: Batch = (b"\x90", {"h.1": 0, "f.more": ELSEWHERE})
+    for batches in ([caller, TWO, again], [TWO, caller]):
+        _, symbols = joined(batches)
+        assert symbols["f.other"] == ELSEWHERE != symbols["f.float"] and symbols.keys() == {"h.1", "f.float", "f.other"}
+
+
+def test_what_is_called_elsewhere_is_no_function_here(tmp_path: Path) -> None:
+    store = Store("x86-1", tmp_path)
+    store.add((b"\xc3", {"h.1": 0, "f.float": ELSEWHERE}))
+    assert module.contents(store.path)[0] == 1
+
+
+def test_files_that_another_process_joins_meanwhile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = Store("x86-1", tmp_path)
+    for i in range(10):
+        store.add((bytes([i]), {f"h.{i}": 0}))
+    todo = sorted(store.path.iterdir())[3:]
+
+    def meanwhile(file: Path) -> Batch:
+        batch = read(file)
+        if todo:
+            store.add(joined([read(f) for f in todo]))
+            while todo:
+                todo.pop().unlink()
+        return batch
+
+    monkeypatch.setattr(module, "read", meanwhile)
+    assert {name for _, symbols in store.batches() for name in symbols} == {f"h.{i}" for i in range(10)}
 
 
 def test_old_builds_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import mmap
+import os
 import sys
 from pathlib import Path
 
@@ -30,3 +31,16 @@ def test_a_decoder_may_look_beyond_its_end() -> None:
     (end,) = (int(end, 16) for start, end in places if int(start, 16) <= ram.address < int(end, 16))
     assert end - ram.address - ram.size == BEYOND >= READS
     ram.close()
+
+
+def test_it_is_given_back() -> None:
+    """By `close`, or when nobody has it any more: its descriptor too, which keeps the memory."""
+    for close in (True, False):
+        ram = Ram(mmap.PAGESIZE)
+        fd = ram.fd
+        os.fstat(fd)
+        if close:
+            ram.close()
+        del ram
+        with pytest.raises(OSError, match="Bad file descriptor"):
+            os.fstat(fd)
