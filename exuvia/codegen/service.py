@@ -12,9 +12,11 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from importlib import import_module
 from pathlib import Path
 
 import exuvia
+from exuvia.codegen.engine import changed_since_start
 from exuvia.codegen.making import Made, Making, Wanted
 from exuvia.codegen.worker import receive, send
 from exuvia.support import log
@@ -43,6 +45,7 @@ class Service:
     ) -> None:
         # -P: no module of the folder that the user happens to be in
         self.arguments = [sys.executable, "-P", "-m", "exuvia.codegen.worker", module, ",".join(sorted(features))]
+        self.architecture = import_module(module).architecture()
         self.done, self.heat, self.price = done, heat, price
         self.workers = workers or max(1, min(4, (os.cpu_count() or 2) - 1))
         self.todo: list[Wanted] = []
@@ -81,7 +84,11 @@ class Service:
             return hottest
 
     def start(self) -> subprocess.Popen[bytes]:
-        """A worker of our own package, wherever that lies. Raises EOFError at the end."""
+        """A worker of our own package, wherever that lies. Raises EOFError at the end, and where a worker would be of another version
+        than this process: it might mean something else by the number of an instruction form.
+        """
+        if changed_since_start(self.architecture):
+            raise EOFError("the program's files have changed since the machine was started")
         path = os.pathsep.join(filter(None, [str(Path(exuvia.__file__).parents[1]), os.environ.get("PYTHONPATH")]))
         with self.change:
             if self.closed:

@@ -216,3 +216,11 @@ def test_no_worker_is_started_for_little(native: NativeMachine, wanted: Wanted) 
         assert service.threads and done.get(timeout=60) is not None
     finally:
         service.close()
+
+
+def test_no_worker_of_another_version(rig: Rig, wanted: Wanted, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The package was upgraded while the machine ran."""
+    monkeypatch.setattr(module, "changed_since_start", lambda _: True)
+    rig.service.submit(wanted)
+    assert rig.done.get(timeout=60) is None
+    assert "have changed" in rig.how.why and not rig.service.processes
