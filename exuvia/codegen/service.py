@@ -13,10 +13,12 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import exuvia
+from exuvia.codegen.engine import changed_since_start
 from exuvia.codegen.making import Made, Making, Wanted
 from exuvia.codegen.stencil import Forms, Stencils
 from exuvia.codegen.worker import receive, send
@@ -49,6 +51,7 @@ class Service:
     ) -> None:
         # -P: no module of the folder that the user happens to be in
         self.arguments = [sys.executable, "-P", "-m", "exuvia.codegen.worker", module, ",".join(sorted(features))]
+        self.architecture = import_module(module).architecture()
         self.done, self.heat, self.price = done, heat, price
         self.workers = workers or max(1, min(4, (os.cpu_count() or 2) - 1))
         self.todo: list[Request] = []
@@ -91,7 +94,11 @@ class Service:
             return hottest
 
     def start(self) -> subprocess.Popen[bytes]:
-        """A worker of our own package, wherever that lies. Raises EOFError at the end."""
+        """A worker of our own package, wherever that lies. Raises EOFError at the end, and where a worker would be of another version
+        than this process: it might mean something else by the number of an instruction form.
+        """
+        if changed_since_start(self.architecture):
+            raise EOFError("the program's files have changed since the machine was started")
         path = os.pathsep.join(filter(None, [str(Path(exuvia.__file__).parents[1]), os.environ.get("PYTHONPATH")]))
         with self.change:
             if self.closed:

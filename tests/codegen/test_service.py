@@ -240,3 +240,11 @@ def test_stencils_are_worth_a_worker(native: NativeMachine, wanted: Wanted) -> N
         assert [type(done.get(timeout=60)) for _ in range(2)] == [Stencils, Made]
     finally:
         service.close()
+
+
+def test_no_worker_of_another_version(rig: Rig, wanted: Wanted, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The package was upgraded while the machine ran."""
+    monkeypatch.setattr(module, "changed_since_start", lambda _: True)
+    rig.service.submit(wanted)
+    assert rig.done.get(timeout=60) is None
+    assert "have changed" in rig.how.why and not rig.service.processes

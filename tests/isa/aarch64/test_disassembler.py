@@ -21,11 +21,20 @@ architecture()
 def plain(text: str) -> str:
     """Without what two disassemblers may do as they like: white space, the form of numbers."""
     text = re.sub(r"\[0x([0-9a-f]+)\]", lambda m: f"[{int(m[1], 16)}]", text)  # an element's number
-    text = re.sub("^([su])xtl2 (.*)", r"\1shll2 \2, #0", text)  # an alias that capstone has for the lower halves only
+    text = re.sub("^([su])xtl(2?) (.*)", r"\1shll\2 \3, #0", text)  # an alias that capstone knows of some
     words = text.replace("\t", " ").replace(",", " ,").split()
     return " ".join(
         f"#{int(w[1:], 0) & (1 << 64) - 1:#x}" if re.fullmatch("#-?(0x[0-9a-f]+|[0-9]+)", w) else w for w in (x.rstrip("]!") for x in words)
     )
+
+
+def wide(ours: str, theirs: str) -> bool:
+    """Is it an ORR whose constant MOVZ or MOVN would make, too? Such a one is no MOV (DDI 0487, MoveWidePreferred), but capstone's is."""
+    found = re.fullmatch(r"orr ([xw])\d+, [xw]zr, #0x([0-9a-f]+)", ours)
+    if found is None or theirs != "mov":
+        return False
+    size, value = 64 if found[1] == "x" else 32, int(found[2], 16)
+    return any(sum(v >> at & 0xFFFF != 0 for at in range(0, size, 16)) <= 1 for v in (value, ~value & (1 << size) - 1))
 
 
 def test_as_capstone() -> None:
@@ -44,7 +53,7 @@ def test_as_capstone() -> None:
                 continue
             ours = disassemble(row, variant, {"disp": code}, 0, ADDRESS)
             shown += 1
-            if plain(ours) != plain(f"{theirs.mnemonic} {theirs.op_str}"):
+            if plain(ours) != plain(f"{theirs.mnemonic} {theirs.op_str}") and not wide(ours, theirs.mnemonic):
                 wrong.append(f"{code:08x} ours: {ours}; capstone: {theirs.mnemonic} {theirs.op_str}")
     assert shown > 12000
     assert not wrong, f"{len(wrong)} of {shown}:\n" + "\n".join(wrong[:40])
