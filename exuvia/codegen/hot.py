@@ -235,10 +235,10 @@ class Hot:
     # -- what happens
     def sampled(self, state: State, address: int, pc: int, enough: int) -> None:
         """A block may have a known region, or runs often: look whether there is one; have one made if it was seen `enough` times."""
-        head = self.head(address)
         if address in self.asked:
             self.remind()
             return
+        head = self.head(address)
         if not head.mask:
             return
         settled, busy = self.found > self.made, self.busy()

@@ -71,6 +71,8 @@ class Reg:
     stored value unless `@reg.read` answers. `offset` None: a register that no address reaches directly (behind an index, or not at all).
     """
 
+    polled: ClassVar[bool] = False  # may processors read it without asking (devices/polled.py)?
+
     def __init__(
         self, offset: int | None = None, width: int = 8, reset: int = 0, *, writable: int | None = None, clear: int = 0, **fields: Field
     ) -> None:
@@ -110,8 +112,8 @@ class Reg:
         return callback
 
     def place(self, device: "Device") -> int:
-        """Where the host has its value for processors that read it without asking (devices/polled.py); 0: they have to ask."""
-        return 0
+        """Where the host has its value, if it is `polled`."""
+        raise NotImplementedError
 
     def fetch(self, device: "Device") -> int:
         """What a guest's read of the whole register gives."""
@@ -379,6 +381,7 @@ class Device:
     _alarms: ClassVar[tuple[str, ...]] = ()
     _parts: ClassVar[dict[int, tuple[Reg, int, int]]] = {}  # offset << 4 | size of accesses within one register -> it, shift, mask
     _bytes: ClassVar[dict[int, Reg]] = {}
+    _polled: ClassVar[list[tuple[int, Reg]]] = []
 
     clock: Timekeeper
     post: Callable[[Callable[[], object]], object]
@@ -392,10 +395,12 @@ class Device:
         cls._states = {name: value for name, value in declared.items() if isinstance(value, State)}
         cls._wires = tuple(name for name, value in declared.items() if isinstance(value, Irq))
         cls._alarms = tuple(name for name, value in declared.items() if isinstance(value, Alarm))
-        cls._parts, cls._bytes = {}, {}
+        cls._parts, cls._bytes, cls._polled = {}, {}, []
         for name, register in cls.registers.items():
             if register.offset is None:
                 continue
+            if register.polled and cls.accesses[0] == 1:
+                cls._polled.append((register.offset, register))
             size = register.width // 8
             for offset in range(register.offset, register.offset + size):
                 if offset in cls._bytes:
@@ -473,8 +478,7 @@ class Device:
 
     def polled_registers(self) -> list[tuple[int, int, int]]:
         """Registers that processors may read without asking: offset, bytes, the host's address of the value."""
-        whole = [r for r in self.registers.values() if r.offset is not None and self.accesses[0] == 1]
-        return [(r.offset or 0, r.width // 8, place) for r in whole if (place := r.place(self))]
+        return [(offset, register.width // 8, register.place(self)) for offset, register in self._polled]
 
     def read(self, offset: int, size: int) -> int:
         """A guest's read of `size` (1, 2, 4, 8) bytes."""

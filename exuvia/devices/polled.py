@@ -12,6 +12,8 @@ ASK = (1 << 64) - 1
 class Polled(Reg):
     """A register of at most 32 bits whose read gives the stored value and does nothing, unless one of the bits `unless` is set."""
 
+    polled = True
+
     def __init__(self, offset: int, width: int = 8, reset: int = 0, *, unless: int = 0, writable: int | None = None, **fields: Any) -> None:
         super().__init__(offset, width, reset, writable=writable, **fields)
         if width > 32:
