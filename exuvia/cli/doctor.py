@@ -86,7 +86,7 @@ def _cache() -> str:
 
 
 def _code() -> str:
-    """What the store has for this build, by architecture: handlers of instruction forms, and regions of guests' hot code."""
+    """What the store has for this build, by architecture: handlers of instruction forms, their stencils, regions of guests' hot code."""
     from exuvia.cli.targets import TARGETS
     from exuvia.codegen import store
     from exuvia.codegen.engine import build_identity
@@ -96,7 +96,7 @@ def _code() -> str:
     ours: set[str] = set()
     for name in sorted({target.architecture for target in TARGETS.values()}):
         build = build_identity(architecture(name))
-        kinds = {"functions": build, "regions": store.beside(build, "regions")}
+        kinds = {"functions": build} | {kind: store.beside(build, kind) for kind in ("stencils", "regions")}
         held = {kind: store.contents(folder / place) for kind, place in kinds.items()}
         parts.append(f"{name}: " + ", ".join(f"{count:,} {kind} {size / 1e6:.1f} MB" for kind, (count, size) in held.items()))
         ours.update(kinds.values())

@@ -45,6 +45,8 @@ class Code:
         libc.munmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t]
         weakref.finalize(self, libc.munmap, address, size).atexit = False
         self.address: int = address
+        self._first = ctypes.c_char.from_buffer(self.map)
+        self.writable = ctypes.addressof(self._first)
         self.used, self.size = 0, size
         os.close(fd)
 

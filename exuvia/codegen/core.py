@@ -6,7 +6,7 @@ from exuvia.codegen.division import define
 from exuvia.codegen.emit import PROFILE
 from exuvia.codegen.floats import declares as float_declares
 from exuvia.codegen.registers import NativeText
-from exuvia.codegen.runtime import blocks, control, limit, memory, sharing
+from exuvia.codegen.runtime import blocks, control, copying, limit, memory, sharing
 from exuvia.dsl.architecture import Architecture
 
 
@@ -14,7 +14,7 @@ def source(architecture: Architecture) -> str:
     """LLVM text; the functions that Python calls are external, all others internal."""
     layout = architecture.layout
     text = [memory.source(layout), blocks.source(layout, architecture.no_index), limit.source(layout)]
-    text += [sharing.source(layout), control.source(layout, architecture.no_index)]
+    text += [copying.source(layout, architecture.no_index), sharing.source(layout), control.source(layout, architecture.no_index)]
     declares: set[str] = float_declares()
     e = NativeText(layout)
     decode = architecture.decode.trace

@@ -12,6 +12,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 
 from exuvia.codegen.area import Area, Code
+from exuvia.codegen.copies import Copies
 from exuvia.codegen.host import identity
 from exuvia.codegen.hot import Hot
 from exuvia.codegen.interpreter import Interpreter
@@ -95,9 +96,10 @@ class Engine:
         self.code, self.region_code = Code(CODE_SIZE), Code(REGION_SIZE)
         self.symbols: dict[str, int] = {}
         self.store = store or Store(build_identity(architecture))
-        self.region_store = self.store.beside("regions")
+        self.region_store, self.stencil_store = self.store.beside("regions"), self.store.beside("stencils")
+        self.stores = self.store, self.region_store, self.stencil_store
         if changed_since_start(architecture):
-            for s in (self.store, self.region_store):
+            for s in self.stores:
                 s.seal("the program's files changed while it was running")
         self.prefixes: dict[int, str] = {}  # mode -> what the names of its handlers begin with
         called: set[str] = set()  # functions, by what is stored
@@ -154,6 +156,7 @@ class Engine:
         self._hold, self._let_go = self.native("hold", 1), self.native("let_go", 1)
         self.counter = self.native("counter", 0)
         self.hot = Hot(self)
+        self.copies = Copies(self)
 
     def native(self, name: str, arguments: int) -> Callable[..., int]:
         """A function of the core, as Python calls it; it runs without the GIL. Whoever has it keeps the engine, and all that it runs in."""
@@ -244,6 +247,7 @@ class Engine:
             code, symbols = compile_text("".join(texts) + define(declares) + PROFILE)
             self.keep((code, {self.key(mode, slot, kind): symbols[f"h{slot}.{int(kind)}"] for slot, kind in part}), used)
             self.compiled += len(part)
+            self.copies.want(mode, part)
             if self.progress and len(missing) > 2 * BATCH:
                 self.progress(min(start + BATCH, len(missing)), len(missing))
 
@@ -293,6 +297,7 @@ class Engine:
         usual = "limited" if self.architecture.limited(mode) else "head"
         self.modes[at + MODE["head"] // 8] = self.special[SPECIAL.index(usual)]
         self.modes[at + MODE["table"] // 8] = ctypes.addressof(handlers[PLAIN])
+        self.copies.mode(mode)
         if not any(name.startswith(prefix) for name in self.symbols):  # the first time: what every guest needs, at once
             self.compile(mode, [(slot, PLAIN) for slot in self.architecture.everyday(mode, t)])
 
@@ -355,6 +360,7 @@ class Engine:
         self.pages.clear()
         self.arena.clear()
         self.cache[CACHE["arena"] // 8] = self.arena.address
+        self.copies.clear()
         self.hot.forget()
 
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from exuvia.codegen.layout import ENTRY_SHIFT, HEAD_SIZE, REGION_MASK
 
-HEAD_WORDS = struct.Struct("<QQIHHQQQQIBBxx")  # in the order of layout.HEAD
+HEAD_WORDS = struct.Struct("<QQIHHQQQQIBBBx")  # in the order of layout.HEAD
 
 
 class Head(NamedTuple):
@@ -26,6 +26,7 @@ class Head(NamedTuple):
     mask: int
     mode: int
     stands: int
+    copied: int
 
     @property
     def region(self) -> int:

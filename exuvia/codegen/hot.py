@@ -38,7 +38,6 @@ from exuvia.codegen.making import (
     crosses,
     leads,
     made_of,
-    make,
     meanings,
     settled,
     sight,
@@ -376,7 +375,7 @@ class Hot:
     def make_now(self, wanted: Wanted) -> None:
         """Compile here and now."""
         start = time.monotonic()
-        made = make(wanted, self.engine.form, self.engine.architecture)
+        made = wanted.make(self.engine.form, self.engine.architecture)
         self.finished(wanted, made, Making(time.monotonic() - start))
 
     def finished(self, wanted: Wanted, made: Made | None, how: Making = UNTOLD) -> None:

@@ -55,10 +55,18 @@ class Interpreter(InState):
         self.effects(trace.body, i)
         if not (trace.body and trace.body[-1].op in ("raise", "retry", "leave", "enter")):
             self.commit(i, trace.env, trace.flags)
+        return self.written(name)
+
+    def written(self, name: str) -> str:
+        """The function's text."""
         body = "\n".join(self.out + self.cold)
         return f"define preserve_nonecc i64 @{name}({ARGS}) nounwind {{\nentry:\n{body}\n}}\n"
 
     # -- operands
+    def record(self) -> str:
+        """The record's address."""
+        return "%op"
+
     def get(self, n: Node, i: Instruction) -> Any:
         if self.plain and n.attr[1] == "index":
             return 0
@@ -68,7 +76,7 @@ class Interpreter(InState):
         key = "field", name
         if key not in self.pointers:
             offset, w, signed = FIELDS[name]
-            v = self.load(f"i{w}", self.at(offset, "%op"))
+            v = self.load(f"i{w}", self.at(offset, self.record()))
             v = v if w == 64 else self.let(f"{'sext' if signed else 'zext'} i{w} {v} to i64")
             self.remember(self.pointers, key, v)
         return self.pointers[key]
@@ -310,7 +318,7 @@ class Interpreter(InState):
         self.tail_runtime("fault")
 
     def do_retry(self, n: Node, i: Instruction) -> None:
-        self.tail("%op")
+        self.tail(self.record())
 
     def do_leave(self, n: Node, i: Instruction) -> None:
         env, flags = self.saved if self.saved is not None else (i.trace.env, i.trace.flags)
@@ -366,7 +374,7 @@ class Interpreter(InState):
             self.write_back(i, env, flags, self.ends)
             if self.ends:
                 return self.tail_runtime("fresh")
-            return self.tail(self.at(RECORD, "%op"))
+            return self.following()
         if pc.op in ("select", "merge") and pc.args[1].op == "target" and is_next(pc.args[2]):
             return self.either_way(pc, i, env, flags)
         where, again = self.follow(pc, i)
@@ -385,6 +393,10 @@ class Interpreter(InState):
         self.aside(back, lambda: self.tail_runtime("again"))
         self.start(on)
         self.enter_block(where)
+
+    def following(self) -> None:
+        """On to the next instruction of the block."""
+        self.tail(self.at(RECORD, self.record()))
 
     def either_way(self, pc: Node, i: Instruction, env: dict[Place, Node], flags: Any) -> None:
         """A conditional jump is one of the host's: its prediction is confirmed as soon as the condition is known, not after four loads."""
@@ -421,7 +433,7 @@ class Interpreter(InState):
         self.tail(body, ic)
 
     def link(self, k: int) -> str:
-        return self.load("ptr", self.at(RECORD + k * LINK, "%op"))
+        return self.load("ptr", self.at(RECORD + k * LINK, self.record()))
 
     def follow(self, n: Node, i: Instruction) -> tuple[str | None, Any]:
         """(the record to go to, the condition under which the instruction runs again), or (None, None) for a computed address."""
@@ -442,9 +454,9 @@ class Interpreter(InState):
         r = self.let(f"musttail call preserve_nonecc i64 {h}(ptr %st, ptr {op}, ptr %tlb, i64 {ic})")
         self.do(f"ret i64 {r}")
 
-    def tail_runtime(self, name: str) -> None:
+    def tail_runtime(self, name: str, op: str = "") -> None:
         f = self.load("ptr", self.at(runtime_at(name)))
-        r = self.let(f"musttail call preserve_nonecc i64 {f}(ptr %st, ptr %op, ptr %tlb, i64 %ic)")
+        r = self.let(f"musttail call preserve_nonecc i64 {f}(ptr %st, ptr {op or self.record()}, ptr %tlb, i64 %ic)")
         self.do(f"ret i64 {r}")
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from exuvia.dsl.state import ROUTINES_AT, RUNTIME_AT, Layout
 
-HEAD = dict(handler=0, body=8, samples=16, n=20, off=22, region=24, key=32, next=40, sibling=48, mask=56, mode=60, stands=61)
+HEAD = dict(handler=0, body=8, samples=16, n=20, off=22, region=24, key=32, next=40, sibling=48, mask=56, mode=60, stands=61, copied=62)
 HEAD_SIZE = 64
 # a region in memory: how many heads, its code, where it ends, the linear address of the page that it counts from if it is bound to that;
 # then of each block the head, the body that it was made of, and how far its page lies behind that one
@@ -34,16 +34,19 @@ TLB_AREA = LOCAL_LIST + 4 * LIST_ENTRIES
 JOURNAL = 4096  # host pages in a processor's journal of what was written (vcpu/sidebyside.py)
 
 # the block cache, shared by the processors of a machine: words
-WORDS = "ram ram_size pages hash arena arena_end special tlb processors dropped known lock states let_others clock_gettime".split()
+# copies: where the next copied block goes; where that ends, 0 for none; how far behind it can run; where that begins; stencils
+WORDS = """ram ram_size pages hash arena arena_end special tlb processors dropped known lock states let_others clock_gettime
+    copies copies_end copies_run copies_first entry bridge fall""".split()
 CACHE = {name: 8 * i for i, name in enumerate(WORDS)}
 BUCKETS = 1 << 16
+COPIES_SIZE = 200 << 20  # for stencils, and behind them for blocks that are written out
 GOLDEN = 0x9E3779B97F4A7C15  # 2**64 over the golden ratio: multiples of it spread evenly
 KNOWN_BITS = 20  # of the number under which the decoder looks whether a region is known that has a block (`known_spot`)
 PAGE_ENTRY = 16  # per page of RAM: mask of 128-byte lines that hold code, then the list of heads
 
 MODE_ENTRY = 64  # per mode: handlers of records without an index register, careful handlers, decode table, handlers with an index
 # mask: bits that a linear address has; head: the handler of heads
-MODE = dict(table=0, careful=8, decode=16, mask=24, indexed=32, head=40)
+MODE = dict(table=0, careful=8, decode=16, mask=24, indexed=32, head=40, stencils=48, stencils_indexed=56)
 SLOT_ENTRY = 32  # guest-physical memory slots: start, size, host address, writable; size 0 ends
 
 ACCESS_WRITE, ACCESS_SYSTEM, ACCESS_FETCH, ACCESS_ALSO_READ = 1, 2, 4, 8  # bits of the access word; the size in bytes from bit 8

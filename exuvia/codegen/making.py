@@ -62,6 +62,21 @@ class Wanted(NamedTuple):
     replaces: int = 0
     page: int | None = None
 
+    def make(self, form: Callable[[int, int], Form], a: Architecture) -> Made:
+        """Compile: a pure function."""
+        from exuvia.codegen.build import compile_text
+        from exuvia.codegen.division import define
+        from exuvia.codegen.emit import PROFILE
+
+        r = region(self, form, a)
+        code, symbols = compile_text(r.text() + define(r.declares) + PROFILE)
+        entries = tuple(k for k, b in enumerate(r.blocks) if b.entry)
+        sights = [sight(b, self.mode, form) for b in self.blocks]
+        blocks = tuple((b.offset, code, gaps) for b, (code, gaps, _) in zip(self.blocks, sights, strict=True))
+        bound = self.page is not None
+        decoded = meanings([s for s in sights if bound or s[1]])
+        return Made(self.meaning, blocks, decoded, entries, code, symbols[r.name], tuple(sorted(r.used)), bound)
+
 
 class Made(NamedTuple):
     """A region: what it was made of, which of its blocks (by number) can be entered, and its code.
@@ -126,22 +141,6 @@ def region(w: Wanted, form: Callable[[int, int], Form], a: Architecture, kind: t
         block.settled = w.page is not None and fixed(records[-1].form)
         blocks.append(block)
     return kind(a.layout, a.no_index, a.address_mask(w.mode), blocks, "region")
-
-
-def make(w: Wanted, form: Callable[[int, int], Form], a: Architecture) -> Made:
-    """Compile: a pure function of the wanted blocks."""
-    from exuvia.codegen.build import compile_text
-    from exuvia.codegen.division import define
-    from exuvia.codegen.emit import PROFILE
-
-    r = region(w, form, a)
-    code, symbols = compile_text(r.text() + define(r.declares) + PROFILE)
-    entries = tuple(k for k, b in enumerate(r.blocks) if b.entry)
-    sights = [sight(b, w.mode, form) for b in w.blocks]
-    blocks = tuple((b.offset, code, gaps) for b, (code, gaps, _) in zip(w.blocks, sights, strict=True))
-    bound = w.page is not None
-    decoded = meanings([s for s in sights if bound or s[1]])
-    return Made(w.meaning, blocks, decoded, entries, code, symbols[r.name], tuple(sorted(r.used)), bound)
 
 
 class Making(NamedTuple):

@@ -16,7 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 
 LIMIT = 256 << 20  # bytes that all builds may occupy together
-BUILDS = 16  # builds that are kept
+BUILDS = 24  # folders that are kept, three of a build
 MANY = 256  # files of a build, above which they become one
 ALIGNMENT = 64  # of a batch in memory
 ELSEWHERE = -1  # in a batch's symbols: a function that its code calls, and that another batch may have

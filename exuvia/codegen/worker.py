@@ -1,9 +1,9 @@
-"""What a compile worker runs: regions in, code out, over its standard streams. A crash of LLVM costs a region, not the machine.
+"""What a compile worker runs: what is wanted in, code out, over its standard streams. A crash of LLVM costs that, not the machine.
 
     python -m exuvia.codegen.worker MODULE FEATURES
 
 MODULE is where the architecture comes from (`architecture.module`), FEATURES are the guest's, separated by commas. Each request and each
-answer is a pickle behind its length (4 bytes); an answer is a `Made`, or the text of the error where it could not be compiled.
+answer is a pickle behind its length (4 bytes): `Wanted` or `Forms`; `Made` or `Stencils`, or the text of the error.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ import sys
 from importlib import import_module
 from typing import BinaryIO
 
-from exuvia.codegen.making import Made, Wanted, make
+from exuvia.codegen import stencil
+from exuvia.codegen.making import Made, Wanted
 from exuvia.dsl.architecture import Architecture, Form, Tables
 
 LENGTH = struct.Struct("<I")
@@ -85,12 +86,13 @@ def main() -> None:
     try:
         while True:
             wanted = receive(source)
-            assert isinstance(wanted, Wanted)
-            made: Made | str
+            assert isinstance(wanted, Wanted | stencil.Forms)
+            made: Made | stencil.Stencils | str
             try:
-                made = make(wanted, forms.form, architecture)
+                made = wanted.make(forms.form, architecture)
             except Exception as error:  # the interpreter goes on with it, and this worker with others
-                print(f"exuvia: a region was not compiled: {error!r}", file=sys.stderr)
+                what = "a region was" if isinstance(wanted, Wanted) else "stencils were"
+                print(f"exuvia: {what} not compiled: {error!r}", file=sys.stderr)
                 made = f"{type(error).__name__} {error}"
             send(sink, made)
     except (EOFError, BrokenPipeError):  # the machine has ended

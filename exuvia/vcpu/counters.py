@@ -18,6 +18,8 @@ def counters(cpu: SoftwareVcpu) -> dict[str, int]:
         "handlers compiled now": engine.compiled,
         "handler code bytes": engine.code.used,
         "block cache bytes": cache[CACHE["arena"] // 8] - engine.arena.address,
+        "copied block bytes": engine.copies.used,
+        "stencils": len(engine.copies.stencils),
         "instructions decoded": cpu.decoded,
         "writes to decoded code": cpu.invalidated,
         "regions known": len(hot.placed),

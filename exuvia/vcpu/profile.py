@@ -27,7 +27,8 @@ from exuvia.vcpu.software import SoftwareVcpu
 
 BATCH = 64  # samples that wait before they are looked at
 OURSELVES, NATIVE, PYTHON = 0, 1, 2  # the phase word; from PYTHON on it is that and the reason of the exit
-INTERPRETER, REGIONS, WALKS, CAREFUL = "interpreter", "regions", "page walks and the TLB", "careful handlers"
+INTERPRETER, COPIES, REGIONS = "interpreter", "copied blocks", "regions"
+WALKS, CAREFUL, COPYING = "page walks and the TLB", "careful handlers", "copying blocks"
 EVENTS, FUNCTIONS, FINDING, ENTERING = (
     "faults and interrupts",
     "soft floats",
@@ -37,12 +38,13 @@ EVENTS, FUNCTIONS, FINDING, ENTERING = (
 CORE = dict.fromkeys("walk translate miss access_in_pieces slot_of phys page_of access watched flush flush_page".split(), WALKS)
 CORE |= dict.fromkeys("find new_head decode decode_one cover invalidate drop_region block copy_bytes h_redecode".split(), FINDING)
 CORE |= dict.fromkeys("finish exact".split(), CAREFUL)
+CORE |= dict.fromkeys("copy copy_block stencil_of value paste copy_words".split(), COPYING)
 IN_PYTHON = dict.fromkeys("pio_in pio_out mmio_read mmio_write".split(), "devices")
 IN_PYTHON |= dict.fromkeys("lazy careful mode".split(), "compiling handlers")
 IN_PYTHON |= dict.fromkeys("hot full".split(), "choosing regions")
 IN_PYTHON |= dict.fromkeys("leave fetch step watch".split(), "instructions in Python")
 IN_PYTHON |= dict.fromkeys("budget request alarm tick".split(), "timers, interrupts, terminals")
-OF_THE_BLOCK = (INTERPRETER, CAREFUL, WALKS)  # where the state's `current` says whose time it is; a region that calls does not
+OF_THE_BLOCK = (INTERPRETER, COPIES, CAREFUL, WALKS)  # where the state's `current` says whose time it is; a region that calls does not
 
 
 @dataclass
@@ -211,10 +213,13 @@ class Profile:
             where, name = self.symbol(pc)
             if where == FUNCTIONS:
                 self.functions[name] += 1
-            if where in OF_THE_BLOCK and sample.phase == NATIVE:
-                self.in_block(sample)
-            return where
-        return ENTERING if sample.phase == NATIVE else IN_PYTHON[REASONS[sample.phase - PYTHON]]
+        elif engine.copies.has(pc):
+            where = COPIES
+        else:
+            where = ENTERING if sample.phase == NATIVE else IN_PYTHON[REASONS[sample.phase - PYTHON]]
+        if where in OF_THE_BLOCK and sample.phase == NATIVE:
+            self.in_block(sample)
+        return where
 
     def symbol(self, pc: int) -> tuple[str, str]:
         """What native code of the engine's is about, and the name of its function."""

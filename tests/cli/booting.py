@@ -25,7 +25,9 @@ from exuvia.isa.x86.architecture import architecture
 
 MARK = "EXUVIA_TEST_MARK"
 WORKER = b"exuvia.codegen.worker"
-PROGRAM = "from exuvia.cli.system import x86_64; import sys; sys.argv[0] = 'exuvia-system-x86_64'; x86_64()"
+# descriptors of two digits, which a shell's redirections do not know, for whatever the command opens
+DESCRIPTORS = "import os; [os.dup(2) for _ in range(9)]; "
+PROGRAM = DESCRIPTORS + "from exuvia.cli.system import x86_64; import sys; sys.argv[0] = 'exuvia-system-x86_64'; x86_64()"
 AT_SHELL = r"(?m)^the shell is there"
 OFF = "echo the shell is there; busybox poweroff -f"
 

@@ -95,15 +95,16 @@ def test_doctor() -> None:
 
 
 def test_doctor_counts_generated_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is stored for this build, handlers and regions; the damaged does not count, and nothing is changed."""
+    """What is stored for this build, handlers, stencils and regions; the damaged does not count, and nothing is changed."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     result = exuvia("doctor")
     assert result.returncode == 0, result.stderr
-    assert "; x86: 0 functions 0.0 MB, 0 regions 0.0 MB; at most " in result.stdout
+    assert "; x86: 0 functions 0.0 MB, 0 stencils 0.0 MB, 0 regions 0.0 MB; at most " in result.stdout
     assert not list(tmp_path.iterdir())
 
     store = Store(build_identity(architecture()), tmp_path / "exuvia" / "code")
     store.add((bytes(300_000), {"h.x.0.1.0": 0, "h.x.0.2.0": 64}))
+    store.beside("stencils").add((bytes(200_000), {"h.x.0.1.0": 0}))
     store.beside("regions").add((bytes(100_000), {"region 1": 0}))
     store.beside("regions").add((bytes(100_001), {"region 2": 0}))
     store.beside("regions").add((bytes(100_002), {"region 3": 0}))
@@ -112,7 +113,7 @@ def test_doctor_counts_generated_code(tmp_path: Path, monkeypatch: pytest.Monkey
     Store("x86-older", store.path.parent).add((bytes(1_000_000), {"h": 0}))
     files = sorted(tmp_path.rglob("*"))
     result = exuvia("doctor")
-    assert "; x86: 2 functions 0.3 MB, 2 regions 0.3 MB; other builds 1.0 MB; at most " in result.stdout
+    assert "; x86: 2 functions 0.3 MB, 1 stencils 0.2 MB, 2 regions 0.3 MB; other builds 1.0 MB; at most " in result.stdout
     assert sorted(tmp_path.rglob("*")) == files
 
 

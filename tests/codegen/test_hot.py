@@ -12,7 +12,7 @@ import pytest
 from exuvia.codegen import hot
 from exuvia.codegen.heads import Head
 from exuvia.codegen.layout import CACHE, HEAD
-from exuvia.codegen.making import Making, Wanted, made_of, make
+from exuvia.codegen.making import Making, Wanted, made_of
 from exuvia.codegen.store import Store
 from exuvia.support import log
 from tests.codegen.native import CODE_AT, LIMIT, STOPPED, TABLES, NativeMachine
@@ -217,9 +217,9 @@ def test_what_lies_far_from_an_instruction_is_read_from_the_records(native: Nati
 
 def test_a_name_in_the_store_says_all(native: NativeMachine) -> None:
     wanted = compiled(native, moving_code(KERNEL), rcx=3)
-    made = make(wanted, native.engine.form, native.architecture)
+    made = wanted.make(native.engine.form, native.architecture)
     assert made_of(made.symbol) == made._replace(code=b"", at=0)
-    assert made.code == make(wanted, native.engine.form, native.architecture).code  # a pure function
+    assert made.code == wanted.make(native.engine.form, native.architecture).code  # a pure function
 
 
 def test_a_block_that_is_longer_now_is_another(native: NativeMachine) -> None:
@@ -245,7 +245,7 @@ def test_what_changed_while_it_was_made_is_not_installed(native: NativeMachine) 
     native.put(Case(LOOP, gprs=registers(rcx=5)))
     wanted = found.grow(head(native, CODE & 0xFFF).address)
     assert wanted is not None
-    made = make(wanted, native.engine.form, native.architecture)
+    made = wanted.make(native.engine.form, native.architecture)
     native.put(Case(bytes.fromhex("48 29 C8 48 FF C9 75 F8"), gprs=registers(rcx=5)))
     head(native, CODE & 0xFFF)
     found.finished(wanted, made)

@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from exuvia.codegen.lines import guest_lines, lines_of, located
-from exuvia.codegen.making import make
 from exuvia.codegen.store import Store
 from exuvia.vcpu.hostcode import disassemble
 from tests.codegen.native import NativeMachine
@@ -36,7 +35,7 @@ def test_each_instruction_has_its_own(native: NativeMachine, tmp_path: Path) -> 
     native.vcpu.pc = CODE
     wanted = native.engine.hot.grow(native.engine.block(native.at))
     assert wanted is not None and len(wanted.blocks) == 2
-    made = make(wanted, native.engine.form, native.architecture)
+    made = wanted.make(native.engine.form, native.architecture)
     host = disassemble(made.code)
     assert host is not None
     names = [line.text.split()[0] for line in host]

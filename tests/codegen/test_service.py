@@ -15,8 +15,10 @@ from pathlib import Path
 import pytest
 
 from exuvia.codegen import service as module
-from exuvia.codegen.making import Made, Making, Wanted, make
-from exuvia.codegen.service import Service
+from exuvia.codegen.layout import PLAIN
+from exuvia.codegen.making import Made, Making, Wanted
+from exuvia.codegen.service import Answer, Request, Service
+from exuvia.codegen.stencil import Forms, Stencils
 from exuvia.codegen.store import Store
 from exuvia.codegen.worker import LENGTH, receive, send
 from tests.codegen.native import NativeMachine
@@ -47,12 +49,12 @@ class Rig:
     """A service, and what it said was done."""
 
     def __init__(self, native: NativeMachine) -> None:
-        self.done: queue.Queue[Made | None] = queue.Queue()
+        self.done: queue.Queue[Answer | None] = queue.Queue()
         features = native.model.features
         self.service = Service(native.architecture.module, features, self.put, workers=1)
         self.how = Making()
 
-    def put(self, wanted: Wanted, made: Made | None, how: Making) -> None:
+    def put(self, wanted: Request, made: Answer | None, how: Making) -> None:
         """What the service calls."""
         self.how = how
         self.done.put(made)
@@ -77,8 +79,18 @@ def rig(native: NativeMachine) -> Iterator[Rig]:
 
 def test_a_worker_makes_what_we_would_make(rig: Rig, wanted: Wanted, native: NativeMachine) -> None:
     rig.service.submit(wanted)
-    assert rig.done.get(timeout=60) == make(wanted, native.engine.form, native.architecture)
+    assert rig.done.get(timeout=60) == wanted.make(native.engine.form, native.architecture)
     assert rig.how.seconds > 0 and rig.how.why == ""
+
+
+def test_a_worker_makes_the_same_stencils(rig: Rig, wanted: Wanted, native: NativeMachine) -> None:
+    """They come before regions that wait."""
+    slots = list(native.architecture.everyday(wanted.mode, native.engine.tables[wanted.mode]))[:3]
+    forms = Forms(wanted.mode, tuple((slot, PLAIN) for slot in slots))
+    for request in (wanted, wanted, forms):
+        rig.service.submit(request)
+    answers = [rig.done.get(timeout=60) for _ in range(3)]
+    assert forms.make(native.engine.form, native.architecture) in answers[:2]
 
 
 def test_a_dead_worker_costs_its_region(rig: Rig, wanted: Wanted) -> None:
@@ -204,7 +216,7 @@ def test_the_hottest_is_next(native: NativeMachine, wanted: Wanted) -> None:
 def test_no_worker_is_started_for_little(native: NativeMachine, wanted: Wanted) -> None:
     """What waits was seen 10 times, then 20 times; a start is worth 20."""
     seen = 10
-    done: queue.Queue[Made | None] = queue.Queue()
+    done: queue.Queue[Answer | None] = queue.Queue()
     service = Service(
         native.architecture.module, native.model.features, lambda w, made, how: done.put(made), lambda w: seen, workers=1, price=20
     )
@@ -214,6 +226,18 @@ def test_no_worker_is_started_for_little(native: NativeMachine, wanted: Wanted) 
         seen = 20
         service.hire()
         assert service.threads and done.get(timeout=60) is not None
+    finally:
+        service.close()
+
+
+def test_stencils_are_worth_a_worker(native: NativeMachine, wanted: Wanted) -> None:
+    """A region that waits with them is made then too."""
+    done: queue.Queue[Answer | None] = queue.Queue()
+    service = Service(native.architecture.module, native.model.features, lambda w, made, how: done.put(made), workers=1, price=20)
+    try:
+        service.submit(wanted)
+        service.submit(Forms(wanted.mode, ((0, PLAIN),)))
+        assert [type(done.get(timeout=60)) for _ in range(2)] == [Stencils, Made]
     finally:
         service.close()
 

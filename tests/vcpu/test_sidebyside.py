@@ -12,8 +12,10 @@ from typing import Any
 import pytest
 
 from exuvia.codegen.engine import Engine
+from exuvia.codegen.interpreter import Interpreter
 from exuvia.codegen.layout import REASON
 from exuvia.codegen.region import Region
+from exuvia.codegen.stencil import Stencil
 from exuvia.dsl.values import Node
 from exuvia.guests import cache
 from exuvia.guests.catalog import guest
@@ -25,6 +27,7 @@ from exuvia.memory.space import AddressSpace
 from exuvia.support.errors import UserError
 from exuvia.vcpu.clock import Clock
 from exuvia.vcpu.sidebyside import Second
+from tests.codegen.copying import begin, pairs, stencils
 from tests.guests.console import PASS, assemble, expected, names, run
 from tests.vcpu.software_x86 import SideBySideX86
 
@@ -113,6 +116,33 @@ def test_a_wrong_count_is_found(bench: Bench, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(Region, "arrive", lambda self, k, ic: arrive(self, k, self.let(f"add i64 {ic}, 1")))
     with pytest.raises(UserError, match="icount"):
         bench.cpu.run()
+
+
+def test_copied_blocks_are_compared(bench: Bench) -> None:
+    copying(bench)
+    bench.cpu.run()
+    assert bench.cpu.halted and bench.second.engine.copies.used and bench.engine.copies.code is None
+
+
+def test_a_wrong_copy_is_found(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Stencil, "put", lambda self, place, v: Interpreter.put(self, place, 256 if place[0] == "r" else v))
+    copying(bench)
+    with pytest.raises(UserError, match=r"differ in what follows 0x10000, .* r\[0\] "):
+        bench.cpu.run()
+
+
+def copying(bench: Bench) -> None:
+    """The second engine has no regions, but stencils for the loop."""
+    cpu, ahead, engine = bench.cpu, bench.cpu.ahead, bench.second.engine
+    engine.stencil_store.seal("stencils of tests")
+    engine.hot.__dict__["sampled"] = lambda *_: None
+    begin(engine)
+    cpu.gpr[1] = 2
+    cpu.run()
+    ahead.pc = 0x10000
+    head = engine.hot.head(engine.block(ahead.native.address))
+    stencils(engine, head.mode, pairs(engine, head))
+    cpu.gpr[0], cpu.gpr[1], cpu.gpr[2], cpu.pc, cpu.__dict__["halted"] = 0, 50_000, 0, 0x10000, False
 
 
 def test_time_that_compiling_takes_is_no_difference(bench: Bench) -> None:

@@ -11,7 +11,7 @@ import subprocess
 import termios
 from typing import Any
 
-_GUARDIAN = "trap '' INT QUIT HUP TERM TSTP TTOU; read -r done || stty \"$0\" <&3"
+_GUARDIAN = "trap '' INT QUIT HUP TERM TSTP TTOU; read -r done || stty \"$0\" <&1"
 
 _fd = -1
 _before: list[Any] = []
@@ -75,18 +75,15 @@ def restore() -> None:
 
 
 def _guard(fd: int) -> subprocess.Popen[bytes] | None:
-    copy = os.dup(fd)
+    """The guardian, with the terminal as its standard output: a shell's redirections know descriptors of one digit."""
     try:
         saved = subprocess.run(["stty", "-g"], stdin=fd, capture_output=True, text=True, check=True).stdout.strip()
         return subprocess.Popen(
-            ["/bin/sh", "-c", f"exec 3<&{copy}; {_GUARDIAN}", saved],
+            ["/bin/sh", "-c", _GUARDIAN, saved],
             bufsize=0,
             stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
+            stdout=fd,
             stderr=subprocess.DEVNULL,
-            pass_fds=(copy,),
         )
     except (OSError, subprocess.CalledProcessError):  # no stty: the other ways of restoring remain
         return None
-    finally:
-        os.close(copy)

@@ -235,6 +235,7 @@ def find(at: dict[str, int]) -> str:
     b.store(new + HEAD["mask"], 0, 32)
     b.store(new + HEAD["mode"], b.arg("mode"), 8)
     b.store(new + HEAD["stands"], 0, 8)
+    b.store(new + HEAD["copied"], 0, 8)
     b.ret(new)
     return text + b.text() + block(at) + agrees(at) + step(at)
 
@@ -446,6 +447,7 @@ def decode_block(at: dict[str, int], no_index: int) -> str:
     with b.if_(~stepping):
         b.store(cache + CACHE["arena"], out.v)
     b.store(head + HEAD["n"], n.v, 16)
+    b.store(head + HEAD["copied"], 0, 8)
     publish(b, head + HEAD["body"], first)
     b.store(head + HEAD["mask"], lines(b, start, b.choose(off.v > 4096, 4095, off.v - 1)), 32)
     b.put(at["decoded"], b.get(at["decoded"]) + n.v)

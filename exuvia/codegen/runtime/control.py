@@ -27,6 +27,7 @@ from exuvia.codegen.layout import (
 from exuvia.codegen.native import Native, V
 from exuvia.codegen.runtime import polled, tick
 from exuvia.codegen.runtime.blocks import INDEX, OFF, SLOT, jump_entry, special, usual_head
+from exuvia.codegen.runtime.copying import copied
 from exuvia.codegen.runtime.memory import PAGE, function, handler, leave_slot, words
 from exuvia.codegen.runtime.sharing import publish, state_word
 from exuvia.dsl.state import JUMP_TAG, SCRATCH_AT, Layout
@@ -285,7 +286,9 @@ def out(at: dict[str, int], looks: Callable[[Native], V], layout: Layout) -> str
     found = b.call("find")
     with b.if_(found == 0):
         b.tail("@not_found")
-    with b.if_(b.load(found) == usual_head(b, at)):
+    b.call("copy", found)
+    runs = b.load(found)
+    with b.if_((runs == usual_head(b, at)) | copied(b, at, runs)):
         seen = b.load(found + HEAD["samples"], 32) + 1
         b.store(found + HEAD["samples"], seen, 32)
         with b.if_((seen & (b.get(at["hot_after"]) - 1)) == 0):

@@ -10,6 +10,7 @@ from typing import Any
 
 from exuvia.codegen.engine import Engine
 from exuvia.codegen.service import PRICE, Service
+from exuvia.codegen.stencil import Forms
 from exuvia.dsl.architecture import Model
 from exuvia.isa import UnknownName, architecture
 from exuvia.memory.space import AddressSpace
@@ -40,7 +41,7 @@ class Maker:
         self.vcpus: list[SoftwareVcpu] = []
         self.engine = engine = Engine(of, self.model.features, ram.address, ram.size, config.smp, compiling())
         engine.standstill = machine.standstill
-        stores = (engine.store, engine.region_store)
+        stores = engine.stores
         problem = _problem(stores)
         if problem is not None:
             print(f"exuvia: generated code is not kept, each start compiles it again: {problem}", file=sys.stderr)
@@ -48,15 +49,21 @@ class Maker:
             machine.at_end.append(lambda: _tell_what_came(stores))
         self.second = Second(engine, ram, config.smp) if self.regions == "check" else None
         if self.regions != "off":
-            hot = (self.second.engine if self.second else engine).hot
+            improved = self.second.engine if self.second else engine
+            hot, copies = improved.hot, improved.copies
+
+            def done(wanted: Any, *made: Any) -> None:
+                machine.post(lambda: (copies if isinstance(wanted, Forms) else hot).finished(wanted, *made))
+
             service = Service(
                 engine.architecture.module,
                 self.model.features,
-                lambda *made: machine.post(lambda: hot.finished(*made)),
+                done,
                 hot.heat,
                 price=PRICE if hot.known else 0,  # where the store has some, what is left may never be worth a worker
             )
-            hot.ask, hot.busy, hot.remind = service.submit, service.busy, service.hire
+            hot.ask, hot.busy, hot.remind, copies.ask = service.submit, service.busy, service.hire, service.submit
+            copies.begin()
             machine.at_end.append(service.close)
         machine.memory.on_change.append((lambda: machine.alone(self.changed)) if self.several else self.changed)
         machine.ports.on_change.append((lambda: machine.alone(self.polls)) if self.several else self.polls)

@@ -23,6 +23,7 @@ from exuvia.isa.aarch64.fpcr import from_host, host_control
 from exuvia.isa.aarch64.paging import FETCH
 from exuvia.isa.aarch64.state import PRIVILEGED, SP, USER, layout
 from exuvia.memory.ram import Ram
+from tests.codegen.copying import begin, copy
 
 RAM_SIZE = 1 << 20
 CODE, DATA, DATA_SIZE = 0x8000, 0x10000, 0x4000
@@ -67,14 +68,15 @@ class Result:
 
 
 class Native:
-    """The engine. `regions`: each case's block is compiled as a region first."""
+    """The engine. `regions`: each case's block is compiled as a region first; `copies`: it is copied."""
 
-    regions = False
+    regions = copies = False
 
     def __init__(self, features: frozenset[str] | None = None, store: Store | None = None) -> None:
         self.ram = Ram(RAM_SIZE)
         self.engine = Engine(architecture(), features, self.ram.address, self.ram.size, store=store)  # type: ignore[arg-type]
         self.engine.region_store.seal("regions of tests")
+        begin(self.engine)
         self.ram.view[:] = struct.pack("<I", BRK) * (RAM_SIZE // 4)
         self.engine.set_slots([(0, RAM_SIZE, self.ram.address, True)])
         self.state = self.engine.new_state()
@@ -166,7 +168,7 @@ class Native:
     def on_hot(self) -> None:
         pass
 
-    requests = 0
+    requests = copied = 0
 
     def on_request(self) -> None:
         self["interrupt_pending"] = 0
@@ -177,6 +179,8 @@ class Native:
         self.put(case)
         if self.regions and (head := self.engine.block(self.at)) and (wanted := self.engine.hot.grow(head)) is not None:
             self.engine.hot.make_now(wanted)
+        if self.copies and (head := self.engine.block(self.at)):
+            self.copied += copy(self.engine, self.at, [self.engine.hot.head(head)])
         self.go()
         view, x = self.state.view, layout.offset("x")
         registers = [*struct.unpack_from("<31Q", view, x), *struct.unpack_from("<Q", view, x + 8 * SP)]

@@ -1,4 +1,4 @@
-"""Sequences of instructions, interpreted and as compiled regions, against Unicorn: flags and registers live from one to the next."""
+"""Sequences of instructions, interpreted, as regions and as copies, against Unicorn: flags and registers live from one to the next."""
 
 from __future__ import annotations
 
@@ -47,13 +47,13 @@ def instruction(rng: random.Random, rows: list[tuple[Row, dict[str, int]]]) -> i
             return code
 
 
-@pytest.mark.parametrize("regions", [False, True])
-def test_as_unicorn(regions: bool) -> None:
+@pytest.mark.parametrize("kind", ["interpreted", "regions", "copies"])
+def test_as_unicorn(kind: str) -> None:
     rng = random.Random(3)
     rows = [(row, variant) for row, variant in tables(None).rows[2:] if usable(row)]
     n: Native = native()
     o: Oracle = oracle()
-    n.regions = regions
+    n.regions, n.copies = kind == "regions", kind == "copies"
     try:
         for _ in range(COUNT):
             x = values(rng, 32)
@@ -65,5 +65,6 @@ def test_as_unicorn(regions: bool) -> None:
             ours = n.run(case)
             assert ours == theirs, f"{case}\n{difference(ours, theirs)}"
     finally:
-        n.regions = False
-    assert not regions or n.engine.hot.made > COUNT // 3
+        n.regions = n.copies = False
+    assert kind != "regions" or n.engine.hot.made > COUNT // 3
+    assert kind != "copies" or n.copied > COUNT // 2

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -262,8 +262,8 @@ class Oracle:
         return Result(code, at, gprs, fprs, hi, lo, u.reg_read(GPRS[1]) & 0xFFFF_FFFF, memory)
 
 
-def run(m: Machine, c: Case, region: bool = False) -> Result:
-    """One case on our processor; `region`: compiled as one."""
+def run(m: Machine, c: Case, how: Callable[[Machine], object] = lambda m: None) -> Result:
+    """One case on our processor; `how` it runs is prepared when everything is in place."""
     cpu = m.cpu
     cpu.status = CU0 | CU1 | (FR if c.wide else 0)
     m.put(CODE, *c.words, *[BREAK] * 62)
@@ -276,8 +276,7 @@ def run(m: Machine, c: Case, region: bool = False) -> Result:
     cpu.fp_host, cpu.fp_last = host_word(c.fcsr), 0
     cpu.hi, cpu.lo, cpu.fcsr, cpu.fault_vector, cpu.walk_error = c.hi, c.lo, c.fcsr, 0, (1 << 64) - 1
     m.start(KSEG0 + CODE)
-    if region:
-        m.compile_region()
+    how(m)
     code, where = m.run()
     gprs = [cpu.r[i] for i in range(32)]
     fprs, memory = [fprs[i] for i in range(32)], bytes(m.ram.view[WINDOW : WINDOW + 4096])

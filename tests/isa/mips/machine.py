@@ -21,6 +21,7 @@ from exuvia.memory.space import AddressSpace
 from exuvia.vcpu.clock import Clock
 from exuvia.vcpu.processor import combined
 from exuvia.vcpu.software import FOREVER, SoftwareVcpu
+from tests.codegen.copying import copy
 
 RAM_SIZE = 1 << 20
 KSEG0 = 0x8000_0000
@@ -117,6 +118,13 @@ class Machine:
             self.cpu.between()
             self.cpu.single_step()
         raise AssertionError(f"{pc:#x} is not reached\n{self.cpu.describe()}")
+
+    copied = 0
+
+    def copy_block(self) -> None:
+        """Have the block at `pc` be a copy."""
+        if address := self.engine.block(self.at):
+            self.copied += copy(self.engine, self.at, [self.engine.hot.head(address)])
 
     def compile_region(self) -> None:
         """Have a region stand where the processor does, if one can: of all blocks of the page to which links lead from there."""
