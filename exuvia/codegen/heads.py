@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from exuvia.codegen.layout import ENTRY_SHIFT, HEAD_SIZE, REGION_MASK
 
-HEAD_WORDS = struct.Struct("<QQIHHQQQQIBBBx")  # in the order of layout.HEAD
+HEAD_WORDS = struct.Struct("<QQIHHQQQQIBBBB")  # in the order of layout.HEAD
 
 
 class Head(NamedTuple):
@@ -27,6 +27,7 @@ class Head(NamedTuple):
     mode: int
     stands: int
     copied: int
+    turns: int
 
     @property
     def region(self) -> int:

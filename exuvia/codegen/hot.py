@@ -16,6 +16,7 @@ from exuvia.codegen.layout import (
     CACHE,
     ENTRY_SHIFT,
     HEAD,
+    HEAD_SIZE,
     KNOWN_BITS,
     NO_ENTRY,
     PAGE_ENTRY,
@@ -128,7 +129,7 @@ class Hot:
         self.spots = Area((1 << KNOWN_BITS) // 8)  # a bit for each block of known regions, which the decoder asks (`known_spot`)
         engine.cache[CACHE["known"] // 8] = self.spots.address
         self.linear: dict[int, int] = {}  # where a page of code, by its host address, was seen last
-        self.standing: dict[int, tuple[int, ...]] = {}  # the heads into which a region's code was put last
+        self.standing: dict[int, tuple[int, tuple[int, ...]]] = {}  # where a region's code was put last: its table, the heads of its blocks
         self.noticed = 0  # how many dropped regions the log was told of
         self.full = False  # no room for code: begin again where nothing runs
         self.kept = 0  # bytes of code in the store
@@ -157,7 +158,7 @@ class Hot:
             while at:
                 found.append(self.head(at))
                 at = found[-1].sibling
-        yield from (h for h in found if h.mode == mode and h.mask)
+        yield from (h for h in found if h.mode == mode and h.mask and h.n)
 
     def block(self, head: Head) -> Found:
         """The head's block, counted from its page."""
@@ -223,12 +224,13 @@ class Hot:
     def again(self, head: Head) -> Wanted | None:
         """The region that a head is in, to be made with it, and others that are met often, as entries."""
         (code,) = struct.unpack_from("<Q", self.arena.map, head.region - self.arena.address + REGION_CODE)
-        made, heads = self.placed.get(code), [self.head(a) for a in self.standing.get(code, ())]
-        if made is None or any(h.region != head.region or not h.mask for h in heads):
+        table, standing = self.standing.get(code, (0, ()))
+        made, heads = self.placed.get(code), [self.head(a) for a in standing]
+        if made is None or table != head.region or not all(h.mask for h in heads):
             return None
         page = self.arena.words[(head.region - self.arena.address + REGION_PAGE) // 8] if made.bound else None
         blocks = tuple(self.placed_at(h, offset, page) for h, (offset, _, _) in zip(heads, made.blocks, strict=True))
-        met = {k for k, h in enumerate(heads) if h.entry == NO_ENTRY and h.samples >= OFTEN} | set(made.entries)
+        met = {k for k, h in enumerate(heads) if h.region == table and h.entry == NO_ENTRY and h.samples >= OFTEN} | set(made.entries)
         entries = tuple(made.blocks[k][0] for k in sorted(met))
         return Wanted(head.mode, made.meaning, blocks, entries, tuple(h.address for h in heads), self.flood, head.region, page)
 
@@ -354,16 +356,16 @@ class Hot:
         return heads
 
     def fits(self, made: Made, heads: list[int]) -> bool:
-        """Are the blocks as long as they were? Where one ends depends on what stands behind it at the page's end."""
+        """Are the blocks as long as they were, and would one be entered? Where one ends depends on what stands behind it at the page's end."""
         for (offset, text, _), address in zip(made.blocks, heads, strict=True):
             h = self.head(address)
-            if h.region or not h.mask:
+            if not h.mask:
                 return False
             last = h.body + RECORD * (h.n - 1 + (GUARD if crosses(offset, text) else 0)) - self.arena.address
             (off,) = struct.unpack_from("<H", self.arena.map, last + OFF)
             if off + self.arena.map[last + LEN] != offset % PAGE + len(text):
                 return False
-        return True
+        return any(not self.head(heads[k]).region for k in made.entries)
 
     def same(self, made: Made, heads: list[int], page: int) -> bool:
         """Are constants that differ the only difference? Where a block has none, equal bytes mean equal records."""
@@ -404,9 +406,10 @@ class Hot:
             heads = [self.head(a) for a in wanted.heads]
             pages = {b.offset & -PAGE: h.key - h.offset for h, b in zip(heads, wanted.blocks, strict=True)}
             fits = self.holds([(b.offset, b.code, ()) for b in wanted.blocks], pages) and all(
-                h.mask and h.region == wanted.replaces and h.n * RECORD == len(b.records) for h, b in zip(heads, wanted.blocks, strict=True)
+                h.mask and h.n * RECORD == len(b.records) for h, b in zip(heads, wanted.blocks, strict=True)
             )
-            done = fits and self.install(wanted.heads, code, made, wanted.page or 0)
+            fits = fits and any(heads[k].region == wanted.replaces for k in made.entries)
+            done = fits and self.install(wanted.heads, code, made, wanted.page or 0, wanted.replaces)
         if fits:
             self.tell("made" if done else "made, and the block cache is full", wanted.heads, cost)
         else:
@@ -426,31 +429,37 @@ class Hot:
                 spot = known_spot(offset % PAGE, len(text), int.from_bytes(text[:3], "little"))
                 self.spots.map[spot >> 3] |= 1 << (spot & 7)
 
-    def install(self, heads: list[int] | tuple[int, ...], code: int, made: Made, page: int) -> bool:
+    def install(self, heads: list[int] | tuple[int, ...], code: int, made: Made, page: int, replaces: int = 0) -> bool:
         """Put code into the heads of the entries; where code has a limit, their own handler finds it (codegen/runtime/limit.py).
 
-        False where there is no room to say which heads. For who holds the blocks; other processors run, so that what they read of a head
-        is written word by word, and last.
+        A block that another region has, but for the one that this `replaces`, stays that one's; `follow` sees to it that this falls too when
+        the block does. False where there is no room to say which heads. For who holds the blocks; other processors run, so that what they
+        read of a head is written word by word, and last.
         """
         limited = self.engine.architecture.limited(self.head(heads[0]).mode)
         end = max(offset + len(text) for offset, text, _ in made.blocks)
-        if not (table := self.engine.allot(REGION_HEADS + REGION_BLOCK * len(heads))):
-            return False
-        self.standing[code] = tuple(heads)
-        words, start = self.arena.words, self.arena.address
         before = [self.head(a) for a in heads]
+        own = [k for k, h in enumerate(before) if h.region in (0, replaces)]
+        size = REGION_HEADS + REGION_BLOCK * len(heads)
+        if not (table := self.engine.allot(size + HEAD_SIZE * (len(heads) - len(own)))):
+            return False
+        self.standing[code] = table, tuple(heads)
+        words, start = self.arena.words, self.arena.address
         place = (table - start) // 8
         words[place : place + REGION_HEADS // 8] = array("Q", (len(heads), code, end, page))
         for k, (h, (offset, _, _)) in enumerate(zip(before, made.blocks, strict=True)):
             at = place + (REGION_HEADS + REGION_BLOCK * k) // 8
             words[at : at + 3] = array("Q", (h.address, h.body, offset & -PAGE & WORD_MASK))
-        if any(h.word for h in before):
+        for i, k in enumerate(set(range(len(heads))).difference(own)):
+            self.follow(table, table + size + HEAD_SIZE * i, before[k])
+        if any(before[k].word for k in own):
             usual = self.engine.special[SPECIAL.index("limited" if limited else "head")]
-            for h in before:
+            for h in (before[k] for k in own):
                 if h.stands:
                     words[(h.address - start) // 8] = usual
             self.engine.settle(self.engine.states[0])  # a processor may have read the old handler of a head, and not yet its old region
-        for k, h in enumerate(before):
+        for k in own:
+            h = before[k]
             at = h.address - start
             words[(at + HEAD["region"]) // 8] = table | (k if k in made.entries else NO_ENTRY) << ENTRY_SHIFT
             self.arena.map[at + HEAD["stands"]] = 1
@@ -459,6 +468,15 @@ class Hot:
                 words[at // 8] = code
         self.installed += 1
         return True
+
+    def follow(self, table: int, at: int, block: Head) -> None:
+        """Let a region fall with a block that is another region's: a head that nothing finds or runs, without instructions, stands beside the
+        block's in the list of its page."""
+        e = self.engine
+        first = ((block.key & -PAGE) - e.cache[CACHE["ram"] // 8] >> 12) * PAGE_ENTRY // 8 + 1
+        beside = block._replace(samples=0, n=0, word=table | NO_ENTRY << ENTRY_SHIFT, next=0, sibling=e.pages.words[first], stands=1)
+        HEAD_WORDS.pack_into(self.arena.map, at - self.arena.address, *beside[1:])
+        e.pages.words[first] = at
 
     # -- telling
     def tell(self, what: str, heads: Sequence[int], rest: str = "") -> None:
@@ -481,8 +499,8 @@ class Hot:
         if count == self.noticed:
             return
         self.noticed = count
-        for code, heads in list(self.standing.items()):
-            if not any(self.head(a).region for a in heads):
+        for code, (table, heads) in list(self.standing.items()):
+            if not any(self.head(a).region == table for a in heads):
                 del self.standing[code]
                 self.tell("dropped, the guest wrote to its code", heads)
 

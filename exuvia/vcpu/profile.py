@@ -238,7 +238,7 @@ class Profile:
             made, hot = self.regions[code], self.engine.hot
             after = bisect_right(self.starts, code)
             end = self.starts[after] if after < len(self.starts) else self.engine.region_code.address + self.used
-            heads = [head for head in hot.standing.get(code, ()) if hot.head(head).mask]
+            heads = [head for head in hot.standing.get(code, (0, ()))[1] if hot.head(head).mask]
             entry = made.blocks[made.entries[0]][0] if made.entries else made.blocks[0][0]
             at = code - self.engine.region_code.address
             text = self.engine.region_code.map[at : at + end - code]

@@ -24,7 +24,7 @@ from exuvia.vcpu.tick import Tick
 if TYPE_CHECKING:
     from exuvia.memory.space import AddressSpace
 
-HOT_AFTER = 8  # samples of a block (codegen/runtime/control.py) after which it is compiled; a power of two
+HOT_AFTER = 8  # samples of a block (codegen/runtime/control.py) from which Python looks at it
 NEVER = 1 << 31  # likewise, where none is
 FOREVER = (1 << 63) - 1
 WORD_MASK = (1 << 64) - 1

@@ -12,7 +12,7 @@ import pytest
 from exuvia.codegen import hot
 from exuvia.codegen.heads import Head
 from exuvia.codegen.layout import CACHE, HEAD
-from exuvia.codegen.making import Making, Wanted, made_of
+from exuvia.codegen.making import Made, Making, Wanted, made_of
 from exuvia.codegen.store import Store
 from exuvia.support import log
 from tests.codegen.native import CODE_AT, LIMIT, STOPPED, TABLES, NativeMachine
@@ -298,6 +298,72 @@ def test_the_store_of_regions_is_bounded(native: NativeMachine, store: Store, mo
     again = NativeMachine(store)
     assert not again.engine.hot.known and again.engine.region_code.used == 0
     again.close()
+
+
+# -- a block of two regions
+SHARED = 0x180  # where it stands: on another line than the others
+# X: test cl, 1; jz Z. Y: inc ebx; jmp Z. Z: dec rcx; jnz X
+OF_TWO = bytes.fromhex("F6 C1 01 0F 84 77 01 00 00 FF C3 E9 70 01 00 00").ljust(SHARED, b"\xcc") + bytes.fromhex("48 FF C9 0F 85 77 FE FF FF")
+
+
+def overlapping(native: NativeMachine) -> list[tuple[Wanted, Made]]:
+    """Two regions that have Z: one has X, one Y."""
+    native.run(Case(OF_TWO, gprs=registers(rcx=4)))
+    native.put(Case(OF_TWO, gprs=registers(rbx=0, rcx=100)))
+    x, y, z = (CODE & 0xFFF) + 0, (CODE & 0xFFF) + 9, (CODE & 0xFFF) + SHARED
+    heads = {offset: head(native, offset) for offset in (x, y, z)}
+    whole = native.engine.hot.grow(heads[x].address)
+    assert whole is not None
+    made = []
+    for first in (x, y):
+        blocks = tuple(native.engine.hot.block(heads[o]) for o in (first, z))
+        wanted = whole._replace(blocks=blocks, entries=(first,), heads=(heads[first].address, heads[z].address))
+        made.append((wanted, wanted.make(native.engine.form, native.architecture)))
+    return made
+
+
+def test_a_block_may_be_in_two_regions(native: NativeMachine) -> None:
+    found = native.engine.hot
+    for wanted, made in overlapping(native):
+        found.finished(wanted, made)
+    assert (found.installed, found.late) == (2, 0)
+    tables = [head(native, (CODE & 0xFFF) + at).region for at in (0, 9, SHARED)]
+    assert tables[0] == tables[2] != tables[1] and all(tables)
+    native.vcpu.pc = CODE
+    assert finish(native).gprs[3] == 50
+
+
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+def test_a_write_to_a_block_of_two_regions_drops_both(native: NativeMachine, order: tuple[int, int]) -> None:
+    found, both = native.engine.hot, overlapping(native)
+    for k in order:
+        found.finished(*both[k])
+    code = OF_TWO[:SHARED] + bytes.fromhex("48 83 E9 01 0F 85 76 FE FF FF")  # another Z: sub rcx, 1; jnz X
+    before, start = native.vcpu.counters()["regions dropped"], CODE_AT + (CODE & 0xFFF)
+    assert all(head(native, (CODE & 0xFFF) + at).region for at in (0, 9, SHARED))
+    native.ram.view[start : start + len(code)] = code
+    native.engine.written(native.at, native.ram.address + start + SHARED, 16)
+    assert not any(head(native, (CODE & 0xFFF) + at).region for at in (0, 9, SHARED))
+    native.vcpu.pc = CODE
+    assert finish(native, code).gprs[3] == 50
+    assert native.vcpu.counters()["regions dropped"] == before + 2
+
+
+def test_known_regions_that_overlap_are_put_into_place_both(native: NativeMachine) -> None:
+    found, both = native.engine.hot, overlapping(native)
+    for wanted, made in both:
+        found.finished(wanted, made)
+    native.engine.drop_blocks()
+    native.vcpu.forget_blocks()
+    native.put(Case(OF_TWO, gprs=registers(rbx=0, rcx=100)))
+    for at in (0, 9):
+        h = head(native, (CODE & 0xFFF) + at)
+        native.vcpu.pc = CODE + at
+        assert found.remembered(native.state, h, CODE + at) and found.head(h.address).region
+    shared = head(native, (CODE & 0xFFF) + SHARED)
+    assert not found.remembered(native.state, shared, CODE + SHARED)  # nothing would be entered
+    native.vcpu.pc = CODE
+    assert finish(native).gprs[3] == 50 and found.made == 2
 
 
 # -- code that changes

@@ -18,7 +18,7 @@ from exuvia.codegen.layout import ENTRY_SHIFT, HEAD, NO_ENTRY, REASON, REGION_CO
 from exuvia.dsl.state import ISA_AT, WATCHES_AT
 from exuvia.isa.x86.concrete import Processor
 from exuvia.isa.x86.state import DS, ES, FS, GS, layout
-from exuvia.vcpu.software import FOREVER
+from exuvia.vcpu.software import FOREVER, NEVER
 from tests.codegen.native import CODE_AT, LIMIT, PLAIN, STOPPED, TABLES, WINDOW_AT, NativeMachine
 from tests.codegen.sequences import sequence, start
 from tests.codegen.test_segmented import segments
@@ -54,7 +54,7 @@ class Bench:
     def __init__(self) -> None:
         self.native = NativeMachine()
         self.cpu, self.at, self.engine, self.hot = self.native.vcpu, self.native.at, self.native.engine, self.native.engine.hot
-        self.cpu.hot_after = self.cpu.first_look = 0  # regions are made where the test wants them
+        self.cpu.hot_after, self.cpu.first_look = NEVER, 0  # regions are made where the test wants them
         self.template: bytes | None = None
         self.special = self.engine.special[SPECIAL.index("head")]
 

@@ -65,6 +65,13 @@ def usual_head(b: Native, at: dict[str, int]) -> V:
     return b.load(b.get(at["modes"]) + b.get(at["mode"]) * MODE_ENTRY + MODE["head"])
 
 
+def first_head(b: Native, at: dict[str, int]) -> V:
+    """What stands there at first: `counting` instead of `head` where blocks are copied."""
+    usual = usual_head(b, at)
+    counts = (b.load(b.get(at["cache"]) + CACHE["copies_end"]) != 0) & (usual == special(b, at, "head"))
+    return b.choose(counts, special(b, at, "counting"), usual)
+
+
 def jump_entry(b: Native, pc: V) -> V:
     """Where the jump cache has this linear address, if it has it."""
     return b.arg("st", True) + JUMPS_AT + (((pc ^ (pc >> 12)) & (JUMPS - 1)) << 4)
@@ -235,7 +242,6 @@ def find(at: dict[str, int]) -> str:
     b.store(new + HEAD["mask"], 0, 32)
     b.store(new + HEAD["mode"], b.arg("mode"), 8)
     b.store(new + HEAD["stands"], 0, 8)
-    b.store(new + HEAD["copied"], 0, 8)
     b.ret(new)
     return text + b.text() + block(at) + agrees(at) + step(at)
 
@@ -448,11 +454,12 @@ def decode_block(at: dict[str, int], no_index: int) -> str:
         b.store(cache + CACHE["arena"], out.v)
     b.store(head + HEAD["n"], n.v, 16)
     b.store(head + HEAD["copied"], 0, 8)
+    b.store(head + HEAD["turns"], 0, 8)
     publish(b, head + HEAD["body"], first)
     b.store(head + HEAD["mask"], lines(b, start, b.choose(off.v > 4096, 4095, off.v - 1)), 32)
     b.put(at["decoded"], b.get(at["decoded"]) + n.v)
     unseen = (b.get(at["first_look"]) != 0) & (b.load(head + HEAD["samples"], 32) == 0)
-    runs = b.var(usual_head(b, at))
+    runs = b.var(first_head(b, at))
     with b.if_(unseen & ~stepping & (stop.v != 1)):
         size = off.v - start
         bits = b.choose(size > 2, 0xFFFFFF, b.choose(size > 1, 0xFFFF, 0xFF))

@@ -26,13 +26,14 @@ from exuvia.codegen.layout import (
 )
 from exuvia.codegen.native import Native, V
 from exuvia.codegen.runtime import polled, tick
-from exuvia.codegen.runtime.blocks import INDEX, OFF, SLOT, jump_entry, special, usual_head
+from exuvia.codegen.runtime.blocks import INDEX, OFF, SLOT, first_head, jump_entry, special, usual_head
 from exuvia.codegen.runtime.copying import copied
 from exuvia.codegen.runtime.memory import PAGE, function, handler, leave_slot, words
 from exuvia.codegen.runtime.sharing import publish, state_word
 from exuvia.dsl.state import JUMP_TAG, SCRATCH_AT, Layout
 from exuvia.dsl.tick import NEVER
 
+SELDOM = 128  # samples of a block from which Python looks at it only every so many, not each time that they have doubled
 SAMPLE = 8192  # instructions from look to look, and up to twice as many
 
 
@@ -85,7 +86,7 @@ def known(at: dict[str, int]) -> str:
     """A region may be known that has this block: Python looks, once, before the block runs."""
     b = handler("h_known")
     op = b.arg("op", True)
-    here, then = special(b, at, "known"), usual_head(b, at)
+    here, then = special(b, at, "known"), first_head(b, at)
     pair = b.let(f"cmpxchg ptr {b.pointer(op)}, i64 {here.name}, i64 {then.name} seq_cst seq_cst, align 8")
     with b.if_(~V(b, b.let(f"extractvalue {{i64, i1}} {pair}, 1"), 1), False):  # another processor looked, or dropped it
         b.go(op)
@@ -288,10 +289,10 @@ def out(at: dict[str, int], looks: Callable[[Native], V], layout: Layout) -> str
         b.tail("@not_found")
     b.call("copy", found)
     runs = b.load(found)
-    with b.if_((runs == usual_head(b, at)) | copied(b, at, runs)):
+    with b.if_((runs == usual_head(b, at)) | (runs == special(b, at, "counting")) | copied(b, at, runs)):
         seen = b.load(found + HEAD["samples"], 32) + 1
         b.store(found + HEAD["samples"], seen, 32)
-        with b.if_((seen & (b.get(at["hot_after"]) - 1)) == 0):
+        with b.if_((seen >= b.get(at["hot_after"])) & (((seen & (seen - 1)) == 0) | ((seen & (SELDOM - 1)) == 0))):
             b.put(at["hot"], found)
             b.ret(REASON["hot"])
     b.tail("@jump")

@@ -1,8 +1,9 @@
 """Blocks written out: the stencils of their instructions (codegen/stencil.py) copied behind one another, with their records filled in.
 
-A block that was sampled once is worth the copy, which takes as long as running it some fifty times. The head's handler becomes the copy's
-entry, and the records' handlers the code of their instructions in it; so a block can be entered anywhere, and whatever leaves it comes
-back. Where an instruction has no stencil, its copy goes to its handler, and that one comes back by the next record.
+A block that ran `TURNS` times, or was sampled once, is worth the copy, which takes as long as running it some fifty times. The head's
+handler becomes the copy's entry, and the records' handlers the code of their instructions in it; so a block can be entered anywhere, and
+whatever leaves it comes back. Where an instruction has no stencil, its copy goes to its handler, and that one comes back by the next
+record.
 """
 
 from __future__ import annotations
@@ -10,20 +11,36 @@ from __future__ import annotations
 from exuvia.codegen.layout import COPIES_SIZE, HEAD, MODE, MODE_ENTRY
 from exuvia.codegen.native import Native, V
 from exuvia.codegen.runtime.blocks import INDEX, SLOT, special
-from exuvia.codegen.runtime.memory import function, words
+from exuvia.codegen.runtime.memory import function, handler, words
 from exuvia.codegen.runtime.sharing import cache_word, publish
 from exuvia.codegen.stencil import GAP, HEADER, IN_COLD, KIND
 from exuvia.dsl.record import RECORD
 from exuvia.dsl.state import Layout
 
 COLD_SIZE, GAPS, SIGNED = 4, 8, 12  # in a stencil, behind the size of its hot code
+TURNS = 32  # runs of a block after which it is copied, or one sample
 APART = 64  # bytes between the hot code of a block and its cold code, as copies are made in words
 
 
 def source(layout: Layout, no_index: int) -> str:
     """LLVM text of this part."""
     at = words(layout)
-    return copy(at) + copy_block(at) + stencil_of(at, no_index) + value(at) + paste(at) + copy_words()
+    return counting(at) + copy(at) + copy_block(at) + stencil_of(at, no_index) + value(at) + paste(at) + copy_words()
+
+
+def counting(at: dict[str, int]) -> str:
+    """The handler of heads until their blocks have run often enough to be copied."""
+    b = handler("h_counting")
+    op = b.arg("op", True)
+    turns = b.load(op + HEAD["turns"], 8) + 1
+    b.store(op + HEAD["turns"], turns, 8)
+    with b.if_(turns < TURNS, True):
+        b.tail("@h_head")
+    here, then = special(b, at, "counting"), special(b, at, "head")
+    b.let(f"cmpxchg ptr {b.pointer(op)}, i64 {here.name}, i64 {then.name} seq_cst seq_cst, align 8")  # unless it was dropped just now
+    b.call("copy", op)
+    b.go(op)
+    return b.text()
 
 
 def copy(at: dict[str, int]) -> str:
@@ -93,7 +110,8 @@ def copy_block(at: dict[str, int]) -> str:
         hot.v = hot.v + b.load(stencil, 32)
         record.v = record.v + RECORD
         k.v = k.v + 8
-    with b.if_(b.load(head) == special(b, at, "head")):
+    runs = b.load(head)
+    with b.if_((runs == special(b, at, "head")) | (runs == special(b, at, "counting"))):
         publish(b, head, first + run)
     b.ret(0)
     return b.text()
