@@ -356,7 +356,7 @@ class Hot:
         return heads
 
     def fits(self, made: Made, heads: list[int]) -> bool:
-        """Are the blocks as long as they were, and would one be entered? Where one ends depends on what stands behind it at the page's end."""
+        """Are the blocks as long as they were, and would one be entered? At a page's end it depends on what follows where a block ends."""
         for (offset, text, _), address in zip(made.blocks, heads, strict=True):
             h = self.head(address)
             if not h.mask:
@@ -432,9 +432,9 @@ class Hot:
     def install(self, heads: list[int] | tuple[int, ...], code: int, made: Made, page: int, replaces: int = 0) -> bool:
         """Put code into the heads of the entries; where code has a limit, their own handler finds it (codegen/runtime/limit.py).
 
-        A block that another region has, but for the one that this `replaces`, stays that one's; `follow` sees to it that this falls too when
-        the block does. False where there is no room to say which heads. For who holds the blocks; other processors run, so that what they
-        read of a head is written word by word, and last.
+        A block that another region has, but for the one that this `replaces`, stays that one's; `follow` sees to it that this falls too
+        when the block does. False where there is no room to say which heads. For who holds the blocks; other processors run, so that what
+        they read of a head is written word by word, and last.
         """
         limited = self.engine.architecture.limited(self.head(heads[0]).mode)
         end = max(offset + len(text) for offset, text, _ in made.blocks)
@@ -470,8 +470,8 @@ class Hot:
         return True
 
     def follow(self, table: int, at: int, block: Head) -> None:
-        """Let a region fall with a block that is another region's: a head that nothing finds or runs, without instructions, stands beside the
-        block's in the list of its page."""
+        """Let a region fall with a block that is another region's: a head that nothing finds or runs, without instructions, stands beside
+        the block's in the list of its page."""
         e = self.engine
         first = ((block.key & -PAGE) - e.cache[CACHE["ram"] // 8] >> 12) * PAGE_ENTRY // 8 + 1
         beside = block._replace(samples=0, n=0, word=table | NO_ENTRY << ENTRY_SHIFT, next=0, sibling=e.pages.words[first], stands=1)

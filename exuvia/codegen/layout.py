@@ -11,7 +11,9 @@ from typing import Any
 
 from exuvia.dsl.state import ROUTINES_AT, RUNTIME_AT, Layout
 
-HEAD = dict(handler=0, body=8, samples=16, n=20, off=22, region=24, key=32, next=40, sibling=48, mask=56, mode=60, stands=61, copied=62, turns=63)
+HEAD = dict(
+    handler=0, body=8, samples=16, n=20, off=22, region=24, key=32, next=40, sibling=48, mask=56, mode=60, stands=61, copied=62, turns=63
+)
 HEAD_SIZE = 64
 # a region in memory: how many heads, its code, where it ends, the linear address of the page that it counts from if it is bound to that;
 # then of each block the head, the body that it was made of, and how far its page lies behind that one
@@ -56,9 +58,8 @@ REASONS = "budget request leave pio_in pio_out mmio_read mmio_write lazy careful
 REASON = {name: i for i, name in enumerate(REASONS)}
 PENDING_FAULT, PENDING_MMIO = 1, 2
 
-RUNTIME = (
-    "miss jump fresh leave leave_out fault finish access careful_leave again io_in flush flush_page h_head relax virtual_time".split()
-)  # entry points for code compiled apart
+RUNTIME = """miss jump fresh leave leave_out fault finish access careful_leave again io_in flush flush_page h_head relax virtual_time
+    refill""".split()  # entry points for code compiled apart
 SPECIAL = "head redecode link far fall lazy guard careful_lazy limited known counting".split()  # handlers that no instruction has
 
 

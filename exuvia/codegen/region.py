@@ -22,6 +22,8 @@ from exuvia.codegen.hostfloats import Instruction
 from exuvia.codegen.interpreter import is_next, walk_body
 from exuvia.codegen.joins import Way
 from exuvia.codegen.layout import (
+    ACCESS_SYSTEM,
+    ACCESS_WRITE,
     ADDEND,
     ENTRY_SHIFT,
     HEAD,
@@ -174,15 +176,16 @@ class Region(InValues):
 
         self.aside(f"Y{k}", last)
 
-    def leaving(self) -> str:
-        """The label to go to from here for the interpreter to do the present instruction; registers are written before, or there."""
+    def leaving(self, source: str = "") -> str:
+        """The label to go to from here, or from `source`, for the interpreter to do the present instruction; registers are written here,
+        or there."""
         if not self.tight:
             self.write_registers()
         key = id(self.pending) if not self.saved else 0, tuple(self.dirty.items())
         if key not in self.exits:
             self.exits[key] = self.pending, self.saved, dict(self.dirty), []
         label = f"X{self.k}.{list(self.exits).index(key)}"
-        self.exits[key][3].append((self.label, self.index))
+        self.exits[key][3].append((source or self.label, self.index))
         return label
 
     def head(self, k: int) -> str:
@@ -438,15 +441,15 @@ class Region(InValues):
     do_retry = do_raise
 
     def do_translate(self, n: Node, i: Instruction) -> None:
-        kind, size, seg = n.attr
+        kind, size, _ = n.attr
         address = self.value(n.args[0], i)
         access = self.accesses.get((self.index, id(n)))
         if access is None:
-            addend = self.look(address, 0, size, kind, seg)
+            addend = self.look(address, 0, size, kind, n)
         else:
             addend = self.covered(access, size)
             if addend is None:
-                addend = self.look(address, access.low - access.constant, access.high - access.constant, access.kind, seg)
+                addend = self.look(address, access.low - access.constant, access.high - access.constant, access.kind, n)
                 self.checked.append((access, addend))
         host = self.let(f"add i64 {address}, {addend}")
         self.remember(i.memo, id(n), self.let(f"inttoptr i64 {host} to ptr"))
@@ -463,17 +466,38 @@ class Region(InValues):
                 return addend
         return None
 
-    def look(self, address: Any, low: int, high: int, kind: str, seg: Any) -> Any:
-        """Look into the TLB: from `address` + low to + high all bytes lie in one page that can be accessed; what to add to addresses."""
-        tlb = self.load("ptr", self.word("tlb_system")) if seg == "system" else "%tlb"
+    def look(self, address: Any, low: int, high: int, kind: str, n: Node) -> Any:
+        """Look into the TLB: from `address` + low to + high all bytes lie in one page that can be accessed; what to add to addresses.
+
+        `n` is the access. Where it misses the page is walked to, once; if it is not there then, the region is left."""
+        tlb = self.load("ptr", self.word("tlb_system")) if n.attr[2] == "system" else "%tlb"
         first = self.let(f"add i64 {address}, {low}") if low else address
         last = self.let(f"add i64 {address}, {high - 1}") if high > 1 else address
         # the first byte's page says which entry; it cannot hold the page behind it
         index = self.let(f"and i64 {self.let(f'lshr i64 {first}, 12')}, {TLB_ENTRIES - 1}")
         entry = self.let(f"getelementptr [4 x i64], ptr {tlb}, i64 {index}")
-        tag = self.load("i64", self.at(WRITE if kind == "w" else READ, entry))
+        tag_at = self.at(WRITE if kind == "w" else READ, entry)
+        tag = self.load("i64", tag_at)
         page = self.let(f"and i64 {last}, -4096")
+        hit = self.let(f"icmp eq i64 {tag}, {page}")
         on = self.fresh("L")
-        self.do(f"br i1 {self.let(f'icmp eq i64 {tag}, {page}')}, label %{on}, label %{self.leaving()}{LIKELY}")
+        if any(u[0] in self.layout.walked for u in self.env):  # a walk would change what has been read
+            self.do(f"br i1 {hit}, label %{on}, label %{self.leaving()}{LIKELY}")
+        else:
+            off = self.fresh("C")
+            out = self.leaving(off)
+            self.branch(hit, on, off)
+            self.aside(off, partial(self.refill, n, tlb, address, (tag_at, page), dict(self.dirty), (on, out)))
         self.start(on)
         return self.load("i64", self.at(ADDEND, entry))
+
+    def refill(self, n: Node, tlb: str, address: Any, wanted: tuple[str, str], dirty: dict[Unit, Any], ways: tuple[str, str]) -> None:
+        """In the cold part: have an access's page in the TLB, and go on if that is what was looked for. A walk reads the guest's single
+        words, which may not be in the state yet. (preserve_allcc would not do: LLVM's functions lose the upper halves of vectors.)"""
+        kind, size, seg = n.attr
+        self.write({u: v for u, v in dirty.items() if self.layout.files[u[0]].count == 1})
+        word = size << 8 | (ACCESS_WRITE if kind == "w" else 0) | (ACCESS_SYSTEM if seg == "system" else 0)
+        f = self.load("ptr", self.at(runtime_at("refill")))
+        self.let(f"call preserve_mostcc i64 {f}(ptr %st, ptr {tlb}, i64 {address}, i64 {word})")
+        tag = self.load("i64", wanted[0])
+        self.branch(self.let(f"icmp eq i64 {tag}, {wanted[1]}"), *ways)

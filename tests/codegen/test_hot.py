@@ -303,7 +303,9 @@ def test_the_store_of_regions_is_bounded(native: NativeMachine, store: Store, mo
 # -- a block of two regions
 SHARED = 0x180  # where it stands: on another line than the others
 # X: test cl, 1; jz Z. Y: inc ebx; jmp Z. Z: dec rcx; jnz X
-OF_TWO = bytes.fromhex("F6 C1 01 0F 84 77 01 00 00 FF C3 E9 70 01 00 00").ljust(SHARED, b"\xcc") + bytes.fromhex("48 FF C9 0F 85 77 FE FF FF")
+OF_TWO = bytes.fromhex("F6 C1 01 0F 84 77 01 00 00 FF C3 E9 70 01 00 00").ljust(SHARED, b"\xcc") + bytes.fromhex(
+    "48 FF C9 0F 85 77 FE FF FF"
+)
 
 
 def overlapping(native: NativeMachine) -> list[tuple[Wanted, Made]]:

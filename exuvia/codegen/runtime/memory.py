@@ -1,4 +1,8 @@
-"""Guest memory: the TLB, what happens on a miss, and accesses in pieces (over a page's end, to devices, to code)."""
+"""Guest memory: the TLB, what happens on a miss, and accesses in pieces (over a page's end, to devices, to code).
+
+The fast look is at one entry only. Two pages that want the same one would miss in turn, each time with a walk; so who has to make room goes
+to a second entry, from where a miss brings it back.
+"""
 
 from __future__ import annotations
 
@@ -51,6 +55,7 @@ from exuvia.dsl.state import (
 
 PAGE = ~0xFFF
 MISALIGNED = -3  # in `walk_error`, where a walk leaves -1 (no fault), -2 (walk again) or what is wrong
+BESIDE = TLB_ENTRIES // 2  # of an entry's number, for the one to which a page goes whose entry another page wants
 LARGE = 4 << 20  # the largest page that is looked up piece by piece
 
 
@@ -81,7 +86,7 @@ def fence_if_shared(b: Native, at: dict[str, int]) -> None:
 def source(layout: Layout) -> str:
     """LLVM text of this part."""
     at = words(layout)
-    parts = (phys, translate, watched, miss, exact, flush, flush_page, hit_or_zero)
+    parts = (phys, exchange, translate, watched, miss, refill, exact, flush, flush_page, hit_or_zero)
     return "".join(f(at) for f in parts) + polled.function() + access(at, layout) + finish(at, layout) + counter()
 
 
@@ -125,6 +130,11 @@ def translate(at: dict[str, int]) -> str:
     which = b.choose((acc & ACCESS_FETCH) != 0, EXECUTE, b.choose((acc & ACCESS_WRITE) != 0, WRITE, READ))
     with b.if_(b.load(entry + which) == vpage, True):
         b.ret(linear + b.load(entry + ADDEND))
+    other = tlb + ((((linear >> 12) & (TLB_ENTRIES - 1)) ^ BESIDE) * TLB_ENTRY)
+    with b.if_(b.load(other + which) == vpage):
+        b.call("exchange", entry, other)
+        with b.if_(b.load(entry + which) == vpage, True):
+            b.ret(linear + b.load(entry + ADDEND))
     b.put(at["tlb_misses"], b.get(at["tlb_misses"]) + 1)
     index = (tlb - b.get(at["tlb_base"])) >> (TLB_SIZE.bit_length() - 1)
     with b.loop():
@@ -152,6 +162,9 @@ def translate(at: dict[str, int]) -> str:
     with b.if_(b.get(at["watching"]) != 0, False):
         with b.if_(b.call("watched", vpage, 0) != 0):
             b.ret(host + (linear & 0xFFF))
+    held = b.load(entry + READ) & b.load(entry + WRITE) & b.load(entry + EXECUTE)
+    with b.if_((held != -1) & (held != vpage)):
+        b.call("exchange", entry, other)
     b.store(entry + READ, b.choose((rights & 32) != 0, vpage, -1))
     code = b.load(b.call("page_of", host), 32)
     may_write = b.choose(((rights & 1) & writable) != 0, b.choose(code == 0, vpage, -1), -1)
@@ -179,6 +192,24 @@ def translate(at: dict[str, int]) -> str:
                 with b.if_(vpage > b.get(at[high])):
                     b.put(at[high], vpage)
     b.ret(host + (linear & 0xFFF))
+    return b.text()
+
+
+def exchange(at: dict[str, int]) -> str:
+    """(first, second): an entry that is wanted again, or one that is in the way, and what lies beside it."""
+    b = function("exchange", "first", "second")
+    entry, other = b.arg("first"), b.arg("second")
+    words = [(b.load(entry + k), b.load(other + k)) for k in (READ, WRITE, EXECUTE, ADDEND)]
+    for k, (mine, its) in zip((READ, WRITE, EXECUTE, ADDEND), words, strict=True):
+        b.store(entry + k, its)
+        b.store(other + k, mine)
+    with b.if_(b.load(b.get(at["cache"]) + CACHE["processors"]) != 1, False):
+        b.do("fence seq_cst")  # another processor may be taking the write tags of these pages: it has not seen ours
+        for place in (entry, other):
+            tag = b.load(place + WRITE)
+            with b.if_(tag != -1), b.if_(b.load(b.call("page_of", tag + b.load(place + ADDEND)), 32) != 0, False):
+                b.store(place + WRITE, -1)
+    b.ret(0)
     return b.text()
 
 
@@ -230,6 +261,17 @@ def miss(at: dict[str, int]) -> str:
         b.tail(b.pointer(b.load(op + 24)))
     b.tail(b.pointer(b.load(table + (b.load(op + 22, 16) << 3))))
     return text + b.text()
+
+
+def refill(at: dict[str, int]) -> str:
+    """(tlb, linear, access) of a region that did not hit: walk to the page, if a hit would do. The host's whole registers stay."""
+    b = Native("define dso_local preserve_mostcc i64 @refill(ptr %st, ptr %tlb, i64 %linear, i64 %access) nounwind noinline")
+    tlb, linear, acc = b.arg("tlb", True), b.arg("linear"), b.arg("access")
+    over = (linear & 0xFFF) + ((acc >> 8) & 0xFFFF) > 4096
+    with b.if_(~(over | (tlb == b.get(at["tlb_base"]) + EMPTY) | (b.get(at["watching"]) != 0)), True):
+        b.call("translate", tlb, linear, acc)
+    b.ret(0)
+    return b.text()
 
 
 def access(at: dict[str, int], layout: Layout) -> str:
@@ -448,9 +490,10 @@ def flush(at: dict[str, int]) -> str:
         i = b.var(0)
         with b.loop():
             b.break_if(i.v >= n)
-            entry = tlb + (b.load(tlb + LOCAL_LIST + (i.v << 2), 32) << 5)
-            for k in (READ, WRITE, EXECUTE):
-                b.store(entry + k, -1)
+            index = b.load(tlb + LOCAL_LIST + (i.v << 2), 32)
+            for entry in (tlb + (index << 5), tlb + ((index ^ BESIDE) << 5)):
+                for k in (READ, WRITE, EXECUTE):
+                    b.store(entry + k, -1)
             i.v = i.v + 1
     b.put(at["local_count"], 0)
     b.ret(b.call("flush_jumps"))
@@ -488,10 +531,11 @@ def flush_page(at: dict[str, int]) -> str:
         b.break_if(count.v == 0)
         page = first.v
         for k in range(TLBS):
-            entry = tlb + k * TLB_SIZE + (((page >> 12) & (TLB_ENTRIES - 1)) << 5)
-            for tag in (READ, WRITE, EXECUTE):
-                with b.if_(b.load(entry + tag) == page):
-                    b.store(entry + tag, -1)
+            index = (page >> 12) & (TLB_ENTRIES - 1)
+            for entry in (tlb + k * TLB_SIZE + (index << 5), tlb + k * TLB_SIZE + ((index ^ BESIDE) << 5)):
+                for tag in (READ, WRITE, EXECUTE):
+                    with b.if_(b.load(entry + tag) == page):
+                        b.store(entry + tag, -1)
         first.v = page + 4096
         count.v = count.v - 1
     b.ret(b.call("flush_jumps"))
