@@ -81,7 +81,9 @@ class Region(InValues):
             self.do(f"store i64 %page, ptr {self.at(PAGE_AT)}")
         entries = [k for k, b in enumerate(self.blocks) if b.entry]
         cases = " ".join(f"i64 {k}, label %E{k}" for k in entries)
-        self.do(f"switch i64 {which}, label %E{entries[0]} [ {cases} ]")
+        self.do(f"switch i64 {which}, label %never [ {cases} ]")
+        self.start("never")
+        self.do("unreachable")
         for k in entries:
             self.start(f"E{k}")
             self.env = {}
@@ -92,7 +94,7 @@ class Region(InValues):
                 self.meet(k)
                 self.tree(k, done)
         body = "\n".join(self.fill(self.out + self.cold))
-        return f'define preserve_nonecc i64 @{self.name}({ARGS}) nounwind "no-jump-tables"="true" {{\nentry:\n{body}\n}}\n'
+        return f'define preserve_nonecc i64 @{self.name}({ARGS}) nounwind {{\nentry:\n{body}\n}}\n'
 
     # -- the blocks
     def joins(self, k: int) -> bool:
