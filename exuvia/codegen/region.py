@@ -94,7 +94,7 @@ class Region(InValues):
                 self.meet(k)
                 self.tree(k, done)
         body = "\n".join(self.fill(self.out + self.cold))
-        return f'define preserve_nonecc i64 @{self.name}({ARGS}) nounwind {{\nentry:\n{body}\n}}\n'
+        return f"define preserve_nonecc i64 @{self.name}({ARGS}) nounwind {{\nentry:\n{body}\n}}\n"
 
     # -- the blocks
     def joins(self, k: int) -> bool:
