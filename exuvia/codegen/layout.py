@@ -40,7 +40,7 @@ JOURNAL = 4096  # host pages in a processor's journal of what was written (vcpu/
 WORDS = """ram ram_size pages hash arena arena_end special tlb processors dropped known lock states let_others clock_gettime
     copies copies_end copies_run copies_first entry bridge fall""".split()
 CACHE = {name: 8 * i for i, name in enumerate(WORDS)}
-BUCKETS = 1 << 16
+BUCKETS = 1 << 18
 COPIES_SIZE = 200 << 20  # for stencils, and behind them for blocks that are written out
 GOLDEN = 0x9E3779B97F4A7C15  # 2**64 over the golden ratio: multiples of it spread evenly
 KNOWN_BITS = 20  # of the number under which the decoder looks whether a region is known that has a block (`known_spot`)
