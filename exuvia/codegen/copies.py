@@ -37,7 +37,7 @@ class Copies:
     full = False  # stencils came for which there was no room
 
     def begin(self) -> None:
-        """From now on blocks that were sampled are copied."""
+        """From now on blocks are copied."""
         if self.code is not None or os.uname().machine != "x86_64":
             return
         engine = self.engine

@@ -495,9 +495,10 @@ class Region(InValues):
 
     def refill(self, n: Node, tlb: str, address: Any, wanted: tuple[str, str], dirty: dict[Unit, Any], ways: tuple[str, str]) -> None:
         """In the cold part: have an access's page in the TLB, and go on if that is what was looked for. A walk reads the guest's single
-        words, which may not be in the state yet. (preserve_allcc would not do: LLVM's functions lose the upper halves of vectors.)"""
+        words, which may not be in the state yet, but none that pass with the instruction: the state must not see where a delay slot's
+        branch leads. (preserve_allcc would not do: LLVM's functions lose the upper halves of vectors.)"""
         kind, size, seg = n.attr
-        self.write({u: v for u, v in dirty.items() if self.layout.files[u[0]].count == 1})
+        self.write({u: v for u, v in dirty.items() if self.layout.files[u[0]].count == 1 and u[0] not in self.layout.passing})
         word = size << 8 | (ACCESS_WRITE if kind == "w" else 0) | (ACCESS_SYSTEM if seg == "system" else 0)
         f = self.load("ptr", self.at(runtime_at("refill")))
         self.let(f"call preserve_mostcc i64 {f}(ptr %st, ptr {tlb}, i64 {address}, i64 {word})")

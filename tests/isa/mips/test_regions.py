@@ -83,3 +83,27 @@ def test_sequences(pair: tuple[Machine, Oracle], off: int) -> None:
             wrong += [f"{[hex(w) for w in code]}: {'; '.join(found)}"] * bool(found)
     assert not wrong, "\n".join(wrong[:5])
     assert (codes & {ADEL, ADES}) if off else codes == {BP}
+
+
+def test_slots_that_miss_the_tlb(pair: tuple[Machine, Oracle]) -> None:
+    """A load in a delay slot, on another page each time: the walk is done in the region, and nothing is left of where the branch leads."""
+    m, _ = pair
+    at, first, rounds = 0x4000, 0x20000, 40
+    loop = [word("addiu", rt=COUNT, rs=COUNT, imm=-1), word("addu", rd=BASE, rs=BASE, rt=18)]
+    loop += [word("bne", rs=COUNT, rt=0, branch=-3), word("lw", rt=8, base=BASE, offset=0)]
+    m.put(at, *loop, word("addu", rd=9, rs=8, rt=0), BREAK)
+    for page in range(rounds + 1):
+        m.put(first + 4096 * page, page)
+
+    def go() -> int:
+        m.cpu.status, m.cpu.r[BASE], m.cpu.r[COUNT], m.cpu.r[18] = 0, KSEG0 + first, rounds, 4096
+        m.engine.flush(m.at, 1)
+        m.start(KSEG0 + at)
+        assert m.run() == (BP, KSEG0 + at + 20) and m.cpu.then == 0
+        return int(m.cpu.r[9])
+
+    assert go() == rounds
+    m.start(KSEG0 + at)
+    m.compile_region()
+    before, exits = m.engine.hot.installed, m.cpu.tlb_misses
+    assert go() == rounds and m.cpu.tlb_misses >= exits + rounds and before
