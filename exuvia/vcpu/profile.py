@@ -35,8 +35,12 @@ EVENTS, FUNCTIONS, FINDING, ENTERING = (
     "finding and decoding blocks",
     "entering and leaving native code",
 )
-CORE = dict.fromkeys("walk translate miss access_in_pieces slot_of phys page_of access watched flush flush_page".split(), WALKS)
-CORE |= dict.fromkeys("find new_head decode decode_one cover invalidate drop_region block copy_bytes h_redecode".split(), FINDING)
+CORE = dict.fromkeys(
+    "walk translate exchange miss refill access_in_pieces slot_of phys page_of access watched flush flush_page".split(), WALKS
+)
+CORE |= dict.fromkeys(
+    "find look new_head empty_head decode decode_block decode_one cover invalidate drop_region block copy_bytes h_redecode".split(), FINDING
+)
 CORE |= dict.fromkeys("finish exact".split(), CAREFUL)
 CORE |= dict.fromkeys("copy copy_block stencil_of value paste copy_words".split(), COPYING)
 IN_PYTHON = dict.fromkeys("pio_in pio_out mmio_read mmio_write".split(), "devices")

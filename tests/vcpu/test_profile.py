@@ -90,7 +90,7 @@ def test_a_loop_in_a_region(native: NativeMachine) -> None:
     loop = sum(
         spent.samples[at] for line, h in zip(lines, host, strict=True) if line and line.place in places for at in range(h.at, h.at + h.size)
     )
-    assert loop > 0.6 * spent.total
+    assert loop > 0.4 * spent.total  # a skid of one instruction puts some on the look at the deadline, which is no guest line
 
 
 def test_soft_floats(native: NativeMachine) -> None:
