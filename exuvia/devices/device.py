@@ -7,7 +7,7 @@ import copy
 import re
 from collections import deque
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar, overload
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, Self, TypeVar, overload
 
 from exuvia.support import log
 from exuvia.support.bits import Field
@@ -71,7 +71,7 @@ class Reg:
     stored value unless `@reg.read` answers. `offset` None: a register that no address reaches directly (behind an index, or not at all).
     """
 
-    polled: ClassVar[bool] = False  # may processors read it without asking (devices/polled.py)?
+    native: ClassVar[bool] = False  # do processors know it (devices/polled.py, devices/posted.py)?
 
     def __init__(
         self, offset: int | None = None, width: int = 8, reset: int = 0, *, writable: int | None = None, clear: int = 0, **fields: Field
@@ -92,10 +92,10 @@ class Reg:
         self.name = name
 
     @overload
-    def __get__(self, device: None, owner: type) -> "Reg": ...
+    def __get__(self, device: None, owner: type) -> Self: ...
     @overload
     def __get__(self, device: "Device", owner: type) -> Word: ...
-    def __get__(self, device: "Device | None", owner: type) -> "Reg | Word":
+    def __get__(self, device: "Device | None", owner: type) -> Self | Word:
         return self if device is None else device._registers[self.name]
 
     def __set__(self, device: "Device", value: int) -> None:
@@ -111,8 +111,8 @@ class Reg:
         self._writer = callback
         return callback
 
-    def place(self, device: "Device") -> int:
-        """Where the host has its value, if it is `polled`."""
+    def places(self, device: "Device") -> tuple[int, int]:
+        """Of one that is `native`: the host's addresses of its value and of the ring that takes what is written; 0: there is none."""
         raise NotImplementedError
 
     def fetch(self, device: "Device") -> int:
@@ -381,7 +381,7 @@ class Device:
     _alarms: ClassVar[tuple[str, ...]] = ()
     _parts: ClassVar[dict[int, tuple[Reg, int, int]]] = {}  # offset << 4 | size of accesses within one register -> it, shift, mask
     _bytes: ClassVar[dict[int, Reg]] = {}
-    _polled: ClassVar[list[tuple[int, Reg]]] = []
+    _native: ClassVar[list[Reg]] = []
 
     clock: Timekeeper
     post: Callable[[Callable[[], object]], object]
@@ -395,12 +395,12 @@ class Device:
         cls._states = {name: value for name, value in declared.items() if isinstance(value, State)}
         cls._wires = tuple(name for name, value in declared.items() if isinstance(value, Irq))
         cls._alarms = tuple(name for name, value in declared.items() if isinstance(value, Alarm))
-        cls._parts, cls._bytes, cls._polled = {}, {}, []
+        cls._parts, cls._bytes, cls._native = {}, {}, []
         for name, register in cls.registers.items():
             if register.offset is None:
                 continue
-            if register.polled and cls.accesses[0] == 1:
-                cls._polled.append((register.offset, register))
+            if register.native and cls.accesses[0] == 1:
+                cls._native.append(register)
             size = register.width // 8
             for offset in range(register.offset, register.offset + size):
                 if offset in cls._bytes:
@@ -476,9 +476,9 @@ class Device:
             else:
                 getattr(self, name).set(saved[name])
 
-    def polled_registers(self) -> list[tuple[int, int, int]]:
-        """Registers that processors may read without asking: offset, bytes, the host's address of the value."""
-        return [(offset, register.width // 8, register.place(self)) for offset, register in self._polled]
+    def native_registers(self) -> "list[tuple[int, Reg, Device]]":
+        """Registers that processors read or write without asking: their offsets too."""
+        return [(register.offset or 0, register, self) for register in self._native]
 
     def read(self, offset: int, size: int) -> int:
         """A guest's read of `size` (1, 2, 4, 8) bytes."""

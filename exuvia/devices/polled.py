@@ -12,7 +12,7 @@ ASK = (1 << 64) - 1
 class Polled(Reg):
     """A register of at most 32 bits whose read gives the stored value and does nothing, unless one of the bits `unless` is set."""
 
-    polled = True
+    native = True
 
     def __init__(self, offset: int, width: int = 8, reset: int = 0, *, unless: int = 0, writable: int | None = None, **fields: Any) -> None:
         super().__init__(offset, width, reset, writable=writable, **fields)
@@ -29,6 +29,6 @@ class Polled(Reg):
         cell: ctypes.c_uint64 = device.__dict__.setdefault(f"{self.name} cell", ctypes.c_uint64(ASK))
         return cell
 
-    def place(self, device: Device) -> int:
-        """Where the host has the value; it stays there."""
-        return ctypes.addressof(self._cell(device))
+    def places(self, device: Device) -> tuple[int, int]:
+        """A value, which stays where it is; no ring."""
+        return ctypes.addressof(self._cell(device)), 0

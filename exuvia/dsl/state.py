@@ -16,7 +16,7 @@ ENGINE = f"""deadline budget_end request interrupt_pending icount pc op resume r
     io_port io_size io_data io_ready mmio_address mmio_size mmio_done mmio_next bounce_count bounce_used bounce_entry bounce_none
     walk_page walk_rights walk_error local_count global_count large_low large_high large_low2 large_high2 huge_pages
     journal journaled slot wanted_count stepping watching access_count tlb_base decoded invalidated hot hot_after first_look
-    tlb_misses host_control wanted inside asked pauses alarm time_offset time_runs polled polled_ports
+    tlb_misses host_control wanted inside asked pauses alarm time_offset time_runs mmio_registers port_registers posted
     {tick.WORDS}""".split()
 ENGINE_AT = 256
 ISA_AT = 2560  # where the architecture's declarations start

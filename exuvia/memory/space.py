@@ -7,7 +7,7 @@ equals the later one. Taking one away uncovers what lies below, so a guest may m
 from bisect import bisect_right
 from collections.abc import Callable, Iterator
 from itertools import pairwise
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from exuvia.memory.ram import Ram
 from exuvia.support import log
@@ -138,12 +138,14 @@ class AddressSpace:
             return None
         return run.mapping.device, address - run.mapping.start + run.mapping.offset
 
-    def polled_registers(self) -> Iterator[tuple[int, int, int]]:
-        """Registers of devices that processors may read without asking: address, bytes, the host's address of the value."""
+    def native_registers(self) -> Iterator[tuple[int, Any, Any]]:
+        """Registers of devices that processors read or write without asking: address, register, device."""
         for start, end, mapping, _ in self._runs:
-            if mapping.ram is None and (told := getattr(mapping.device, "polled_registers", None)) is not None:
+            if mapping.ram is None and (told := getattr(mapping.device, "native_registers", None)) is not None:
                 first = mapping.start - mapping.offset
-                yield from ((first + at, n, place) for at, n, place in told() if start <= first + at and first + at + n <= end)
+                for at, register, device in told():
+                    if start <= first + at and first + at + register.width // 8 <= end:
+                        yield first + at, register, device
 
     def _run_at(self, address: int) -> _Run | None:
         index = bisect_right(self._starts, address) - 1

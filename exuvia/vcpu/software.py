@@ -6,7 +6,7 @@ Everything in this file happens in a thread that holds the machine (machines/mac
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from exuvia.codegen.engine import Engine
@@ -40,6 +40,7 @@ class SoftwareVcpu(MachineProcessor):
         native = engine.new_state()
         super().__init__(native.view[: len(native.view)], model, index, memory, ports, controller, machine)
         d["native"], d["engine"], d["count"], d["tables"] = native, engine, engine.counter, (0, 0)
+        d["takers"], d["_posted"] = (), self.at["posted"]
         d["native_run"], d["peers"], d["wake_at"] = engine.run, [self], self.set_alarm
         a = self.at
         d["exit_handlers"] = [getattr(self, f"on_{name}") for name in REASONS]
@@ -60,6 +61,7 @@ class SoftwareVcpu(MachineProcessor):
     native_run: Callable[[int], int]
     peers: list[SoftwareVcpu]  # the processors of this engine
     tables: tuple[int, int]
+    takers: Sequence[Callable[[], object]]
     exits: list[int]  # how often native code was left, by reason
     wanted_count: int
     access_count: int
@@ -115,7 +117,7 @@ class SoftwareVcpu(MachineProcessor):
 
     def _run(self) -> None:
         d, words, native_run, address = self.__dict__, self.words, self.native_run, self.native.address
-        handlers, resume, exits = self.exit_handlers, self._resume, self.exits
+        handlers, resume, posted, exits = self.exit_handlers, self._resume, self._posted, self.exits
         while True:
             if d["tick_wanted"]:
                 d["tick_wanted"] = False
@@ -134,6 +136,8 @@ class SoftwareVcpu(MachineProcessor):
                     self.budget_end = self.icount + 1  # come back at the next block
             reason = native_run(address)
             exits[reason] += 1
+            if words[posted]:
+                self.hand_on()
             handlers[reason]()
 
     # -- in another's place
@@ -141,7 +145,10 @@ class SoftwareVcpu(MachineProcessor):
         """`run` comes back between instructions; what was given to be delivered before the next, `adopt` may have left."""
         while self.words[self._resume]:
             self.words[self._request], self.words[self._deadline] = 1, 0
-            self.exit_handlers[self.native_run(self.native.address)]()
+            reason = self.native_run(self.native.address)
+            if self.words[self._posted]:
+                self.hand_on()
+            self.exit_handlers[reason]()
 
     def adopt(self, other: MachineProcessor, pending: Any) -> None:
         """Nothing that was decoded is known to be in memory still."""
@@ -164,6 +171,8 @@ class SoftwareVcpu(MachineProcessor):
                 return
         while True:
             reason = self.engine.run(self.native.address)
+            if self.words[self._posted]:
+                self.hand_on()
             self.exit_handlers[reason]()
             if not self.words[self._resume]:
                 break
@@ -178,12 +187,19 @@ class SoftwareVcpu(MachineProcessor):
                 self.words[WATCHES_AT // 8 + first + i] = group[i] if i < len(group) else WORD_MASK
         self.watching = int(bool(data or code))
         self.flush_tlb(True)
-        self.poll(*self.tables)
+        self.know(*self.tables, self.takers)
 
-    def poll(self, memory: int, ports: int) -> None:
-        """Where the tables of registers are that are read without asking their devices (codegen/runtime/polled.py)."""
-        self.__dict__["tables"] = memory, ports
-        self.polled, self.polled_ports = memory, 0 if self.ports_watched else ports
+    def know(self, memory: int, ports: int, takers: Sequence[Callable[[], object]]) -> None:
+        """Where the tables of registers are that are read and written without asking their devices (codegen/runtime/devices.py), and who
+        takes what is written."""
+        self.__dict__["tables"], self.__dict__["takers"] = (memory, ports), takers
+        self.mmio_registers, self.port_registers = memory, 0 if self.ports_watched else ports
+
+    def hand_on(self) -> None:
+        """Devices get what native code has posted to them. In time: before anything else that the guest wants is done."""
+        self.words[self._posted] = 0
+        for take in self.takers:
+            take()
 
     # -- exits
     def on_budget(self) -> None:

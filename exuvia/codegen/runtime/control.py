@@ -6,14 +6,12 @@ answers both "is the budget spent" and "does somebody want something" (a request
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from exuvia.codegen.floats import Surroundings
 from exuvia.codegen.layout import (
     ACCESS_FETCH,
-    CACHE,
     HEAD,
     INDEXED_SHIFT,
     LINK_STUB,
@@ -25,12 +23,13 @@ from exuvia.codegen.layout import (
     routine_at,
 )
 from exuvia.codegen.native import Native, V
-from exuvia.codegen.runtime import polled, tick
+from exuvia.codegen.runtime import devices, tick
 from exuvia.codegen.runtime.blocks import INDEX, OFF, SLOT, first_head, jump_entry, special, usual_head
+from exuvia.codegen.runtime.clock import host_time, virtual_time
 from exuvia.codegen.runtime.copying import copied
 from exuvia.codegen.runtime.memory import PAGE, function, handler, leave_slot, words
 from exuvia.codegen.runtime.sharing import publish, state_word
-from exuvia.dsl.state import JUMP_TAG, SCRATCH_AT, Layout
+from exuvia.dsl.state import JUMP_TAG, Layout
 from exuvia.dsl.tick import NEVER
 
 SELDOM = 128  # samples of a block from which Python looks at it only every so many, not each time that they have doubled
@@ -218,12 +217,16 @@ def leaves(at: dict[str, int]) -> str:
         b.put(at["op"], op)
         b.put(at["resume"], 0)
         b.put(at["mmio_done"], 0)
-        b.put(at["icount"], b.call("exact", op, b.arg("ic"), 1))
+        ic = b.call("exact", op, b.arg("ic"), 1)
+        b.put(at["icount"], ic)
+        if name == "leave_out":
+            with b.if_(devices.post(b, at, "port_registers", b.get(at["io_port"]), b.get(at["io_data"])) != 0, False):
+                b.tail("@fresh", None, ic)
         b.ret(REASON[reason])
         text += b.text()
     b = handler("io_in")
-    found = polled.answer(b, at, "polled_ports", b.get(at["io_port"]), b.get(at["io_size"]))
-    with b.if_(found != polled.ASK):
+    found = devices.answer(b, at, "port_registers", b.get(at["io_port"]), b.get(at["io_size"]))
+    with b.if_(found != devices.ASK):
         b.put(at["io_data"], found)
         b.put(at["io_ready"], 1)
         b.go(b.arg("op", True), b.arg("ic"))
@@ -274,6 +277,8 @@ def out(at: dict[str, int], looks: Callable[[Native], V], layout: Layout) -> str
     b.put(at["icount"], ic)
     with alarm_due(b, at):
         b.ret(REASON["alarm"])
+    with b.if_(b.get(at["posted"]) != 0, False), b.if_(host_time(b, at) >= b.get(at["posted"]), False):
+        b.ret(REASON["request"])
     if tick.takes_part(layout):
         with tick_due(b, at) as now:
             tick.rings(b, at, now)
@@ -313,20 +318,6 @@ def tick_due(b: Native, at: dict[str, int]) -> Iterator[V]:
         now = b.call("virtual_time")
         with b.if_(tick.due(b, at, now), False):
             yield now
-
-
-def host_time(b: Native, at: dict[str, int]) -> V:
-    """The host's monotonic clock in nanoseconds, clock_gettime(2)."""
-    f, scratch = b.pointer(b.load(b.get(at["cache"]) + CACHE["clock_gettime"])), b.arg("st", True) + SCRATCH_AT
-    b.let(f"call i32 {f}(i32 {time.CLOCK_MONOTONIC}, ptr {b.pointer(scratch)})")
-    return b.load(scratch) * 1_000_000_000 + b.load(scratch + 8)
-
-
-def virtual_time(at: dict[str, int]) -> str:
-    """Nanoseconds of virtual time: the host's, less what `time_offset` says; `time_offset` alone where a run is to be repeatable."""
-    b = Native("define dso_local i64 @virtual_time(ptr %st) nounwind noinline")
-    b.ret((host_time(b, at) & b.get(at["time_runs"])) - b.get(at["time_offset"]))
-    return b.text()
 
 
 def next_look(b: Native, at: dict[str, int], ic: V, end: V) -> V:

@@ -35,7 +35,7 @@ from exuvia.codegen.layout import (
     WRITE,
 )  # fmt: skip
 from exuvia.codegen.native import ARGS, Native, V
-from exuvia.codegen.runtime import polled, tick
+from exuvia.codegen.runtime import devices, tick
 from exuvia.dsl.record import FIELDS, RECORD
 from exuvia.dsl.state import (
     ACCESSES,
@@ -87,7 +87,7 @@ def source(layout: Layout) -> str:
     """LLVM text of this part."""
     at = words(layout)
     parts = (phys, exchange, translate, watched, miss, refill, exact, flush, flush_page, hit_or_zero)
-    return "".join(f(at) for f in parts) + polled.function() + access(at, layout) + finish(at, layout) + counter()
+    return "".join(f(at) for f in parts) + devices.source(at) + access(at, layout) + finish(at, layout) + counter()
 
 
 def half_of(linear: V) -> V:
@@ -356,8 +356,8 @@ def access(at: dict[str, int], layout: Layout) -> str:
                         b.store(st + MMIO_RESULTS_AT + ((following & (MMIO_RESULTS - 1)) << 3), tick.acknowledge(b, at))
                         b.put(at["mmio_done"], following + 1)
                 with b.if_(following >= b.get(at["mmio_done"])):
-                    found = polled.answer(b, at, "polled", place.v + done.v, step)
-                    with b.if_(found != polled.ASK):
+                    found = devices.answer(b, at, "mmio_registers", place.v + done.v, step)
+                    with b.if_(found != devices.ASK):
                         b.store(st + MMIO_RESULTS_AT + ((following & (MMIO_RESULTS - 1)) << 3), found)
                         b.put(at["mmio_done"], following + 1)
                 with b.if_(following >= b.get(at["mmio_done"])):
@@ -420,7 +420,7 @@ def finish(at: dict[str, int], layout: Layout) -> str:
     """A careful handler has committed, and `pc` says where to go: write the bounced bytes out, then drop the code that stood there."""
     b = handler("finish")
     st = b.arg("st", True)
-    devices = b.var(0)
+    written = b.var(0)
     count = b.get(at["bounce_count"])
     for drops in (False, True):  # who waits for the lock has no store on its way (codegen/runtime/sharing.py)
         i = b.var(0)
@@ -447,7 +447,10 @@ def finish(at: dict[str, int], layout: Layout) -> str:
                             with b.if_(arms, False):
                                 tick.arm(b, at, b.load(data, 32), b.call("virtual_time"))
                                 b.store(entry + BOUNCE["write"], 0)
-                        devices.v = devices.v | b.load(entry + BOUNCE["write"])
+                        with b.if_((b.load(entry + BOUNCE["write"]) != 0) & (count == 1)):
+                            with b.if_(devices.post(b, at, "mmio_registers", place, b.load(data, 8)) != 0):
+                                b.store(entry + BOUNCE["write"], 0)
+                        written.v = written.v | b.load(entry + BOUNCE["write"])
                     with b.if_((kind != 1) & (size != 0) & (place != data + first)):
                         b.call("copy_bytes", place, data + first, size)
             i.v = i.v + 1
@@ -459,7 +462,7 @@ def finish(at: dict[str, int], layout: Layout) -> str:
     ic = b.call("exact", b.arg("op", True), b.arg("ic"), 1)
     b.put(at["icount"], ic)
     b.put(at["pc"], b.get(at["pc"]) & address_mask(b, at))  # a branch's target is a sum
-    with b.if_(devices.v != 0):
+    with b.if_(written.v != 0):
         b.put(at["resume"], 0)
         b.ret(REASON["mmio_write"])
     with b.if_(b.get(at["access_count"]) != 0, False):

@@ -4,6 +4,7 @@ from collections import deque
 
 from exuvia.devices.device import Alarm, Backend, Device, Irq, Reg, State, Word
 from exuvia.devices.polled import Polled
+from exuvia.devices.posted import Posted
 from exuvia.support.bits import bit
 
 _TXFE, _RXFF, _RXFE = 1 << 7, 1 << 6, 1 << 4  # UARTFR
@@ -25,7 +26,7 @@ class Pl011(Device):
     irq = Irq()
     chardev = Backend("the character backend that is the other end")
 
-    uartdr = Reg(0x000, 32)
+    uartdr = Posted(0x000, 32)
     uartrsr = Reg(0x004, 32)
     uartfr = Polled(0x018, 32, reset=_READY | _RXFE, writable=0)
     uartilpr = Reg(0x020, 32, writable=0xFF)
@@ -114,6 +115,7 @@ class Pl011(Device):
 
     def _update(self) -> None:
         self.irq.set(bool(self.uartris & self.uartimsc))
+        Pl011.uartdr.open(self, bool(self.uartris & _TX) and not self.uartcr.lbe)
 
     @uartimsc.write
     def write_imsc(self, value: int) -> None:
@@ -165,10 +167,16 @@ class Pl011(Device):
         if self.uartcr.lbe:
             if self.uartcr.rxe:
                 self._push(value & 0xFF)
-        elif self.chardev is not None:
-            self.chardev.write(bytes([value & 0xFF]))
+        else:
+            self.send(bytes([value & 0xFF]))
         if not self.uartris & _TX:
             self._raise(_TX)
+
+    @uartdr.post
+    def send(self, data: bytes) -> None:
+        """To the other end."""
+        if self.chardev is not None:
+            self.chardev.write(data)
 
     @uartrsr.write
     def clear_errors(self, value: int) -> None:
@@ -183,6 +191,7 @@ class Pl011(Device):
     def write_control(self, value: Word) -> None:
         """A receiver that is switched on takes what waits."""
         self.uartcr = value & 0xFF87
+        self._update()
         self._take_more()
 
     def _take_more(self) -> None:

@@ -4,6 +4,7 @@ from collections import deque
 
 from exuvia.devices.device import Alarm, Backend, Device, Irq, Property, Reg, State, Word
 from exuvia.devices.polled import Polled
+from exuvia.devices.posted import Posted
 from exuvia.support.bits import bit
 
 _DR, _OE, _BI, _THRE, _TEMT, _FIFO_ERROR = 0x01, 0x02, 0x10, 0x20, 0x40, 0x80  # LSR
@@ -25,7 +26,7 @@ class Uart16550(Device):
     iobase = Property(int, 0x3F8, "the first of its 8 ports")
     line = Property(int, 4, "its ISA interrupt", name="irq")
 
-    data = Reg(0)
+    data = Posted(0)
     ier = Reg(1, rda=bit[0], thre=bit[1], rls=bit[2], msr=bit[3])
     iir = Reg(2)
     lcr = Reg(3, wls=bit[1:0], dlab=bit[7])
@@ -125,6 +126,7 @@ class Uart16550(Device):
 
     def _update(self) -> None:
         self.irq.set(self._identify() != 1 and bool(self.mcr.out2))
+        Uart16550.data.open(self, self.thre_pending and not self.lcr.dlab and not self.mcr.loop)
 
     # The registers.
 
@@ -146,11 +148,23 @@ class Uart16550(Device):
             return
         if self.mcr.loop:
             self._push(value)
-        elif self.chardev is not None:
-            self.chardev.write(bytes((value,)))
+        else:
+            self.send(bytes((value,)))
         if not self.thre_pending:
             self.thre_pending = True  # sent already: the holding register is empty again
             self._update()
+
+    @data.post
+    def send(self, data: bytes) -> None:
+        """To the other end."""
+        if self.chardev is not None:
+            self.chardev.write(data)
+
+    @lcr.write
+    def write_lcr(self, value: int) -> None:
+        """DLAB says what `data` is."""
+        self.lcr = value
+        self._update()
 
     @ier.read
     def read_ier(self) -> int:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from ctypes import Array, addressof, c_uint64
+from functools import partial
 from itertools import chain
 from typing import Any
 
@@ -66,7 +67,7 @@ class Maker:
             copies.begin()
             machine.at_end.append(service.close)
         machine.memory.on_change.append((lambda: machine.alone(self.changed)) if self.several else self.changed)
-        machine.ports.on_change.append((lambda: machine.alone(self.polls)) if self.several else self.polls)
+        machine.ports.on_change.append((lambda: machine.alone(self.tell)) if self.several else self.tell)
         ram.on_write.append(self.written)
         self.changed()
 
@@ -90,7 +91,7 @@ class Maker:
         made.__dict__["count"] = machine.clock.count
         made.__dict__["peers"] = self.vcpus
         self.vcpus.append(made)
-        self.polls()
+        self.tell()
         return made
 
     def changed(self) -> None:
@@ -102,15 +103,18 @@ class Maker:
             self.second.set_slots(slots)
         for vcpu in self.vcpus:
             vcpu.flush_tlb(True)
-        self.polls()
+        self.tell()
 
-    def polls(self) -> None:
-        """The registers that processors read without asking the devices; two that run side by side ask."""
+    def tell(self) -> None:
+        """The registers that processors read and write without asking the devices; two that run side by side ask."""
         if self.second:
             return
-        self.tables = [table(space) for space in (self.machine.memory, self.machine.ports)]
+        spaces = self.machine.memory, self.machine.ports
+        self.tables = [table(space) for space in spaces]
+        memory, ports = map(addressof, self.tables)
+        taking = takers(*spaces)
         for vcpu in self.vcpus:
-            vcpu.poll(*map(addressof, self.tables))
+            vcpu.know(memory, ports, taking)
 
     def written(self, offset: int, length: int) -> None:
         """Memory, by a device or a loader: it may have been code, if there is any yet."""
@@ -132,9 +136,20 @@ class Maker:
 
 
 def table(space: AddressSpace) -> Array[c_uint64]:
-    """The registers of a space that are read without asking (codegen/runtime/polled.py)."""
-    numbers = list(chain(*space.polled_registers()))
-    return (c_uint64 * (len(numbers) + 2))(*numbers)
+    """The registers of a space that are read and written without asking (codegen/runtime/devices.py)."""
+    entries = [(address, register.width // 8, *register.places(device)) for address, register, device in space.native_registers()]
+    return (c_uint64 * (4 * len(entries) + 2))(*chain(*entries))
+
+
+def takers(*spaces: AddressSpace) -> list[Callable[[], None]]:
+    """What hands on what was written to registers there, once for each register."""
+    found = {
+        ring: partial(register.take, device)
+        for space in spaces
+        for _, register, device in space.native_registers()
+        if (ring := register.places(device)[1])
+    }
+    return list(found.values())
 
 
 def create(machine: Any, index: int, controller: Any) -> SoftwareVcpu:
