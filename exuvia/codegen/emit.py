@@ -377,6 +377,10 @@ def bounded(c: Node, w: int) -> bool:
         return any(a.op == "const" and a.attr < w for a in c.args)
     if c.op == "zext":
         return bounded(c.args[0], w) or (1 << c.args[0].w) <= w
+    if c.op == "trunc":
+        return bounded(c.args[0], w)
+    if c.op == "xor":  # a width is a power of two
+        return all(bounded(a, w) for a in c.args)
     if c.op == "const":
         return bool(c.attr < w)
     if c.op == "field":

@@ -17,10 +17,9 @@ Sum = Callable[[Cpu, Value, Value], Value]
 
 def shifted(cpu: Cpu, v: Value) -> Value:
     """DecodeShift() and ShiftReg() by the amount in imm6."""
-    amount = cpu.amount.low(cpu.w)
+    amount = (cpu.amount & (cpu.w - 1)).low(cpu.w)
     if cpu.shift == 3:
-        count = amount & (cpu.w - 1)
-        return (v.u >> count) | (v << ((lift(cpu.w, cpu.w) - count) & (cpu.w - 1)))
+        return (v.u >> amount) | (v << ((lift(cpu.w, cpu.w) - amount) & (cpu.w - 1)))
     return (lambda: v << amount, lambda: v.u >> amount, lambda: v.s >> amount)[cpu.shift]()
 
 
