@@ -11,17 +11,19 @@ import llvmlite.binding as llvm
 from exuvia.codegen.build import R_32, R_32S, R_64, R_PC32, R_PLT32, Object, target
 from exuvia.codegen.division import define
 from exuvia.codegen.emit import PROFILE
-from exuvia.codegen.layout import HEAD
+from exuvia.codegen.layout import HEAD, LINK_DELTA
 from exuvia.codegen.native import ARGS
-from exuvia.codegen.stencil import GAP, HEADER, IN_COLD, KIND, OF_ALL, Stencil, Stencils
-from exuvia.dsl.record import FIELDS
+from exuvia.codegen.stencil import ENTERED, ENTRY_AT, EXIT, GAP, HEADER, IN_COLD, KIND, OF_ALL, Stencil, Stencils
+from exuvia.dsl.record import FIELDS, LINK, RECORD
 from exuvia.dsl.state import Layout
 
 SPARE = "spare"
 ALIGNMENT = 32
 MOST = (1 << 31) - 1  # in a gap of 32 bits
 NEXT = "\tjmp\tnext"
+LEAVE = re.compile(rf"\t(j\w+)\t{EXIT}(\d)\b.*")
 HOT, COLD = ".text.hot.", ".text.cold."
+MOVABS_R13, LOAD_RAX = b"\x49\xbd", b"\x49\x8b\x84"  # what an entry begins with, for exits and for heads
 KNOWN = HOT, COLD, ".rodata", ".eh_frame", ".llvm", ".note"
 
 
@@ -38,6 +40,7 @@ def apart(assembly: str) -> str:
     """The assembly with each function in two sections: what runs on into the next instruction, and all that stands behind."""
     lines = assembly.split("\n")
     name, last = "", {}
+    aside: list[str] = []
     for k, line in enumerate(lines):
         if line.endswith("@function"):
             name = line.split("\t")[2].split(",")[0]
@@ -45,10 +48,21 @@ def apart(assembly: str) -> str:
         elif line.startswith(NEXT):
             last[name] = k
         elif line.startswith("\t.size"):
-            lines[k] = "\t.text"
+            lines[k] = "\n".join([*aside, "\t.text"])
+            aside = []
+        elif (found := LEAVE.match(line)) and found[1] == "jmp":
+            lines[k] = leave(int(found[2]))
+        elif found:
+            aside.append(f".L{name}.{k}:\n{leave(int(found[2]))}")
+            lines[k] = f"\t{found[1]}\t.L{name}.{k}"
     for name, k in last.items():
         lines[k] = f'\t.section {COLD}{name},"ax",@progbits'
     return "\n".join(lines)
+
+
+def leave(k: int) -> str:
+    """An exit, and behind it the way by the link, until the exit leads there."""
+    return f"\tjmp\t{EXIT}{k}\n\tmovabsq\t$record+{RECORD + LINK * k}, %rax\n\tmovq\t(%rax), %r13\n\tjmpq\t*(%r13)"
 
 
 def assemble(assembly: str) -> Object:
@@ -80,8 +94,12 @@ def cut(made: Object, name: str) -> bytes:
                 gaps.append((place, KIND["signed" if signed else "unsigned"], at, 64 - width, int(stride), int(base) + r.addend))
             elif r.symbol == "count" and r.kind == R_32S:
                 gaps.append((place, KIND["unsigned"], HEAD["n"], 48, 1, r.addend))
+            elif r.symbol == "delta" and r.kind == R_32S:  # `far` is filled in from its link
+                gaps.append((place, KIND["signed"], LINK_DELTA, 0, 1, r.addend))
             elif r.symbol in ("record", "handler") and r.kind == R_64 or r.symbol == "next" and r.kind in (R_PC32, R_PLT32):
                 gaps.append((place, KIND[r.symbol], 0, 0, 0, r.addend))
+            elif r.symbol.startswith(EXIT) and r.kind in (R_PC32, R_PLT32):
+                gaps.append((place, KIND[EXIT], 0, 0, 0, RECORD + LINK * int(r.symbol[-1])))
             elif r.section in (hot, cold) and r.kind in (R_PC32, R_PLT32):
                 gaps.append((place, KIND["hot" if r.section == hot else "cold"], 0, 0, 0, r.value + r.addend))
             elif made.sections[r.section].name.startswith(".rodata") and r.kind == R_PC32:
@@ -107,8 +125,20 @@ def cut(made: Object, name: str) -> bytes:
 
 
 def make_of_all(layout: Layout) -> Stencils:
-    """Those of no instruction."""
-    return made_of(layout, [(name, s := Stencil(layout), getattr(s, name)(name)) for name in OF_ALL])
+    """Those of no instruction. Raises ValueError where an entry is not laid out as it has to be."""
+    made = made_of(layout, [(name, s := Stencil(layout), getattr(s, name)(name)) for name in OF_ALL])
+    code = code_of(made, "entry")
+    if code[ENTERED : ENTERED + 2] != MOVABS_R13 or code[ENTRY_AT : ENTRY_AT + 3] != LOAD_RAX:
+        raise ValueError(f"an entry that begins with {code[:24].hex(' ')}")
+    return made
+
+
+def code_of(made: Stencils, name: str) -> bytes:
+    """The hot code of a stencil."""
+    at = made.places[name]
+    size, _, gaps, _ = HEADER.unpack_from(made.blob, at)
+    at += HEADER.size + GAP.size * gaps
+    return made.blob[at : at + size]
 
 
 def made_of(layout: Layout, written: list[tuple[str, Stencil, str]]) -> Stencils:
@@ -117,7 +147,7 @@ def made_of(layout: Layout, written: list[tuple[str, Stencil, str]]) -> Stencils
     written = [*written, (SPARE, bridge, bridge.bridge(SPARE))]
     symbols = sorted(set[str]().union(*(s.symbols for _, s, _ in written)))
     head = [f'@"{symbol}" = external dso_local global i8\n' for symbol in symbols]
-    head.append(f"declare dso_local preserve_nonecc i64 @next({ARGS})\n")
+    head += [f"declare dso_local preserve_nonecc i64 @{way}({ARGS})\n" for way in ("next", f"{EXIT}0", f"{EXIT}1")]
     declares = set[str]().union(*(s.declares for _, s, _ in written))
     module = llvm.parse_assembly("".join([*head, *(text for _, _, text in written), define(declares), PROFILE]))
     module.verify()

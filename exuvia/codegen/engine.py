@@ -153,6 +153,7 @@ class Engine:
         self.block = self.native("block", 1)
         self.agrees = self.native("agrees", 6)
         self.settle = self.native("settled", 1)
+        self.divert = self.native("divert", 2)
         self._hold, self._let_go = self.native("hold", 1), self.native("let_go", 1)
         self.counter = self.native("counter", 0)
         self.hot = Hot(self)

@@ -456,6 +456,7 @@ class Hot:
             usual = self.engine.special[SPECIAL.index("limited" if limited else "head")]
             for h in (before[k] for k in own):
                 if h.stands:
+                    self.divert(h)
                     words[(h.address - start) // 8] = usual
             self.engine.settle(self.engine.states[0])  # a processor may have read the old handler of a head, and not yet its old region
         for k in own:
@@ -465,9 +466,14 @@ class Hot:
             self.arena.map[at + HEAD["stands"]] = 1
             self.stood[h.address] = table
             if k in made.entries and not limited:
+                self.divert(h)
                 words[at // 8] = code
         self.installed += 1
         return True
+
+    def divert(self, head: Head) -> None:
+        """Copies that jump to this block's shall do what its head says."""
+        self.engine.divert(self.engine.states[0], head.address)
 
     def follow(self, table: int, at: int, block: Head) -> None:
         """Let a region fall with a block that is another region's: a head that nothing finds or runs, without instructions, stands beside

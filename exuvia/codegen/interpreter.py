@@ -387,12 +387,12 @@ class Interpreter(InState):
             return self.tail_runtime("fresh")
         self.write_back(i, env, flags, False)
         if again is None:
-            return self.enter_block(where)
+            return self.leave_by(where)
         back, on = self.fresh("L"), self.fresh("L")
         self.do(f"br i1 {again}, label %{back}, label %{on}")
         self.aside(back, lambda: self.tail_runtime("again"))
         self.start(on)
-        self.enter_block(where)
+        self.leave_by(where)
 
     def following(self) -> None:
         """On to the next instruction of the block."""
@@ -406,7 +406,11 @@ class Interpreter(InState):
         self.branch(condition, taken, on)
         for k, label in enumerate((taken, on)):
             self.start(label)
-            self.enter_block(self.link(k), f"# {k}")
+            self.leave_by(k, f"# {k}")
+
+    def leave_by(self, k: int, mark: str = "") -> None:
+        """Enter the block to which a link leads."""
+        self.enter_block(self.link(k), mark)
 
     def enter_block(self, op: str, mark: str = "") -> None:
         """What the head's handler does, here: an indirect jump less, unless something is to be looked at. Where a handler has two of
@@ -435,18 +439,18 @@ class Interpreter(InState):
     def link(self, k: int) -> str:
         return self.load("ptr", self.at(RECORD + k * LINK, self.record()))
 
-    def follow(self, n: Node, i: Instruction) -> tuple[str | None, Any]:
-        """(the record to go to, the condition under which the instruction runs again), or (None, None) for a computed address."""
+    def follow(self, n: Node, i: Instruction) -> tuple[int | None, Any]:
+        """(the link to leave by, the condition under which the instruction runs again), or (None, None) for a computed address."""
         if n.op == "target":
-            return self.link(0), None
+            return 0, None
         if is_next(n):
-            return self.link(1 if self.targets else 0), None
+            return 1 if self.targets else 0, None
         if n.op == "this_pc":
-            return self.link(0), 1
+            return 0, 1
         if n.op in ("select", "merge"):
             c, yes, no = n.args
             if yes.op == "this_pc" and is_next(no):
-                return self.link(0), self.value(c, i)
+                return 0, self.value(c, i)
         return None, None
 
     def tail(self, op: str, ic: str = "%ic") -> None:

@@ -22,7 +22,11 @@ REGION_CODE, REGION_END, REGION_PAGE, REGION_HEADS, REGION_BLOCK = 8, 16, 24, 32
 # number of the block, or NO_ENTRY where the region cannot be entered. It is the region if `stands`, else what was one.
 ENTRY_SHIFT, NO_ENTRY = 48, 0xFFFF
 REGION_MASK = (1 << ENTRY_SHIFT) - 1
-LINK_STUB = 8  # in a link of 24 bytes: the target, then a stub record {handler, delta}
+LINK_STUB, LINK_DELTA, LINK_EXIT = (
+    8,
+    16,
+    24,
+)  # in a link of 32 bytes: the target, a stub record {handler, delta}, and where a copy jumps there, or 0
 
 TLB_ENTRIES, TLB_ENTRY = 4096, 32
 READ, WRITE, EXECUTE, ADDEND = 0, 8, 16, 24
@@ -38,7 +42,7 @@ JOURNAL = 4096  # host pages in a processor's journal of what was written (vcpu/
 # the block cache, shared by the processors of a machine: words
 # copies: where the next copied block goes; where that ends, 0 for none; how far behind it can run; where that begins; stencils
 WORDS = """ram ram_size pages hash arena arena_end special tlb processors dropped known lock states let_others clock_gettime
-    copies copies_end copies_run copies_first entry bridge fall""".split()
+    copies copies_end copies_run copies_first entry bridge fall far""".split()
 CACHE = {name: 8 * i for i, name in enumerate(WORDS)}
 BUCKETS = 1 << 18
 COPIES_SIZE = 200 << 20  # for stencils, and behind them for blocks that are written out

@@ -16,18 +16,24 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from exuvia.codegen.interpreter import Interpreter
+from exuvia.codegen.layout import MODE, MODE_ENTRY
 from exuvia.dsl.architecture import Architecture, Form
-from exuvia.dsl.state import Layout
+from exuvia.dsl.state import PAGE_AT, Layout
 from exuvia.dsl.trace import Place
 
 # a field of the record times the stride, and the addend; the record's address; its handler; and, counted from the gap, the next
-# instruction's code, the stencil, and the hot and the cold code of this instruction
-KINDS = "unsigned signed record handler next stencil hot cold".split()
+# instruction's code, the stencil, and the hot and the cold code of this instruction; an exit is a jump, at first to what follows it
+KINDS = "unsigned signed record handler next stencil hot cold exit".split()
 KIND = {name: number for number, name in enumerate(KINDS)}
 HEADER, GAP = struct.Struct("<IIII"), struct.Struct("<HBBBxHq")
 IN_COLD = 1 << 15
-# stencils of no instruction: before a block's first; to a record's handler; over the end of a block that does not jump
-OF_ALL = "entry bridge fall".split()
+EXIT = "exit"
+# an entry begins with 6 bytes, so that what exits jump to and what heads do lie at the even places ENTERED and ENTRY_AT
+ENTRY = ".byte 0x66,0x0f,0x1f,0x44,0x00,0x00\\0A\\09movabsq $$record, $0"
+ENTERED, ENTRY_AT = 6, 16
+DIVERTED = 0x0065FF41  # jmp qword ptr [r13], in the place of what heads do
+# stencils of no instruction: before a block's first; to a record's handler; over the end of a block that does not jump; to another page
+OF_ALL = "entry bridge fall far".split()
 
 
 class Stencil(Interpreter):
@@ -59,25 +65,29 @@ class Stencil(Interpreter):
     def record(self) -> str:
         return self.let('call ptr asm "movabsq $$record, $0", "=r"()')
 
-    def following(self, ic: str = "%ic") -> None:
-        r = self.let(f"musttail call preserve_nonecc i64 @next(ptr %st, ptr %op, ptr %tlb, i64 {ic})")
+    def following(self, ic: str = "%ic", op: str = "%op") -> None:
+        r = self.let(f"musttail call preserve_nonecc i64 @next(ptr %st, ptr {op}, ptr %tlb, i64 {ic})")
         self.do(f"ret i64 {r}")
 
     def enter_block(self, op: str, mark: str = "") -> None:
         """By what its head says: where it was copied too, that is `entry`, which looks at the deadline itself."""
-        if mark:
-            self.do(f'call void asm sideeffect "{mark}", ""()')
         self.tail(op)
 
+    def leave_by(self, k: int, mark: str = "") -> None:
+        """By an exit (`cutting.py` has its text)."""
+        r = self.let(f"musttail call preserve_nonecc i64 @{EXIT}{k}(ptr %st, ptr %op, ptr %tlb, i64 %ic)")
+        self.do(f"ret i64 {r}")
+
     def entry(self, name: str) -> str:
-        """What the head's handler does."""
+        """What the head's handler does; exits come in before that, without the head."""
+        op = self.let(f'call ptr asm sideeffect "{ENTRY}", "={{r13}}"()')
         deadline = self.let(f"load atomic i64, ptr {self.word('deadline')} monotonic, align 8")
         on, off = self.fresh("L"), self.fresh("C")
         self.branch(self.let(f"icmp ult i64 %ic, {deadline}"), on, off)
-        self.aside(off, lambda: self.tail_runtime("h_head", "%op"))
+        self.aside(off, lambda: self.tail_runtime("h_head", op))
         self.start(on)
-        self.do(f"store ptr %op, ptr {self.word('current')}")
-        self.following(self.let(f"add i64 %ic, {self.symbol('count')}"))
+        self.do(f"store ptr {op}, ptr {self.word('current')}")
+        self.following(self.let(f"add i64 %ic, {self.symbol('count')}"), op)
         return self.written(name)
 
     def bridge(self, name: str) -> str:
@@ -89,7 +99,26 @@ class Stencil(Interpreter):
 
     def fall(self, name: str) -> str:
         """Over the end of a block."""
-        self.enter_block(self.link(0))
+        self.leave_by(0)
+        return self.written(name)
+
+    def far(self, name: str) -> str:
+        """What the stub of a link to another page does, with a prediction of its own."""
+        pc = self.let(f"add i64 {self.load('i64', self.at(PAGE_AT))}, {self.symbol('delta')}")
+        entry, known = self.probe(pc)
+        on, off = self.fresh("L"), self.fresh("C")
+        self.branch(known, on, off)
+
+        def elsewhere() -> None:
+            mode = self.let(f"mul i64 {self.load('i64', self.word('mode'))}, {MODE_ENTRY}")
+            of_mode = self.let(f"getelementptr i8, ptr {self.load('ptr', self.word('modes'))}, i64 {mode}")
+            self.set_word("pc", self.let(f"and i64 {pc}, {self.load('i64', self.at(MODE['mask'], of_mode))}"))
+            self.tail_runtime("jump", "null")
+
+        self.aside(off, elsewhere)
+        self.start(on)
+        self.do(f"store i64 {self.let(f'and i64 {pc}, -4096')}, ptr {self.at(PAGE_AT)}")
+        self.enter_block(self.load("ptr", self.at(8, entry)))
         return self.written(name)
 
 

@@ -2,13 +2,14 @@
 
     handler 8 | reg rm base index extra scale seg len, one byte each | disp 4 | offset in page 2 | slot 2 | immediate 8
 
-A record that ends a block is followed by one or two links of 24 bytes: the target's address, then a stub record {handler, delta} that
-resolves it. `reg`, `rm`, `base`, `index`, `extra` and `seg` are slots of register files; `slot` is the instruction's handler number.
+A record that ends a block is followed by one or two links of 32 bytes: the target's address, then a stub record {handler, delta} that
+resolves it, then where a copy of the block has its jump there. `reg`, `rm`, `base`, `index`, `extra` and `seg` are slots of register files;
+`slot` is the instruction's handler number.
 """
 
 COUNTS = ("scale",)  # fields that are shift counts: decoders keep them below 64
 RECORD = 32
-LINK = 24
+LINK = 32
 FIELDS: dict[str, tuple[int, int, bool]] = {  # name -> offset, width in bits, signed
     "reg": (8, 8, False),
     "rm": (9, 8, False),

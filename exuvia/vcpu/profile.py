@@ -42,7 +42,7 @@ CORE |= dict.fromkeys(
     "find look new_head empty_head decode decode_block decode_one cover invalidate drop_region block copy_bytes h_redecode".split(), FINDING
 )
 CORE |= dict.fromkeys("finish exact".split(), CAREFUL)
-CORE |= dict.fromkeys("copy copy_block stencil_of value paste copy_words".split(), COPYING)
+CORE |= dict.fromkeys("copy copy_block stencil_of value paste copy_words chain divert".split(), COPYING)
 IN_PYTHON = dict.fromkeys("pio_in pio_out mmio_read mmio_write".split(), "devices")
 IN_PYTHON |= dict.fromkeys("lazy careful mode".split(), "compiling handlers")
 IN_PYTHON |= dict.fromkeys("hot full".split(), "choosing regions")

@@ -19,6 +19,7 @@ from exuvia.codegen.layout import (
     HEAD,
     HEAD_SIZE,
     INDEXED_SHIFT,
+    LINK_EXIT,
     LINK_STUB,
     MODE,
     MODE_ENTRY,
@@ -135,6 +136,7 @@ def invalidate(at: dict[str, int]) -> str:
             with b.if_(b.load(head.v + HEAD["stands"], 8) != 0):
                 b.call("drop_region", b.load(head.v + HEAD["region"]) & REGION_MASK)
             b.store(head.v + HEAD["mask"], 0, 32)
+            b.call("divert", head.v)
             publish(b, head.v, special(b, at, "redecode"))
             b.store(slot.v, b.load(head.v + HEAD["sibling"]))
         with b.if_(~hit):
@@ -440,6 +442,7 @@ def decode_block(at: dict[str, int], no_index: int) -> str:
         b.store(out.v, stub)
         b.store(stub, b.choose(delta < 4096, link, far))
         b.store(stub + 8, delta)
+        b.store(out.v + LINK_EXIT, 0)
         out.v = out.v + LINK
 
     with b.if_((what.v & TARGET) != 0):

@@ -14,7 +14,6 @@ from exuvia.codegen.layout import (
     ACCESS_FETCH,
     HEAD,
     INDEXED_SHIFT,
-    LINK_STUB,
     MODE,
     MODE_ENTRY,
     REASON,
@@ -114,7 +113,7 @@ def redecode(at: dict[str, int]) -> str:
 
 
 def link(at: dict[str, int]) -> str:
-    """Stubs behind a block: near ones patch their link, far ones look up each time."""
+    """Stubs behind a block: near ones patch their link, far ones look up each time (those of copies in a place of their own)."""
     text = ""
     for name in ("h_link", "h_far"):
         b = handler(name)
@@ -130,7 +129,7 @@ def link(at: dict[str, int]) -> str:
                 b.tail("@not_found")
             running = b.load(b.get(at["current"]) + HEAD["key"])
             with b.if_((b.load(found + HEAD["key"]) & PAGE) == (running & PAGE), True):  # else our translation is a new one
-                b.store(op - LINK_STUB, found)
+                b.call("chain", op, found)
             b.go(found)
         text += b.text()
     b = handler("h_fall")

@@ -4,16 +4,20 @@ A block that ran `TURNS` times, or was sampled once, is worth the copy, which ta
 handler becomes the copy's entry, and the records' handlers the code of their instructions in it; so a block can be entered anywhere, and
 whatever leaves it comes back. Where an instruction has no stencil, its copy goes to its handler, and that one comes back by the next
 record.
+
+Copies of blocks of one page that follow each other are *chained*: the exit is a jump to the other's entry, put there when it is taken for
+the first time and the other is a copy. It stays. What a head stands for begins its copy's work; when the head is to stand for something
+else, an indirect jump by the head is written over that (`divert`).
 """
 
 from __future__ import annotations
 
-from exuvia.codegen.layout import COPIES_SIZE, HEAD, MODE, MODE_ENTRY
+from exuvia.codegen.layout import CACHE, COPIES_SIZE, HEAD, LINK_DELTA, LINK_EXIT, LINK_STUB, MODE, MODE_ENTRY
 from exuvia.codegen.native import Native, V
 from exuvia.codegen.runtime.blocks import INDEX, SLOT, special
 from exuvia.codegen.runtime.memory import function, handler, words
 from exuvia.codegen.runtime.sharing import cache_word, publish
-from exuvia.codegen.stencil import GAP, HEADER, IN_COLD, KIND
+from exuvia.codegen.stencil import DIVERTED, ENTERED, ENTRY_AT, GAP, HEADER, IN_COLD, KIND
 from exuvia.dsl.record import RECORD
 from exuvia.dsl.state import Layout
 
@@ -25,7 +29,18 @@ APART = 64  # bytes between the hot code of a block and its cold code, as copies
 def source(layout: Layout, no_index: int) -> str:
     """LLVM text of this part."""
     at = words(layout)
-    return counting(at) + copy(at) + copy_block(at) + stencil_of(at, no_index) + value(at) + paste(at) + copy_words()
+    return (
+        counting(at)
+        + copy(at)
+        + copy_block(at)
+        + stencil_of(at, no_index)
+        + value(at)
+        + paste(at)
+        + paste_far(at)
+        + chain(at)
+        + divert(at)
+        + copy_words()
+    )
 
 
 def counting(at: dict[str, int]) -> str:
@@ -112,7 +127,7 @@ def copy_block(at: dict[str, int]) -> str:
         k.v = k.v + 8
     runs = b.load(head)
     with b.if_((runs == special(b, at, "head")) | (runs == special(b, at, "counting"))):
-        publish(b, head, first + run)
+        publish(b, head, first + run + ENTRY_AT)
     b.ret(0)
     return b.text()
 
@@ -172,11 +187,68 @@ def paste(at: dict[str, int]) -> str:
         with b.if_((kind == KIND["record"]) | (kind == KIND["handler"])):
             x = b.choose(kind == KIND["record"], record, b.load(record)) + addend
             b.do(f"store i64 {x.name}, ptr {b.pointer(where)}, align 1")
-        with b.if_(kind > KIND["handler"]):
+        with b.if_(kind == KIND["exit"]):
+            link = record + addend
+            b.store(where, 0, 32)
+            with b.if_(b.load(link + LINK_STUB) == special(b, at, "far")):
+                far = b.call("paste_far", link)
+                with b.if_(far != 0):
+                    b.store(where, far - where - 4, 32)
+            b.store(link, link + LINK_STUB)
+            b.store(link + LINK_EXIT, where)
+        with b.if_((kind > KIND["handler"]) & (kind < KIND["exit"])):
             target = b.choose(kind == KIND["next"], hot + hot_size, b.choose(kind == KIND["hot"], hot, cold))
             target = b.choose(kind == KIND["stencil"], stencil - run, target)
             b.store(where, target + addend - where, 32)
         gap.v = gap.v + GAP.size
+    b.ret(0)
+    return b.text()
+
+
+def paste_far(at: dict[str, int]) -> str:
+    """(link): the code of one that leads to another page, 0 where there is no room or the way is too long."""
+    b = function("paste_far", "link")
+    link, far = b.arg("link"), b.load(cache_word(b, at, "far"))
+    hot = (b.load(cache_word(b, at, "copies")) + 15) & ~15
+    cold = hot + b.load(far, 32) + APART
+    last = cold + b.load(far + COLD_SIZE, 32) + APART
+    long = ((b.load(link + LINK_DELTA) + 0x80000000) >> 32) != 0
+    with b.if_((last > b.load(cache_word(b, at, "copies_end"))) | long):
+        b.ret(0)
+    b.store(cache_word(b, at, "copies"), last)
+    b.call("paste", far, link, hot, cold)
+    b.ret(hot)
+    return b.text()
+
+
+def chain(at: dict[str, int]) -> str:
+    """(stub, head) of a link and of the block on the same page to which it leads: the next time there is nothing to be found out.
+
+    A copy's exit then jumps to the copy there. It is left as it is while that block waits for being copied.
+    """
+    b = function("chain", "stub", "head")
+    link, head = b.arg("stub") - LINK_STUB, b.arg("head")
+    place, runs = b.load(link + LINK_EXIT), b.load(head)
+    with b.if_(place != 0):
+        for name in ("counting", "known", "redecode"):
+            with b.if_(runs == special(b, at, name)):
+                b.ret(0)
+        # another processor may be there: it sees all of a number that lies in one of the host's cache lines
+        whole = ((place & 63) <= 60) | (b.load(b.get(at["cache"]) + CACHE["processors"]) == 1)
+        with b.if_(copied(b, at, runs) & whole):
+            behind = place + 4 + b.load(cache_word(b, at, "copies_run"))
+            b.store(place, runs - (ENTRY_AT - ENTERED) - behind, 32)
+    b.store(link, head)
+    b.ret(0)
+    return b.text()
+
+
+def divert(at: dict[str, int]) -> str:
+    """(head): if it is a copy that runs, exits that lead there shall do what the head says next."""
+    b = Native("define dso_local i64 @divert(ptr %st, i64 %head) nounwind noinline")
+    runs = b.load(b.arg("head"))
+    with b.if_(copied(b, at, runs)):
+        b.store(runs - b.load(cache_word(b, at, "copies_run")), DIVERTED, 32)
     b.ret(0)
     return b.text()
 
