@@ -9,7 +9,6 @@ from exuvia.support.errors import UserError, unknown
 
 DRIVE = "file if id format readonly read-only snapshot cache media discard index unit".split()
 CACHES = ("none", "writeback", "writethrough", "directsync", "unsafe")
-ONOFF = {"on": True, "yes": True, "true": True, "off": False, "no": False, "false": False}
 LATER = ("ide", "scsi", "sd", "mtd", "floppy", "xen")  # interfaces of QEMU's
 
 
@@ -74,9 +73,7 @@ def _switch(option: str, own: Mapping[str, Any], key: str) -> bool:
     value = own.get(key, False)
     if isinstance(value, bool):
         return value
-    if value not in ONOFF:
-        raise UserError(f"{option}: {key} is on or off, not '{value}'")
-    return ONOFF[value]
+    return keyval.switch(f"{option}: {key}", value)
 
 
 def _discard(option: str, value: str) -> bool:

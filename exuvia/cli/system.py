@@ -3,8 +3,10 @@
 from collections.abc import Sequence
 from typing import NoReturn
 
+from exuvia.cli import process
+from exuvia.cli.draft import Answered, Draft
 from exuvia.cli.drive_options import no_ide
-from exuvia.cli.options import OPTIONS, Answered, Draft, takes_value
+from exuvia.cli.options import OPTIONS, takes_value
 from exuvia.cli.program import start
 from exuvia.cli.targets import TARGETS
 from exuvia.support import log
@@ -49,9 +51,15 @@ def run(program: str, target: str, arguments: Sequence[str]) -> int:
     if draft.log_items or draft.log_file:
         log.configure(draft.log_items, draft.log_file)
 
+    if draft.timestamps:
+        process.date_messages()
+    if draft.process:
+        process.call_it(draft.process)
+
     from exuvia.cli.launch import launch
 
-    return launch(program, config)
+    with process.numbered(draft.pidfile):
+        return launch(program, config)
 
 
 def _system(target: str) -> NoReturn:

@@ -16,7 +16,7 @@ from exuvia.boot.image import read_image
 from exuvia.boot.kernel import load_kernel
 from exuvia.boot.layout import FOUR_GIB, HPET, IOAPIC, LOCAL_APIC, MIB, PAGE, PCI_HOLE, PCI_HOLE_END, VGA_WINDOW, memory_map, ram_below_4g
 from exuvia.devices.debug.post import Post
-from exuvia.devices.device import Property, Sink, WiredOr
+from exuvia.devices.device import Choice, Property, Sink, WiredOr
 from exuvia.devices.firmware.fw_cfg import CPUS, MAX_CPUS, RAM_SIZE, FwCfg
 from exuvia.devices.input.i8042 import I8042
 from exuvia.devices.irq.apicbus import ApicBank, ApicBus
@@ -105,7 +105,17 @@ class Pc(Board):
     name = "pc"
     architecture = "x86"
     description = "PC with i440FX, PIIX3 and PIIX4 power management"
+    levels = ("sockets", "dies", "cores", "threads")
+    offers_files = True
     with_hpet = Property(bool, True, "high precision event timers", name="hpet")
+    acpi = Choice("on", "the guest finds processors and power-off by ACPI; Linux ignores it after -append acpi=off", "auto")
+    smm = Choice("off", "there is no system management mode", "auto")
+    vmport = Choice("off", "there is no VMware port", "auto")
+    smbus = Choice("off", "PIIX4's SMBus controller is not there")
+    sata = Choice("off", "there is no SATA controller")
+    with_pit = Choice("on", "a PC has its 8254", "auto", name="pit")
+    with_pic = Choice("on", "a PC has its 8259s", "auto", name="pic")
+    with_i8042 = Choice("on", "a PC has its keyboard controller", name="i8042")
 
     def __init__(
         self,
@@ -207,6 +217,7 @@ class Pc(Board):
         self.plug_devices()
         if order := self._boot_order():
             self.fw_cfg.add_file("bootorder", order)
+        self.offer(self.fw_cfg)
 
     def connect(self, vcpu: Any, controller: LocalApic) -> None:
         """The local APIC drives its processor."""
