@@ -21,6 +21,9 @@ FIXED = {
 MODELS_OWN = {"vendor": "vendor", "family": "family", "model": "model", "stepping": "stepping", "model-id": "brand"}
 """Properties of x86 models, and what they are called there."""
 
+MIGRATABLE, UNMIGRATABLE = "migratable", ("constant_tsc",)
+"""The property that takes away what a machine that moves to another host would lose."""
+
 ASKS = ("check", "enforce")
 """That what was asked for is there, or an error: no need to ask."""
 
@@ -48,24 +51,29 @@ def described(option: str, architecture: str, text: str) -> tuple[str, list[tupl
     known = models(architecture)
     if name not in known:
         raise unknown("processor model", name, known)
-    kind = cpus(architecture).MODELS.get(name)
+    own = {} if name == HOST else _properties(architecture, cpus(architecture).MODELS[name])
+    absent = [] if name == HOST else ABSENT.get(architecture, "").split()  # the host's own may have them
     features: list[tuple[str, bool]] = []
     for part in rest:
         signed = part.startswith(("+", "-"))
         word, equals, value = (part[1:], "", "") if signed else part.partition("=")
-        own = _properties(architecture, kind)
         if word in own:
             _must_be(option, name, word, value, own[word])
             continue
         wanted = part[0] != "-" if signed else (not equals or keyval.switch(f"{option}: feature '{word}'", value))
-        if word not in ASKS:
-            features += [(feature, wanted) for feature in _features(architecture, word, wanted)]
+        if word == MIGRATABLE and architecture == "x86":
+            features += [(feature, False) for feature in UNMIGRATABLE if wanted]
+        elif word.replace("_", "-") in absent or word in absent:
+            if wanted:
+                raise UserError(f"there is no processor feature '{word}' here, it can only be off: {option} help lists what there is")
+        elif word not in ASKS:
+            features += [(feature, wanted) for feature in _features(architecture, word)]
     return name, features
 
 
 def _properties(architecture: str, kind: Any) -> dict[str, str]:
     """The properties that a model has one value of, with that."""
-    own = {key: str(getattr(kind, field)) for key, field in MODELS_OWN.items() if architecture == "x86" and kind is not None}
+    own = {key: str(getattr(kind, field)) for key, field in MODELS_OWN.items()} if architecture == "x86" else {}
     return own | FIXED.get(architecture, {})
 
 
@@ -74,8 +82,8 @@ def _must_be(option: str, model: str, key: str, value: str, own: str) -> None:
         raise UserError(f"{option}: {key} of {model} is {own} and cannot be chosen, leave {key}={value} out")
 
 
-def _features(architecture: str, word: str, wanted: bool) -> tuple[str, ...]:
-    """The features that a word of the user's means; none for what is not here and shall not be."""
+def _features(architecture: str, word: str) -> tuple[str, ...]:
+    """The features that a word of the user's means."""
     from exuvia.isa import UnknownName, cpus
 
     groups, described = GROUPS.get(architecture, {}), cpus(architecture)
@@ -84,11 +92,6 @@ def _features(architecture: str, word: str, wanted: bool) -> tuple[str, ...]:
     try:
         return (str(described.canonical_name(word)),)
     except UnknownName as error:
-        absent = ABSENT.get(architecture, "").split()
-        if word.replace("_", "-") in absent or word in absent:
-            if wanted:
-                raise UserError(f"there is no processor feature '{word}' here, it can only be off: -cpu help lists what there is") from None
-            return ()
         if not described.FEATURES:
             raise UserError(str(error)) from None
         raise _unknown(word, [*described.FEATURES, *described.ALIASES, *groups, *FIXED.get(architecture, {})]) from None

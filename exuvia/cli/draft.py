@@ -1,5 +1,6 @@
 """What the command line has said so far, and the machine that it describes."""
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -43,6 +44,7 @@ class Draft:
     append: str = ""
     dtb: str | None = None
     firmware: str | None = None
+    folders: list[str] = field(default_factory=list)  # where it is looked for
     nographic: bool = False
     defaults: bool = True
     serial: list[str] = field(default_factory=list)
@@ -68,6 +70,7 @@ class Draft:
     process: str = ""
     pidfile: str | None = None
     timestamps: bool = False
+    background: bool = False
     log_items: str = ""
     log_file: str | None = None
 
@@ -150,6 +153,7 @@ class Draft:
         if self.nographic and self.defaults and not (monitor_specs or self.shared or any(made.kind == "stdio" for made in self.chardevs)):
             monitor_specs = ["stdio"]  # the terminal is free
         own = [self.line("monitor", spec, f"monitor{number}") for number, spec in enumerate(monitor_specs)]
+        self._must_need_no_terminal()
         monitors = [*self.shared, *(id for id in own if id is not None)]
         return MachineConfig(
             machine=self.machine,
@@ -167,7 +171,7 @@ class Draft:
             initrd=self.initrd,
             append=self.append,
             dtb=self.dtb,
-            firmware=self.firmware,
+            firmware=self._found_firmware(),
             serial=tuple(serial),
             chardevs=tuple(self.chardevs),
             drives=(*self._all_drives(),),
@@ -182,6 +186,20 @@ class Draft:
             uuid=self.uuid,
             semihosting=self._semihosting() if self.semihosting else None,
         )
+
+    def _found_firmware(self) -> str | None:
+        """-bios FILE, as it is named or in a folder of -L."""
+        name = self.firmware
+        if name is None or os.path.exists(name):
+            return name
+        return next((path for folder in self.folders if os.path.exists(path := os.path.join(folder, name))), name)
+
+    def _must_need_no_terminal(self) -> None:
+        """Raises UserError where something of a process in the background is to be on the terminal."""
+        if self.background and (self.nographic or any(made.kind == "stdio" for made in self.chardevs)):
+            raise UserError(
+                "-daemonize: the terminal is not there then: leave -nographic and stdio out, write -display none -serial file:PATH"
+            )
 
     def _semihosting(self) -> SemihostingConfig:
         said = dict(self.semihosting_options)

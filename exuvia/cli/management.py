@@ -34,6 +34,16 @@ def opt_pidfile(draft: Draft, value: str) -> None:
     draft.pidfile = value
 
 
+def opt_daemonize(draft: Draft) -> None:
+    """go on in the background, without terminal, once the machine is there and its lines are open"""
+    draft.background = True
+
+
+def opt_L(draft: Draft, value: str) -> None:
+    """FOLDER: where -bios FILE is looked for too; again for the next folder"""
+    draft.folders.append(value)
+
+
 def opt_overcommit(draft: Draft, value: str) -> None:
     """mem-lock=off,cpu-pm=off: the guest's memory is not locked, its idle states are not the host's"""
     for key, text in keyval.only("overcommit", keyval.parse(value), ("mem-lock", "cpu-pm")).items():
@@ -127,6 +137,11 @@ def opt_no_hpet(draft: Draft) -> None:
     draft.machine_options.append(("hpet", "off"))
 
 
+def opt_no_acpi(draft: Draft) -> None:
+    """firmware of a virt finds no ACPI tables: -machine acpi=off"""
+    draft.machine_options.append(("acpi", "off"))
+
+
 def opt_no_fd_bootchk(draft: Draft) -> None:
     """no look at floppy disks' signatures, and there are none"""
 
@@ -159,6 +174,16 @@ def opt_parallel(draft: Draft, value: str) -> None:
 def opt_vnc(draft: Draft, value: str) -> None:
     """none: no screen, the only choice"""
     _none("vnc", value, "screen")
+
+
+def opt_qmp(draft: Draft, value: str) -> None:
+    """none: no monitor for programs, the only choice; -monitor is for people"""
+    _none("qmp", value, "QMP")
+
+
+def opt_gdb(draft: Draft, value: str) -> None:
+    """none: no port for a debugger, the only choice"""
+    _none("gdb", value, "port for a debugger")
 
 
 def opt_audiodev(draft: Draft, value: str) -> None:

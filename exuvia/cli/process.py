@@ -1,9 +1,9 @@
-"""What the command line says of this process: its name, the file with its number, the time in front of its messages."""
+"""What the command line says of this process: its name, the file with its number, whether it goes on in the background, dated messages."""
 
 import contextlib
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from typing import Any
 
@@ -56,3 +56,31 @@ def numbered(path: str | None) -> Iterator[None]:
     finally:
         with contextlib.suppress(OSError):
             os.unlink(path)
+
+
+def in_background() -> Callable[[], None]:
+    """Go on in a process of its own, in a session of its own; what is returned says there that it has begun.
+
+    The first process ends when that was said, with status 0, or with status 1 when the other ended before, which has said why.
+    """
+    heard, told = os.pipe()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    if child := os.fork():
+        os.close(told)
+        if not os.read(heard, 1):
+            os.waitpid(child, 0)
+            os._exit(1)
+        os._exit(0)
+    os.close(heard)
+    os.setsid()
+
+    def begun() -> None:
+        null = os.open(os.devnull, os.O_RDWR)
+        for descriptor in range(3):
+            os.dup2(null, descriptor)
+        os.close(null)
+        os.write(told, b"1")
+        os.close(told)
+
+    return begun

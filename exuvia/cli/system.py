@@ -58,8 +58,9 @@ def run(program: str, target: str, arguments: Sequence[str]) -> int:
 
     from exuvia.cli.launch import launch
 
+    begun = process.in_background() if draft.background else None
     with process.numbered(draft.pidfile):
-        return launch(program, config)
+        return launch(program, config, ready=lambda machine: machine.post(begun) if begun else None)
 
 
 def _system(target: str) -> NoReturn:

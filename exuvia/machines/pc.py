@@ -179,7 +179,7 @@ class Pc(Board):
         coprocessor.ignne.connect(self._ignore_numeric_error)
         self.place("post", Post(), 0x80, 1)
         self.port92 = self.place("port92", Port92(), 0x92, 1)
-        self.fw_cfg = self.place("fw_cfg", FwCfg(), 0x510, 12)
+        self.fw_cfg = self.place("fw_cfg", FwCfg(), *acpi.FW_CFG)
         self.fw_cfg.dma = dma = Dma(self.memory, ram)
         self.fw_cfg.add_item(RAM_SIZE, config.memory.to_bytes(8, "little"))
         self.fw_cfg.add_item(CPUS, config.smp.to_bytes(2, "little"))

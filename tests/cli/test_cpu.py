@@ -18,6 +18,8 @@ from exuvia.support.errors import UserError
         ("x86", "qemu64,check,enforce=on,check=off", {}),
         ("x86", "qemu64,-svm,x2apic=off,tsc_deadline=off,pmu=off,phys-bits=40", {}),
         ("x86", "host,-avx", {"avx": False}),
+        ("x86", "host,migratable=on", {"constant_tsc": False}),
+        ("x86", "max,migratable=off", {}),
         ("aarch64", "max,pauth=off", {"paca": False, "pacg": False}),
         ("aarch64", "max,pauth=on,pauth-impdef=on", {"paca": True, "pacg": True}),
         ("aarch64", "cortex-a57,aarch64=on,pmu=off", {}),
@@ -45,6 +47,8 @@ def test_words_and_signs_make_the_same_model() -> None:
         ("x86", "qemu64,vendor=GenuineIntel", "vendor of qemu64 is AuthenticAMD and cannot be chosen, leave vendor=GenuineIntel out"),
         ("x86", "qemu64,+vmx", "there is no processor feature 'vmx' here, it can only be off"),
         ("x86", "qemu64,avx512f=on", "there is no processor feature 'avx512f' here, it can only be off"),
+        ("x86", "host,-vmx", "unknown processor feature 'vmx'"),  # it would stay
+        ("x86", "host,vendor=GenuineIntel", "-cpu: feature 'vendor' is on or off, not 'GenuineIntel'"),
         ("x86", "max,sse9=on", "unknown processor feature 'sse9'; did you mean sse"),
         ("x86", "max,+", "unknown processor feature ''; there are "),
         ("x86", "max,aes=perhaps", "-cpu: feature 'aes' is on or off, not 'perhaps'"),

@@ -1,5 +1,7 @@
 """What libvirt writes: its whole command lines, and each option that is taken only as far as it is true."""
 
+from pathlib import Path
+
 import pytest
 
 from exuvia.cli.system import parse
@@ -75,7 +77,7 @@ def test_drives_that_are_no_flash_stay_so() -> None:
     [
         "-msg timestamp=off -overcommit mem-lock=off,cpu-pm=off -sandbox off -no-user-config -no-fd-bootchk -no-hpet",
         "-boot c -boot order=cdn,once=dc,menu=off,strict=on -rtc clock=host -rtc base=localtime,clock=vm,driftfix=none",
-        "-net none -nic none -vga none -parallel none -vnc none -audiodev none,id=a",
+        "-net none -nic none -vga none -parallel none -vnc none -audiodev none,id=a -qmp none -gdb none -daemonize",
     ],
 )
 def test_what_is_so_anyway(line: str) -> None:
@@ -103,6 +105,12 @@ def test_what_is_so_anyway(line: str) -> None:
         ("-object secret", "-object secret: Parameter 'id' is missing"),
         ("-object secret,id=1,data=x", "-object secret,id=1,data=x: Parameter 'id' expects an identifier$"),
         ("-object iothread", "it needs id=ID"),
+        ("-drive file=x,if=virtio,aio=fast", "aio can only be threads or native or io_uring, not 'fast'"),
+        ("-drive file=x,if=virtio,werror=stop", "werror can only be report, not 'stop'"),
+        ("-no-acpi -M pc,acpi=off", "-machine: acpi is on or auto"),
+        ("-qmp unix:x", "-qmp unix:x: there is no QMP yet, so it can only be none"),
+        ("-daemonize -nographic", "-daemonize: the terminal is not there then"),
+        ("-daemonize -serial stdio", "-daemonize: the terminal is not there then"),
         ("-nic user", "-nic user: there is no network yet, so it can only be none"),
         ("-vga std", "-vga std: there is no screen yet, so it can only be none"),
         ("-M pc,usb=on", "-machine: usb is off, not 'on': there is no USB controller"),
@@ -121,6 +129,21 @@ def test_properties_with_one_value(name: str) -> None:
     assert config("-M", f"virt,{name}=no", target="aarch64").machine_options == ((name, "no"),)
     with pytest.raises(UserError, match=f"-machine: {name} is off, not 'on': "):
         config("-M", f"virt,{name}=on", target="aarch64")
+
+
+def test_firmware_in_a_folder(tmp_path: Path) -> None:
+    (tmp_path / "bios").write_bytes(b"")
+    for words, found in (
+        (("-L", str(tmp_path), "-bios", "bios"), str(tmp_path / "bios")),
+        (("-bios", str(tmp_path / "bios"), "-L", "/"), str(tmp_path / "bios")),
+        (("-L", str(tmp_path), "-bios", "other"), "other"),
+    ):
+        assert config(*words).firmware == found
+
+
+def test_drives_as_scripts_have_them() -> None:
+    (made,) = config("-drive", "file=x,if=virtio,cache=none,aio=native,werror=report,rerror=report,detect-zeroes=off").drives
+    assert (made.image, made.cache) == ("x", "none")
 
 
 def test_timers_that_only_a_pc_has() -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from exuvia.cli.process import Dated, numbered
 from exuvia.support.errors import UserError
+from tests.cli.booting import until
 
 
 def test_the_number_is_there_meanwhile(tmp_path: Path) -> None:
@@ -39,6 +40,30 @@ def test_lines_with_the_time() -> None:
 def test_the_name() -> None:
     program = "from exuvia.cli.process import call_it; call_it('a-name-of-20-letters'); print(open('/proc/self/comm').read())"
     assert subprocess.run([sys.executable, "-c", program], capture_output=True, text=True).stdout.strip() == "a-name-of-20-le"
+
+
+BACKGROUND = """
+import os, sys, time
+from exuvia.cli.process import in_background
+begun = in_background()
+print("told", flush=True)
+if sys.argv[1] == "ends":
+    sys.exit("because")
+begun()
+print("lost", flush=True)
+open(sys.argv[1], "w").write(f"{os.getpid()} {os.getsid(0)}")
+"""
+
+
+def test_in_the_background(tmp_path: Path) -> None:
+    path = tmp_path / "said"
+    result = subprocess.run([sys.executable, "-c", BACKGROUND, str(path)], capture_output=True, text=True, timeout=60)
+    assert (result.returncode, result.stdout) == (0, "told\n")
+    assert until(lambda: path.exists() and path.read_text(), 30)
+    process, session = path.read_text().split()
+    assert process == session
+    result = subprocess.run([sys.executable, "-c", BACKGROUND, "ends"], capture_output=True, text=True, timeout=60)
+    assert (result.returncode, result.stderr) == (1, "because\n")
 
 
 def test_messages_of_a_command_have_the_time(tmp_path: Path) -> None:
