@@ -4,7 +4,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from exuvia.cli import keyval
-from exuvia.machines.board import COM_PORTS
 from exuvia.machines.config import DeviceConfig
 from exuvia.support.errors import UserError, unknown
 
@@ -39,6 +38,8 @@ def _numbered(option: str, properties: keyval.Pairs) -> keyval.Pairs:
         return properties
     if index not in ("0", "1", "2", "3"):
         raise UserError(f"{option}: index is 0 to 3, not '{index}'")
+    from exuvia.machines.board import COM_PORTS
+
     port, line = COM_PORTS[int(index)]
     return [("iobase", hex(port)), ("irq", str(line)), *(pair for pair in properties if pair[0] != "index")]
 

@@ -10,7 +10,6 @@ from exuvia.cli.devices import Global, with_globals
 from exuvia.cli.drive_options import described_drive
 from exuvia.cli.targets import Target
 from exuvia.machines.config import ChardevConfig, DeviceConfig, DriveConfig, MachineConfig, SemihostingConfig
-from exuvia.machines.machine import machines
 from exuvia.support.errors import UserError, unknown
 
 
@@ -143,6 +142,8 @@ class Draft:
 
     def config(self) -> MachineConfig:
         """The machine that was described."""
+        from exuvia.machines.machine import machines
+
         processors, topology = smp.layout(self.smp or [("cpus", "1")], self.machine, machines[self.machine].levels)
         accel.must_suit(self.accel_options, processors)
         self._must_be_one_node(processors)

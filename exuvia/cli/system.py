@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from typing import NoReturn
 
-from exuvia.cli import process
 from exuvia.cli.draft import Answered, Draft
 from exuvia.cli.drive_options import no_ide
 from exuvia.cli.options import OPTIONS, takes_value
@@ -51,13 +50,13 @@ def run(program: str, target: str, arguments: Sequence[str]) -> int:
     if draft.log_items or draft.log_file:
         log.configure(draft.log_items, draft.log_file)
 
+    from exuvia.cli import process
+    from exuvia.cli.launch import launch
+
     if draft.timestamps:
         process.date_messages()
     if draft.process:
         process.call_it(draft.process)
-
-    from exuvia.cli.launch import launch
-
     begun = process.in_background() if draft.background else None
     with process.numbered(draft.pidfile):
         return launch(program, config, ready=lambda machine: machine.post(begun) if begun else None)
