@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from exuvia.cli import absent
 from exuvia.cli.targets import TARGETS, Target
 from exuvia.support.errors import UserError, unknown
 
@@ -110,6 +111,8 @@ def device(name: str, properties: Sequence[str] = ()) -> str:
     """`name` if there is such a device with these properties."""
     from exuvia.devices.device import devices
 
+    if name not in devices:
+        absent.device(name)
     kind = devices[name]
     if kind.plugs_into == "sysbus":
         raise UserError(f"device '{name}' is part of the machine and cannot be added")

@@ -11,6 +11,13 @@ from exuvia.cli.devices import described_global
 from exuvia.cli.draft import Draft
 from exuvia.support.errors import UserError
 
+ACTIONS = {
+    "reboot": "reset shutdown",
+    "shutdown": "poweroff pause",
+    "panic": "pause shutdown exit-failure none",
+    "watchdog": "reset shutdown poweroff pause debug none inject-nmi",
+}
+
 
 def opt_name(draft: Draft, value: str) -> None:
     """NAME[,process=NAME][,debug-threads=on|off]: a name for the machine, and for the process; threads have theirs anyway"""
@@ -42,6 +49,19 @@ def opt_daemonize(draft: Draft) -> None:
 def opt_L(draft: Draft, value: str) -> None:
     """FOLDER: where -bios FILE is looked for too; again for the next folder"""
     draft.folders.append(value)
+
+
+def opt_action(draft: Draft, value: str) -> None:
+    """[reboot=reset|shutdown][,shutdown=poweroff|pause]: -no-reboot and -no-shutdown; panic= and watchdog= have no effect, as no device
+    reports either"""
+    for key, text in keyval.only("action", keyval.parse(value), ACTIONS).items():
+        words = ACTIONS[key].split()
+        if text not in words:
+            raise UserError(f"-action: {key} is {' or '.join(words)}, not '{text}'")
+        if key == "reboot":
+            draft.no_reboot = text == "shutdown"
+        elif key == "shutdown":
+            draft.no_shutdown = text == "pause"
 
 
 def opt_overcommit(draft: Draft, value: str) -> None:

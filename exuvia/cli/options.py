@@ -168,6 +168,11 @@ def opt_drive(draft: Draft, value: str) -> None:
         draft.devices.append(device)
 
 
+def opt_pflash(draft: Draft, value: str) -> None:
+    """FILE: a bank of flash memory, as -drive file=FILE,if=pflash,format=raw; again for the next"""
+    draft.drives.append(drive(f"file={value.replace(',', ',,')},if=pflash,format=raw", len(draft.drives))[0])
+
+
 def opt_blockdev(draft: Draft, value: str) -> None:
     """driver=DRIVER,node-name=ID,KEY=VALUE or JSON: a disk for -device virtio-blk-pci,drive=ID, or what one stands on"""
     name, said = blockdev(value)

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import NoReturn
 
+from exuvia.cli import absent
 from exuvia.cli.draft import Answered, Draft
 from exuvia.cli.drive_options import no_ide
 from exuvia.cli.options import OPTIONS, takes_value
@@ -22,6 +23,7 @@ def parse(program: str, target: str, arguments: Sequence[str]) -> Draft:
             raise no_ide(f"argument '{word}'", word)
         name, equals, value = word.removeprefix("-").removeprefix("-").partition("=")
         if name not in OPTIONS:
+            absent.option(name)
             raise unknown("option", f"-{name}", [f"-{option}" for option in OPTIONS])
         function = OPTIONS[name]
         if not takes_value(function):

@@ -141,6 +141,19 @@ def test_firmware_in_a_folder(tmp_path: Path) -> None:
         assert config(*words).firmware == found
 
 
+def test_what_becomes_of_a_reset() -> None:
+    assert config("-action", "reboot=shutdown,shutdown=pause,panic=none").no_reboot
+    made = config("-no-reboot", "-no-shutdown", "-action", "reboot=reset", "-action", "shutdown=poweroff")
+    assert (made.no_reboot, made.no_shutdown) == (False, False)
+    with pytest.raises(UserError, match="-action: reboot is reset or shutdown, not 'pause'"):
+        config("-action", "reboot=pause")
+
+
+def test_flash_by_itself() -> None:
+    made = config("-pflash", "a,b.fd", "-pflash", "c.fd", target="aarch64")
+    assert [(drive.image, drive.format, drive.flash) for drive in made.drives] == [("a,b.fd", "raw", -1), ("c.fd", "raw", -1)]
+
+
 def test_drives_as_scripts_have_them() -> None:
     (made,) = config("-drive", "file=x,if=virtio,cache=none,aio=native,werror=report,rerror=report,detect-zeroes=off").drives
     assert (made.image, made.cache) == ("x", "none")
