@@ -8,6 +8,7 @@ from typing import Any
 from exuvia.cli import accel, keyval, memory, smp
 from exuvia.cli.devices import Global, with_globals
 from exuvia.cli.drive_options import described_drive
+from exuvia.cli.memory import Node
 from exuvia.cli.targets import Target
 from exuvia.machines.config import ChardevConfig, DeviceConfig, DriveConfig, MachineConfig, SemihostingConfig
 from exuvia.support.errors import UserError, unknown
@@ -37,7 +38,7 @@ class Draft:
     memory: int = 128 << 20
     backends: dict[str, int] = field(default_factory=dict)  # bytes of memory by the object's id
     memory_backends: list[tuple[str, str]] = field(default_factory=list)  # option and id
-    nodes: list[tuple[str, str | None, int | None, int]] = field(default_factory=list)  # of -numa: option, then memory.node's
+    nodes: list[Node] = field(default_factory=list)
     kernel: str | None = None
     initrd: str | None = None
     append: str = ""
@@ -57,6 +58,7 @@ class Draft:
     globals: list[Global] = field(default_factory=list)
     iothreads: set[str] = field(default_factory=set)
     files: list[tuple[str, bytes | str]] = field(default_factory=list)
+    strict_boot: bool = False
     no_reboot: bool = False
     no_shutdown: bool = False
     paused: bool = False
@@ -121,19 +123,6 @@ class Draft:
         for made in self.drives:
             yield replace(made, snapshot=made.snapshot or self.snapshot, flash=banks.get(made.id, made.flash))
 
-    def _must_be_one_node(self, processors: int) -> None:
-        """Raises UserError unless what was said of nodes and memory is all of the processors and of the memory."""
-        for option, backend, size, last in self.nodes:
-            if len(self.nodes) > 1:
-                raise UserError(f"{option}: there is one node with all processors and all memory, leave -numa out")
-            if size not in (None, self.memory):
-                raise UserError(f"{option}: the node has all of the memory, mem={memory.shown(self.memory)}")
-            if last >= processors:
-                raise UserError(f"{option}: there is no processor {last}, the last one is {processors - 1}")
-            if backend is not None:
-                self.memory_backends.append((option, backend))
-        memory.must_be_all(self.memory, self.backends, self.memory_backends)
-
     def _all_devices(self) -> tuple[DeviceConfig, ...]:
         for device in self.devices:
             if (id := device.get("iothread", "")) and id not in self.iothreads:
@@ -146,7 +135,8 @@ class Draft:
 
         processors, topology = smp.layout(self.smp or [("cpus", "1")], self.machine, machines[self.machine].levels)
         accel.must_suit(self.accel_options, processors)
-        self._must_be_one_node(processors)
+        named = memory.one_node(self.nodes, self.memory, processors)
+        memory.must_be_all(self.memory, self.backends, [*self.memory_backends, *named])
         serial_specs, monitor_specs = list(self.serial), list(self.monitors)
         if self.defaults and not serial_specs:
             serial_specs = ["mon:stdio" if self.nographic and not monitor_specs else "stdio" if self.nographic else "null"]
@@ -179,6 +169,7 @@ class Draft:
             monitors=tuple(monitors),
             devices=self._all_devices(),
             files=tuple(self.files),
+            strict_boot=self.strict_boot,
             no_reboot=self.no_reboot,
             no_shutdown=self.no_shutdown,
             paused=self.paused,

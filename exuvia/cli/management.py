@@ -80,15 +80,17 @@ def opt_sandbox(draft: Draft, value: str) -> None:
 
 
 def opt_boot(draft: Draft, value: str) -> None:
-    """[order=LETTERS][,once=LETTERS][,menu=off][,strict=on|off]: firmware boots from disks (c), by their bootindex; there is
-    nothing else"""
+    """[order=LETTERS][,once=LETTERS][,menu=off][,strict=on|off]: firmware boots from disks (c), by their bootindex; strict:
+    from none that has no bootindex, where one has"""
     for key, text in keyval.only("boot", keyval.parse(value, "order"), ("order", "once", "menu", "strict")).items():
         if key in ("order", "once"):
             if not re.fullmatch(r"[a-p]+", text):
                 raise UserError(f"-boot: {key} is letters, of which c is the disks, not '{text}'")
             if "c" not in text:
                 raise UserError(f"-boot: {key}={text} has no c, the disks, and nothing else can be booted from")
-        elif keyval.switch(f"-boot: {key}", text) and key == "menu":
+        elif key == "strict":
+            draft.strict_boot = keyval.switch("-boot: strict", text)
+        elif keyval.switch("-boot: menu", text):
             raise UserError("-boot: menu can only be off: there is no keyboard for it")
 
 
@@ -103,8 +105,8 @@ def opt_object(draft: Draft, value: str) -> None:
     what else images and servers of images want"""
     from exuvia.disk import objects
 
-    option = f"-object {value}"
     (_, kind), *pairs = keyval.described("-object", value, "qom-type")
+    option = f"-object {kind}"  # no more of it: a secret may be in there
     if kind.startswith(memory.PREFIX):
         id, size = memory.backend(option, kind.removeprefix(memory.PREFIX), pairs)
         draft.backends[id] = size
@@ -126,7 +128,7 @@ def opt_object(draft: Draft, value: str) -> None:
 
 def opt_numa(draft: Draft, value: str) -> None:
     """node[,cpus=FIRST-LAST][,mem=SIZE][,memdev=ID]: the one node, with all processors and all memory"""
-    draft.nodes.append((f"-numa {value}", *memory.node(value)))
+    draft.nodes.append(memory.node(value))
 
 
 def opt_mon(draft: Draft, value: str) -> None:

@@ -1,7 +1,8 @@
 """How much memory the guest has: `-m`, the objects that stand for it, and `-numa` (QEMU, System Emulation, Invocation)."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
 
 from exuvia.cli import keyval
 from exuvia.support.errors import UserError
@@ -10,6 +11,16 @@ PREFIX = "memory-backend-"
 ANY = ("id", "size", "share", "merge", "dump", "reserve", "policy", "x-use-canonical-path-for-ramblock-id")
 FIXED = {"prealloc": False, "hugetlb": False, "seal": True}
 """Properties of memory that have one value here."""
+ONE_NODE = "there is one node with all processors and all memory"
+
+
+class Node(NamedTuple):
+    """`-numa node`: the backend and the bytes that it names, and its last processor (-1: not said)."""
+
+    option: str
+    backend: str | None
+    memory: int | None
+    last: int
 
 
 def size(value: str, before: int) -> int:
@@ -52,23 +63,36 @@ def backend(option: str, kind: str, pairs: keyval.Pairs) -> tuple[str, int]:
         raise UserError(f"{option}: {error}") from None
 
 
-def node(value: str) -> tuple[str | None, int | None, int]:
-    """`-numa node,…`: the backend and the bytes that it names, and its last processor (-1: not said). Raises UserError."""
+def node(value: str) -> Node:
+    """What `-numa VALUE` describes. Raises UserError."""
     option = f"-numa {value}"
     pairs = keyval.parse(value, "type")
     if pairs[0] != ("type", "node"):
-        raise UserError(f"{option}: there is one node with all processors and all memory, so it is node and no more")
+        raise UserError(f"{option}: {ONE_NODE}, so it is node and no more")
     ranges = [text for key, text in pairs if key == "cpus"]
     said = keyval.only("numa", pairs, ("type", "nodeid", "cpus", "mem", "memdev"))
     if said.get("nodeid", "0") != "0":
-        raise UserError(f"{option}: there is one node with all processors and all memory, nodeid=0")
+        raise UserError(f"{option}: {ONE_NODE}, nodeid=0")
     if not all(re.fullmatch(r"\d{1,6}(-\d{1,6})?", text) for text in ranges):
         raise UserError(f"{option}: cpus is FIRST-LAST")
     try:
         memory = keyval.size(said["mem"]) if "mem" in said else None
     except UserError as error:
         raise UserError(f"{option}: {error}") from None
-    return said.get("memdev"), memory, max((int(text.rpartition("-")[2]) for text in ranges), default=-1)
+    last = max((int(text.rpartition("-")[2]) for text in ranges), default=-1)
+    return Node(option, said.get("memdev"), memory, last)
+
+
+def one_node(nodes: Sequence[Node], memory: int, processors: int) -> list[tuple[str, str]]:
+    """Raises UserError unless the nodes are one, which has all; the backend that it names, with its option, in a list."""
+    if len(nodes) > 1:
+        raise UserError(f"{nodes[1].option}: {ONE_NODE}, leave -numa out")
+    for node in nodes:
+        if node.memory not in (None, memory):
+            raise UserError(f"{node.option}: {ONE_NODE}, mem={shown(memory)}")
+        if node.last >= processors:
+            raise UserError(f"{node.option}: there is no processor {node.last}, the last one is {processors - 1}")
+    return [(node.option, node.backend) for node in nodes if node.backend is not None]
 
 
 def must_be_all(memory: int, backends: Mapping[str, int], named: Iterable[tuple[str, str]]) -> None:

@@ -42,7 +42,9 @@ def call_it(name: str) -> None:
 
 @contextlib.contextmanager
 def numbered(path: str | None) -> Iterator[None]:
-    """The number of the process is in the file meanwhile. UserError where it cannot be written."""
+    """The number of the process is in the file meanwhile; what is no regular file stays (root's would be a device of the host's).
+
+    UserError where it cannot be written."""
     if path is None:
         yield
         return
@@ -55,7 +57,8 @@ def numbered(path: str | None) -> Iterator[None]:
         yield
     finally:
         with contextlib.suppress(OSError):
-            os.unlink(path)
+            if os.path.isfile(path):
+                os.unlink(path)
 
 
 def in_background() -> Callable[[], None]:

@@ -96,6 +96,7 @@ class MachineConfig:
     firmware          a BIOS image to run instead of loading a kernel directly (`-bios`)
     dtb               a device tree to give the kernel instead of the machine's own (`-dtb`)
     files             for the guest's fw_cfg (`-fw_cfg`): under which name, and the content or the name of a file of the host's
+    strict_boot       firmware tries only disks with a bootindex (`-boot strict=on`)
     paused            begin paused (`-S`)
     semihosting       None: the guest has none of the host's files
     """
@@ -122,6 +123,7 @@ class MachineConfig:
     monitors: tuple[str, ...] = ()
     devices: tuple[DeviceConfig, ...] = ()
     files: tuple[tuple[str, bytes | str], ...] = ()
+    strict_boot: bool = False
     no_reboot: bool = False
     no_shutdown: bool = False
     paused: bool = False

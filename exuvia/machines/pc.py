@@ -226,7 +226,7 @@ class Pc(Board):
         controller.lend_timer(vcpu.tick)
 
     def _boot_order(self) -> bytes:
-        """The disks with a bootindex as firmware names them (Open Firmware paths, a line each, NUL at the end)."""
+        """The disks with a bootindex as firmware names them (Open Firmware paths, a line each, NUL at the end); HALT: and no others."""
         found: dict[int, str] = {}
         for (slot, function), device in self.pci.functions.items():
             index = getattr(device, "bootindex", -1)
@@ -235,7 +235,8 @@ class Pc(Board):
             if index >= 0:
                 unit = f"{slot:x},{function:x}" if function else f"{slot:x}"
                 found[index] = f"/pci@i0cf8/scsi@{unit}/disk@0,0"
-        return ("\n".join(path for _, path in sorted(found.items())) + "\0").encode() if found else b""
+        lines = [path for _, path in sorted(found.items())] + ["HALT"] * self.config.strict_boot
+        return ("\n".join(lines) + "\0").encode() if found else b""
 
     def _interrupt(self, number: int) -> Sink:
         """ISA interrupt `number`: to the 8259s and to the I/O APIC, where the 8254 is on input 2."""

@@ -75,7 +75,7 @@ def test_memory_that_is_in_no_core_dump() -> None:
         ("-object memory-backend-file,id=r,size=64M,mem-path=x", "the guest's memory is a memfd: write memory-backend-memfd"),
         ("-numa node -numa node", "there is one node with all processors and all memory, leave -numa out"),
         ("-numa node,nodeid=1", "there is one node with all processors and all memory, nodeid=0"),
-        ("-numa node,mem=64", "the node has all of the memory, mem=128M"),
+        ("-numa node,mem=64", "with all processors and all memory, mem=128M"),
         ("-numa node,cpus=0-3", "there is no processor 3, the last one is 0"),
         ("-numa node,cpus=all", "cpus is FIRST-LAST"),
         ("-numa node,memdev=r", "there is no object 'r'"),

@@ -21,6 +21,12 @@ def test_the_number_is_there_meanwhile(tmp_path: Path) -> None:
     assert not path.exists()
     with numbered(str(path)):
         path.unlink()
+    os.mkfifo(path)
+    reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    with numbered(str(path)):
+        assert os.read(reader, 100) == f"{os.getpid()}\n".encode()
+    os.close(reader)
+    assert path.exists(), "no file of ours"
     with numbered(None):
         pass
     with pytest.raises(UserError, match=f"-pidfile {tmp_path}: Is a directory"), numbered(str(tmp_path)):

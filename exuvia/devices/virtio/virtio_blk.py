@@ -64,6 +64,10 @@ class VirtioBlk(Virtio):
         "auto", "whether writes may wait for a flush, until the driver decides; auto is as the drive's cache=", "on", "off"
     )
     queue_number = Choice("1", "there is one queue", name="num-queues")
+    logical_block_size = Choice("512", "there is no other size")
+    physical_block_size = Choice("512", "there is no other size")
+    werror = Choice("report", "the guest is told of errors")
+    rerror = Choice("report", "the guest is told of errors")
     packed = Choice("off", "queues are split ones")
     scsi = Choice("off", "SCSI commands do not go through")
     iothread = Property(str, "", "no effect: each disk has threads of its own")
