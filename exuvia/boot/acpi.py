@@ -26,6 +26,7 @@ PM_BASE = 0x600
 RESET_PORT, RESET_VALUE = 0xCF9, 0x06
 CENTURY = 0x32
 PIRQ_CHOICES = (5, 10, 11)
+FW_CFG = 0x510, 12  # the first port, how many
 COM_PORTS = ((0x3F8, 4), (0x2F8, 3), (0x3E8, 4), (0x2E8, 3))
 
 
@@ -203,11 +204,13 @@ def _isa_bridge(platform: Platform) -> bytes:
             names.append(aml.name("_UID", uid))
         return aml.device(label, *names, aml.name("_CRS", aml.resources(*descriptors)))
 
+    fw_cfg = aml.name("_HID", aml.string("QEMU0002")), aml.name("_STA", 0xB), aml.name("_CRS", aml.resources(aml.io(*FW_CFG)))
     parts = [
         aml.name("_ADR", 0x10000),
         aml.operation_region("PIRQ", aml.PCI_CONFIG, 0x60, 4),
         aml.field("PIRQ", aml.BYTE_ACCESS, *((f"PRQ{pin}", 8) for pin in range(4))),
         plug("RTC_", "PNP0B00", aml.io(0x70, 2), aml.irq(8)),
+        aml.device("FWCF", *fw_cfg),  # QEMU, docs/specs/fw_cfg.rst
     ]
     if platform.keyboard:
         parts.append(plug("KBD_", "PNP0303", aml.io(0x60, 1), aml.io(0x64, 1), aml.irq(1)))

@@ -19,7 +19,8 @@ def _structure(kind: int, handle: int, body: bytes, *strings: str) -> bytes:
 
 
 def build(memory: int, processors: int, identity: uuid.UUID | None, version: str) -> tuple[bytes, int]:
-    """(the structure table, its number of structures) for a machine with `memory` bytes of RAM."""
+    """(the structure table, its number of structures) for a machine with `memory` bytes of RAM, and `processors` in one socket, as CPUID
+    has them."""
     who = "Exuvia"
     unknown, safe, other = 2, 3, 1
     virtual_machine = 1 << 4
@@ -42,11 +43,9 @@ def build(memory: int, processors: int, identity: uuid.UUID | None, version: str
         ),
         _structure(3, _CHASSIS, struct.pack("<9BIBBBB", 1, other, 0, 0, 0, safe, safe, safe, unknown, 0, 0, 0, 0, 0), who),
     ]
-    for n in range(processors):
-        body = struct.pack(
-            "<4BQBBHHHBBHHHBBBBBBHH", 1, 3, 1, 2, 0, 0, 0, 0, 2000, 2000, 0x41, other, 0xFFFF, 0xFFFF, 0xFFFF, 0, 0, 0, 1, 1, 1, 4, 1
-        )
-        structures.append(_structure(4, _PROCESSOR + n, body, f"CPU {n}", who))
+    layout, count, several = "<4BQBBHHHBBHHHBBBBBBHH", processors, (processors > 1) << 3
+    body = struct.pack(layout, 1, 3, 1, 2, 0, 0, 0, 0, 2000, 2000, 0x41, other, *[0xFFFF] * 3, 0, 0, 0, count, count, count, 4 | several, 1)
+    structures.append(_structure(4, _PROCESSOR, body, "CPU 0", who))
     sizes = [min(_MAX_MODULE, memory - at) for at in range(0, memory, _MAX_MODULE)]
     capacity = memory // KIB
     no_error, system_memory, system_board, multi_bit = 0xFFFE, 3, 1, 6

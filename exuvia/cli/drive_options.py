@@ -8,8 +8,15 @@ from exuvia.machines.config import DeviceConfig, DriveConfig
 from exuvia.support.errors import UserError, unknown
 
 DRIVE = "file if id format readonly read-only snapshot cache media discard index unit".split()
+SAYS_SO = {
+    "aio": ("threads", "native", "io_uring"),  # how QEMU does it: no effect
+    "detect-zeroes": ("off",),
+    "copy-on-read": ("off", "no", "false"),
+    "werror": ("report",),  # to the guest, as disks do
+    "rerror": ("report",),
+}
+"""More properties of -drive, with the values that say what is so anyway."""
 CACHES = ("none", "writeback", "writethrough", "directsync", "unsafe")
-ONOFF = {"on": True, "yes": True, "true": True, "off": False, "no": False, "false": False}
 LATER = ("ide", "scsi", "sd", "mtd", "floppy", "xen")  # interfaces of QEMU's
 
 
@@ -29,8 +36,10 @@ def drive(text: str, number: int) -> tuple[DriveConfig, DeviceConfig | None]:
             inner[key] = value
         elif key in DRIVE:
             own[key] = value
-        else:
-            raise unknown("property of -drive", key, [*DRIVE, "driver"])
+        elif key not in SAYS_SO:
+            raise unknown("property of -drive", key, [*DRIVE, *SAYS_SO, "driver"])
+        elif value not in SAYS_SO[key]:
+            raise UserError(f"{option}: {key} can only be {' or '.join(SAYS_SO[key])}, not '{value}'")
     interface = own.get("if", "ide")
     if interface == "ide":
         raise no_ide(option, own.get("file", "FILE"))
@@ -74,9 +83,7 @@ def _switch(option: str, own: Mapping[str, Any], key: str) -> bool:
     value = own.get(key, False)
     if isinstance(value, bool):
         return value
-    if value not in ONOFF:
-        raise UserError(f"{option}: {key} is on or off, not '{value}'")
-    return ONOFF[value]
+    return keyval.switch(f"{option}: {key}", value)
 
 
 def _discard(option: str, value: str) -> bool:

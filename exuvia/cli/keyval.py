@@ -1,8 +1,11 @@
 """QEMU's `KEY=VALUE,KEY=VALUE` syntax: `,,` is a comma in a value; a first word without `=` is the value of an implied key."""
 
-from exuvia.support.errors import UserError
+from collections.abc import Iterable
+
+from exuvia.support.errors import UserError, unknown
 
 Pairs = list[tuple[str, str]]
+SWITCH = dict.fromkeys(("on", "yes", "true", "y"), True) | dict.fromkeys(("off", "no", "false", "n"), False)
 
 
 def parse(text: str, implied: str | None = None) -> Pairs:
@@ -19,6 +22,49 @@ def parse(text: str, implied: str | None = None) -> Pairs:
         else:
             pairs.append(("wait", "off") if key == "nowait" else (key, "on"))
     return pairs
+
+
+def described(option: str, text: str, implied: str) -> Pairs:
+    """The same for `option`, or one JSON object, as libvirt writes them; `implied` is given, and comes first. Raises UserError."""
+    if not text.startswith("{"):
+        pairs = parse(text, implied)
+    else:
+        import json
+
+        try:
+            said = json.loads(text)
+        except (ValueError, RecursionError) as error:
+            raise UserError(f"{option} {text}: this is not JSON: {error}") from None
+        pairs = [(key, _word(f"{option} {text}: {key}", value)) for key, value in said.items()]
+        pairs.sort(key=lambda pair: pair[0] != implied)
+    if not pairs or pairs[0][0] != implied:
+        raise UserError(f"{option} {text}: it begins with {implied}")
+    return pairs
+
+
+def _word(what: str, value: object) -> str:
+    """A JSON value as the same thing is written without JSON."""
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    if isinstance(value, str | int):
+        return str(value)
+    raise UserError(f"{what} is a text, a number, true or false")
+
+
+def only(option: str, pairs: Pairs, known: Iterable[str]) -> dict[str, str]:
+    """The last value of each key of `-option`. Raises UserError for a key that is not `known`."""
+    known = list(known)
+    for key, _ in pairs:
+        if key not in known:
+            raise unknown(f"property of -{option}", key, known)
+    return dict(pairs)
+
+
+def switch(what: str, text: str) -> bool:
+    """Whether `what` is on. Raises UserError."""
+    if text.lower() not in SWITCH:
+        raise UserError(f"{what} is on or off, not '{text}'")
+    return SWITCH[text.lower()]
 
 
 def split(text: str) -> list[str]:

@@ -4,163 +4,18 @@
 """
 
 import re
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+import sys
+from collections.abc import Callable
 from inspect import isfunction, signature
-from typing import Any
+from types import ModuleType
 
-from exuvia.cli import keyval, listings
-from exuvia.cli.drive_options import blockdev, described_drive, drive, no_ide
-from exuvia.cli.targets import Target
-from exuvia.machines.config import ChardevConfig, DeviceConfig, DriveConfig, MachineConfig, SemihostingConfig
+from exuvia.cli import accel, cpu, keyval, listings, management, memory
+from exuvia.cli.devices import described_device
+from exuvia.cli.draft import Answered, Draft
+from exuvia.cli.drive_options import blockdev, drive, no_ide
+from exuvia.cli.keyval import only
+from exuvia.machines.config import ChardevConfig, DeviceConfig
 from exuvia.support.errors import UserError, unknown
-
-
-class Answered(Exception):
-    """The option was a question; `text` is the answer, to be printed before the command ends with status 0."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__(text)
-        self.text = text
-
-
-@dataclass
-class Draft:
-    """What the options have said so far."""
-
-    program: str
-    target: Target
-    machine: str = ""
-    machine_options: keyval.Pairs = field(default_factory=list)
-    accel: list[str] = field(default_factory=list)
-    accel_options: keyval.Pairs = field(default_factory=list)
-    cpu: str = ""
-    cpu_features: list[tuple[str, bool]] = field(default_factory=list)
-    smp: int = 1
-    memory: int = 128 << 20
-    kernel: str | None = None
-    initrd: str | None = None
-    append: str = ""
-    dtb: str | None = None
-    firmware: str | None = None
-    nographic: bool = False
-    defaults: bool = True
-    serial: list[str] = field(default_factory=list)
-    monitors: list[str] = field(default_factory=list)
-    chardevs: list[ChardevConfig] = field(default_factory=list)
-    drives: list[DriveConfig] = field(default_factory=list)
-    blockdevs: dict[str, dict[str, Any]] = field(default_factory=dict)  # descriptions by node name
-    snapshot: bool = False
-    devices: list[DeviceConfig] = field(default_factory=list)
-    no_reboot: bool = False
-    no_shutdown: bool = False
-    paused: bool = False
-    rtc_base: str = "utc"
-    name: str = ""
-    uuid: str | None = None
-    semihosting: bool = False
-    semihosting_options: keyval.Pairs = field(default_factory=list)
-    shared: list[str] = field(default_factory=list)  # the lines that `mon:` shares with a monitor
-    log_items: str = ""
-    log_file: str | None = None
-
-    def __post_init__(self) -> None:
-        self.machine = self.machine or self.target.machine
-
-    def line(self, option: str, spec: str, id: str) -> str | None:
-        """The id of the backend for `-serial SPEC` and the like, which is made here unless it is `chardev:ID`; None for `none`."""
-        if spec == "none":
-            return None
-        if spec.startswith("chardev:"):
-            return spec.removeprefix("chardev:")
-        extra: keyval.Pairs = []
-        plain = spec.removeprefix("mon:")
-        if plain != spec:
-            extra = [("mux", "on")] + ([("signal", "off")] if plain == "stdio" else [])
-            self.shared.append(id)
-        kind, _, rest = plain.partition(":")
-        parts = keyval.split(rest)
-        match kind:
-            case "stdio" | "null" | "pty" if not rest:
-                options: keyval.Pairs = []
-            case "file" if rest:
-                options = [("path", rest)]
-                parts = []
-            case "unix" if rest:
-                kind, options = "socket", [("path", parts[0])]
-            case "tcp" if ":" in parts[0]:
-                host, _, port = parts[0].rpartition(":")
-                kind, options = "socket", [*([("host", host)] if host else []), ("port", port)]
-            case _:
-                kinds = "none, null, stdio, mon:stdio, pty, file:PATH, unix:PATH, tcp:HOST:PORT or chardev:ID"
-                raise UserError(f"-{option} {spec}: no such line; it is {kinds}")
-        if kind == "socket" and len(parts) > 1:
-            options += keyval.parse(rest.split(",", 1)[1])
-        self.chardevs.append(ChardevConfig(id=id, kind=kind, options=(*options, *extra)))
-        return id
-
-    def _all_drives(self) -> Iterator[DriveConfig]:
-        """-drive's and those of -blockdev that a device names: others stand under them."""
-        used = {device.get("drive") for device in self.devices}
-        for name, said in self.blockdevs.items():
-            if name in used:
-                yield replace(described_drive(name, said, self.blockdevs), snapshot=self.snapshot)
-        for made in self.drives:
-            yield replace(made, snapshot=True) if self.snapshot else made
-
-    def config(self) -> MachineConfig:
-        """The machine that was described."""
-        serial_specs, monitor_specs = list(self.serial), list(self.monitors)
-        if self.defaults and not serial_specs:
-            serial_specs = ["mon:stdio" if self.nographic and not monitor_specs else "stdio" if self.nographic else "null"]
-        serial = [self.line("serial", spec, f"serial{number}") for number, spec in enumerate(serial_specs)]
-        if self.nographic and self.defaults and not (monitor_specs or self.shared or any(made.kind == "stdio" for made in self.chardevs)):
-            monitor_specs = ["stdio"]  # the terminal is free
-        own = [self.line("monitor", spec, f"monitor{number}") for number, spec in enumerate(monitor_specs)]
-        monitors = [*self.shared, *(id for id in own if id is not None)]
-        return MachineConfig(
-            machine=self.machine,
-            machine_options=tuple(self.machine_options),
-            accel=tuple(self.accel) or ("software",),
-            accel_options=tuple(self.accel_options),
-            cpu=self.cpu or self.target.cpu,
-            cpu_features=tuple(self.cpu_features),
-            bits=self.target.bits,
-            order=self.target.order,
-            smp=self.smp,
-            memory=self.memory,
-            kernel=self.kernel,
-            initrd=self.initrd,
-            append=self.append,
-            dtb=self.dtb,
-            firmware=self.firmware,
-            serial=tuple(serial),
-            chardevs=tuple(self.chardevs),
-            drives=(*self._all_drives(),),
-            monitors=tuple(monitors),
-            devices=tuple(self.devices),
-            no_reboot=self.no_reboot,
-            no_shutdown=self.no_shutdown,
-            paused=self.paused,
-            rtc_base=self.rtc_base,
-            name=self.name,
-            uuid=self.uuid,
-            semihosting=self._semihosting() if self.semihosting else None,
-        )
-
-    def _semihosting(self) -> SemihostingConfig:
-        said = dict(self.semihosting_options)
-        words = [value for key, value in self.semihosting_options if key == "arg"]
-        if not words and self.kernel is not None:
-            words = [self.kernel, *self.append.split()]
-        return SemihostingConfig(chardev=said.get("chardev"), userspace=said.get("userspace") == "on", arguments=tuple(words))
-
-
-def _only(option: str, pairs: keyval.Pairs, known: Sequence[str]) -> dict[str, str]:
-    for key, _ in pairs:
-        if key not in known:
-            raise unknown(f"property of -{option}", key, known)
-    return dict(pairs)
 
 
 def opt_machine(draft: Draft, value: str) -> None:
@@ -174,11 +29,17 @@ def opt_machine(draft: Draft, value: str) -> None:
         if key == "type":
             draft.machine = listings.machine(draft.target, text)
         elif key == "accel":
-            draft.accel = _accelerators(text)
+            draft.accel = accel.named(text)
         elif key.replace("_", "-") == "kernel-irqchip":
-            draft.accel_options.append(_kernel_irqchip(text))
+            draft.accel_options.append(accel.kernel_irqchip(text))
         elif key in ("help", "?"):
             raise Answered(listings.machine_help(draft.machine))
+        elif key in ("kernel", "initrd", "append", "dtb", "firmware"):
+            setattr(draft, key, text)
+        elif key == "memory-backend":
+            draft.memory_backends.append((f"-machine memory-backend={text}", text))
+        elif key in ("pflash0", "pflash1"):
+            draft.flash[int(key[-1])] = text
         else:
             options.append((key, text))
     listings.machine_options(draft.machine, options)
@@ -189,29 +50,13 @@ opt_M = opt_machine
 
 
 def opt_accel(draft: Draft, value: str) -> None:
-    """NAME[:NAME][,regions=on|off|check][,kernel-irqchip=on|split|off]: how the processor runs, a second choice behind a colon or given
-    again; -accel help lists them"""
+    """NAME[:NAME][,thread=multi|single][,regions=on|off|check][,kernel-irqchip=on|split|off]: how the processor runs, a second choice
+    behind a colon or given again; -accel help lists them"""
     if value in ("help", "?"):
         raise Answered(listings.accelerator_list())
-    pairs = _only("accel", keyval.parse(value, "accel"), ["accel", "regions", "kernel-irqchip"])
-    draft.accel += _accelerators(pairs.get("accel", ""))
-    if pairs.get("regions", "on") not in ("on", "off", "check"):
-        raise UserError(f"-accel {value}: regions is on, off, or check: both, side by side, until they differ")
-    for key, text in pairs.items():
-        if key == "kernel-irqchip":
-            draft.accel_options.append(_kernel_irqchip(text))
-        elif key != "accel":
-            draft.accel_options.append((key, text))
-
-
-def _accelerators(text: str) -> list[str]:
-    return [listings.accelerator(name) for name in text.split(":")]
-
-
-def _kernel_irqchip(text: str) -> tuple[str, str]:
-    if text not in ("on", "split", "off"):
-        raise UserError(f"kernel-irqchip is on, split or off, not '{text}'")
-    return "kernel-irqchip", text
+    names, options = accel.described(value)
+    draft.accel += names
+    draft.accel_options += options
 
 
 def opt_enable_kvm(draft: Draft) -> None:
@@ -220,27 +65,21 @@ def opt_enable_kvm(draft: Draft) -> None:
 
 
 def opt_cpu(draft: Draft, value: str) -> None:
-    """MODEL[,+FEATURE][,-FEATURE]: the processor, or host, with -accel kvm; -cpu help lists models and features"""
+    """MODEL[,+FEATURE][,-FEATURE][,FEATURE=on|off]: the processor, or host, with -accel kvm; -cpu help lists models and features"""
     if value in ("help", "?"):
-        raise Answered(listings.cpu_list(draft.target.architecture))
-    draft.cpu, features = listings.described_cpu("-cpu", draft.target.architecture, value)
+        raise Answered(cpu.listed(draft.target.architecture))
+    draft.cpu, features = cpu.described("-cpu", draft.target.architecture, value)
     draft.cpu_features += features
 
 
 def opt_smp(draft: Draft, value: str) -> None:
-    """N: the number of processors"""
-    count = _only("smp", keyval.parse(value, "cpus"), ["cpus"])["cpus"]
-    if not re.fullmatch(r"\d{1,6}", count):
-        raise UserError(f"-smp: '{count}' is no number of processors")
-    draft.smp = int(count)
+    """N[,sockets=N][,dies=N][,clusters=N][,cores=N][,threads=N][,maxcpus=N]: the number of processors, and how they lie"""
+    draft.smp += keyval.parse(value, "cpus")
 
 
 def opt_m(draft: Draft, value: str) -> None:
-    """SIZE: memory, in MiB or with K, M, G, T (default 128)"""
-    try:
-        draft.memory = keyval.size(_only("m", keyval.parse(value, "size"), ["size"])["size"])
-    except UserError as error:
-        raise UserError(f"-m: {error}") from None
+    """SIZE[,maxmem=SIZE]: memory, in MiB or with K, M, G, T (default 128); maxmem can be no more, as none is plugged in later"""
+    draft.memory = memory.size(value, draft.memory)
 
 
 def opt_kernel(draft: Draft, value: str) -> None:
@@ -312,12 +151,10 @@ def opt_chardev(draft: Draft, value: str) -> None:
 
 
 def opt_device(draft: Draft, value: str) -> None:
-    """NAME[,PROPERTY=VALUE]: add a device; -device help lists them, -device NAME,help its properties"""
+    """NAME[,PROPERTY=VALUE] or JSON: add a device; -device help lists them, -device NAME,help its properties"""
     if value in ("help", "?"):
         raise Answered(listings.device_list())
-    (key, name), *properties = keyval.parse(value, "driver")
-    if key != "driver":
-        raise UserError(f"-device {value}: it begins with the device's name")
+    name, properties = described_device(f"-device {value}", keyval.described("-device", value, "driver"))
     if any(key in ("help", "?") for key, _ in properties):
         raise Answered(listings.device_help(name))
     draft.devices.append(DeviceConfig(name=listings.device(name, [key for key, _ in properties]), properties=tuple(properties)))
@@ -329,6 +166,11 @@ def opt_drive(draft: Draft, value: str) -> None:
     draft.drives.append(made)
     if device is not None:
         draft.devices.append(device)
+
+
+def opt_pflash(draft: Draft, value: str) -> None:
+    """FILE: a bank of flash memory, as -drive file=FILE,if=pflash,format=raw; again for the next"""
+    draft.drives.append(drive(f"file={value.replace(',', ',,')},if=pflash,format=raw", len(draft.drives))[0])
 
 
 def opt_blockdev(draft: Draft, value: str) -> None:
@@ -365,16 +207,17 @@ def opt_S(draft: Draft) -> None:
 
 
 def opt_rtc(draft: Draft, value: str) -> None:
-    """base=utc|localtime|DATE: what the clock shows at the start"""
-    base = _only("rtc", keyval.parse(value), ["base"])["base"]
+    """[base=utc|localtime|DATE][,clock=vm|host][,driftfix=none|slew]: what the clock shows at the start; it runs with the machine, and
+    ticks that the guest misses are lost, whatever the others say"""
+    said = only("rtc", keyval.parse(value), ["base", "clock", "driftfix"])
+    base = said.get("base", draft.rtc_base)
     if base not in ("utc", "localtime") and not re.fullmatch(r"\d{4}-\d\d-\d\d(T\d\d:\d\d:\d\d)?", base):
         raise UserError(f"-rtc: base is utc, localtime or a date such as 2026-01-31T12:00:00, not '{base}'")
+    if said.get("clock", "vm") not in ("vm", "host"):
+        raise UserError(f"-rtc: clock is vm, or host, which is taken for it, not '{said['clock']}'")
+    if said.get("driftfix", "none") not in ("none", "slew"):
+        raise UserError(f"-rtc: driftfix is none or slew, not '{said['driftfix']}'")
     draft.rtc_base = base
-
-
-def opt_name(draft: Draft, value: str) -> None:
-    """NAME: a name for the machine"""
-    draft.name = _only("name", keyval.parse(value, "guest"), ["guest"])["guest"]
 
 
 def opt_uuid(draft: Draft, value: str) -> None:
@@ -393,7 +236,7 @@ def opt_semihosting_config(draft: Draft, value: str) -> None:
     """[enable=on|off][,target=native|auto][,chardev=ID][,userspace=on|off][,arg=WORD...]: likewise, its console (default: standard error),
     whether unprivileged code may, and the guest's command line (default: -kernel and -append)"""
     pairs = keyval.parse(value)
-    said = {"enable": "on", **_only("semihosting-config", pairs, ["enable", "target", "chardev", "userspace", "arg"])}
+    said = {"enable": "on", **only("semihosting-config", pairs, ["enable", "target", "chardev", "userspace", "arg"])}
     for key in ("enable", "userspace"):
         if said.get(key, "on") not in ("on", "off"):
             raise UserError(f"-semihosting-config: {key} is on or off, not '{said[key]}'")
@@ -424,7 +267,7 @@ def opt_help(draft: Draft) -> None:
     """print this help and end"""
     lines = [f"usage: {draft.program} [options]", ""]
     for name, function in sorted(OPTIONS.items(), key=lambda item: (item[0].lower(), item[0])):
-        text = function.__doc__ or ""
+        text = " ".join((function.__doc__ or "").split())
         value, _, rest = text.partition(": ")
         shown = (f"-{name} {value}", rest) if takes_value(function) else (f"-{name}", text)
         lines.append(f"{shown[0]:<28} {shown[1]}" if len(shown[0]) <= 28 else f"{shown[0]}\n{'':<28} {shown[1]}")
@@ -439,8 +282,10 @@ def takes_value(function: Callable[..., None]) -> bool:
     return len(signature(function).parameters) == 2
 
 
-OPTIONS: dict[str, Callable[..., None]] = {
-    name.removeprefix("opt_").replace("_", "-"): value
-    for name, value in list(vars().items())
-    if name.startswith("opt_") and isfunction(value)
-}
+def _options(module: ModuleType) -> dict[str, Callable[..., None]]:
+    found = {name.removeprefix("opt_"): value for name, value in vars(module).items() if name.startswith("opt_") and isfunction(value)}
+    return {name if name in UNDERSCORED else name.replace("_", "-"): value for name, value in found.items()}
+
+
+UNDERSCORED = ("fw_cfg",)
+OPTIONS = _options(sys.modules[__name__]) | _options(management)

@@ -14,6 +14,7 @@ from collections.abc import Callable
 
 from exuvia.backends.chardev.chardev import Chardev
 from exuvia.cli import drive_options, keyval, listings
+from exuvia.cli.cpu import described
 from exuvia.cli.targets import TARGETS
 from exuvia.guests import cache
 from exuvia.guests.catalog import Guest, guest
@@ -72,7 +73,7 @@ def run(args: argparse.Namespace, ready: Ready = lambda machine, console: None) 
 
 def _config(args: argparse.Namespace, chosen: Guest | None, files: dict[str, str], append: str) -> MachineConfig:
     target = TARGETS[chosen.target if chosen else "x86_64"]
-    cpu, features = listings.described_cpu("--cpu", target.architecture, args.cpu or target.cpu)
+    cpu, features = described("--cpu", target.architecture, args.cpu or target.cpu)
     disks = [drive_options.drive(f"file={file.replace(',', ',,')},if=virtio", number) for number, file in enumerate(args.disk)]
     return MachineConfig(
         accel=tuple(listings.accelerator(name) for name in args.accel.split(":")),

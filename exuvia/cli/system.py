@@ -3,8 +3,10 @@
 from collections.abc import Sequence
 from typing import NoReturn
 
+from exuvia.cli import absent
+from exuvia.cli.draft import Answered, Draft
 from exuvia.cli.drive_options import no_ide
-from exuvia.cli.options import OPTIONS, Answered, Draft, takes_value
+from exuvia.cli.options import OPTIONS, takes_value
 from exuvia.cli.program import start
 from exuvia.cli.targets import TARGETS
 from exuvia.support import log
@@ -21,6 +23,7 @@ def parse(program: str, target: str, arguments: Sequence[str]) -> Draft:
             raise no_ide(f"argument '{word}'", word)
         name, equals, value = word.removeprefix("-").removeprefix("-").partition("=")
         if name not in OPTIONS:
+            absent.option(name)
             raise unknown("option", f"-{name}", [f"-{option}" for option in OPTIONS])
         function = OPTIONS[name]
         if not takes_value(function):
@@ -49,9 +52,16 @@ def run(program: str, target: str, arguments: Sequence[str]) -> int:
     if draft.log_items or draft.log_file:
         log.configure(draft.log_items, draft.log_file)
 
+    from exuvia.cli import process
     from exuvia.cli.launch import launch
 
-    return launch(program, config)
+    if draft.timestamps:
+        process.date_messages()
+    if draft.process:
+        process.call_it(draft.process)
+    begun = process.in_background() if draft.background else None
+    with process.numbered(draft.pidfile):
+        return launch(program, config, ready=lambda machine: machine.post(begun) if begun else None)
 
 
 def _system(target: str) -> NoReturn:

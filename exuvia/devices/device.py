@@ -312,6 +312,25 @@ class Property(Generic[T]):
         return text
 
 
+class Choice(Property[str]):
+    """A property that is one of a few words, `default` or one of `others`; with no others there is nothing to choose, and `help` says why.
+
+    yes and true are on, no and false are off.
+    """
+
+    def __init__(self, default: str, help: str, *others: str, name: str = "") -> None:
+        super().__init__(str, default, help, name=name)
+        self.words = (default, *others)
+
+    def parse(self, text: str) -> str:
+        """One of the words; raises UserError for another."""
+        word = {"yes": "on", "true": "on", "no": "off", "false": "off"}.get(text.lower(), text)
+        if word not in self.words:
+            *first, last = filter(None, self.words)
+            raise UserError(f"{self.name} is {', '.join(first)}{' or ' if first else ''}{last}, not '{text}': {self.help}")
+        return word
+
+
 class Backend(Property[Any]):
     """A property that names something of the host's side (`chardev=ID`); the machine puts the object in the attribute. None: absent.
 
@@ -437,7 +456,15 @@ class Device:
         lines = [f"{cls.name}: {(cls.__doc__ or '').strip().splitlines()[0]}"]
         for name, prop in cls.properties.items():
             default = {True: "on", False: "off"}.get(prop.default, prop.default) if prop.type is bool else prop.default
-            kind = "on/off" if prop.type is bool else "number" if prop.type is int else "text"
+            kind = (
+                "/".join(filter(None, prop.words))
+                if isinstance(prop, Choice)
+                else "on/off"
+                if prop.type is bool
+                else "number"
+                if prop.type is int
+                else "text"
+            )
             shown = "" if default is None else f" (default {default:#x})" if prop.type is int and default > 9 else f" (default {default})"
             lines.append(f"  {name + '=' + kind:<24} {prop.help}{shown}")
         return "\n".join(lines) + "\n"

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
+from exuvia.boot.acpi import COM_PORTS as COM_PORTS  # by index: the first port, the interrupt
+from exuvia.boot.image import read_image
 from exuvia.boot.layout import MIB
 from exuvia.devices.debug.isa_debug_exit import IsaDebugExit
 from exuvia.devices.device import Backend, Device, Sink, WiredOr, devices
+from exuvia.devices.firmware.fw_cfg import NAME_SIZE, Items
 from exuvia.devices.pci.bus import PciBus
 from exuvia.devices.pci.device import PciDevice
 from exuvia.machines.config import DeviceConfig
@@ -14,6 +17,7 @@ from exuvia.machines.machine import Machine
 from exuvia.support.errors import UserError
 
 D = TypeVar("D", bound=Device)
+LONGEST_FILE = (1 << 32) - 1  # of fw_cfg
 
 
 class Board(Machine):
@@ -21,6 +25,7 @@ class Board(Machine):
 
     lines: list[WiredOr]
     pci: PciBus
+    bus_names: ClassVar[dict[str, str]] = {}  # by kind, where QEMU's is not the kind's name with .0
 
     def must_fit(self, least: int, most: int) -> None:
         """Raises UserError unless `-m` is whole MiB between these bytes."""
@@ -64,6 +69,15 @@ class Board(Machine):
                 found[bank] = drive.id
         return found
 
+    def offer(self, fw_cfg: Items) -> None:
+        """Every `-fw_cfg`."""
+        for path, said in self.config.files:
+            content = said if isinstance(said, bytes) else read_image(f"-fw_cfg {path}:", said, LONGEST_FILE)
+            try:
+                fw_cfg.add_file(path, content)
+            except ValueError:
+                raise UserError(f"-fw_cfg {path}: a name has at most {NAME_SIZE - 1} characters of ASCII and is given once") from None
+
     def power_off(self, level: bool) -> None:
         """The sink of a wire on which the guest asks for that."""
         if level:
@@ -100,11 +114,11 @@ class Board(Machine):
         kind = devices[wanted.name]
         if kind.plugs_into == "sysbus":
             raise UserError(f"-device {wanted.name}: is part of the machine and cannot be added")
-        bus = f"{kind.plugs_into}.0"
-        if (named := wanted.get("bus", bus)) != bus:
+        bus = self.bus_names.get(kind.plugs_into, f"{kind.plugs_into}.0")
+        if (named := wanted.get("bus", bus)) not in (bus, f"{kind.plugs_into}.0"):
             raise UserError(f"-device {wanted.name}: it plugs into {bus}, not into '{named}'")
         if wanted.get("addr") is not None and kind.plugs_into != "pci":
-            raise UserError(f"-device {wanted.name}: only devices of the bus pci.0 have an addr")
+            raise UserError(f"-device {wanted.name}: only devices of the bus {self.bus_names.get('pci', 'pci.0')} have an addr")
         given = {key: value for key, value in wanted.properties if key not in ("id", "bus", "addr")}
         properties = kind.configure(given)
         for name, declared in kind.properties.items():

@@ -55,6 +55,22 @@ class DeviceConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Topology:
+    """How processors lie, as in `-smp`: sockets of clusters of cores of threads."""
+
+    sockets: int = 1
+    clusters: int = 1
+    cores: int = 1
+    threads: int = 1
+
+    def place(self, index: int) -> tuple[int, int, int, int]:
+        """Where a processor is: socket, cluster, core, thread, each counted within what it is part of."""
+        index, thread = divmod(index, self.threads)
+        index, core = divmod(index, self.cores)
+        return *divmod(index, self.clusters), core, thread
+
+
+@dataclass(frozen=True, kw_only=True)
 class SemihostingConfig:
     """`-semihosting-config`: the console's chardev or None, whether unprivileged code may call, the guest's command line in words."""
 
@@ -72,12 +88,15 @@ class MachineConfig:
     accel_options     theirs, as (name, value): software's regions (on, off, check) says whether hot code is compiled, kvm's kernel-irqchip
                       (on, split, off) which interrupt controllers the kernel is to be
     cpu, cpu_features the model and the (feature, wanted) pairs that followed it in `-cpu MODEL,+A,-B`
+    topology          how the `smp` processors lie; None: as cores of one socket
     serial            chardev ids of COM1..COM4, None where the port is not wanted
     monitors          chardev ids of the monitors
     rtc_base          "utc", "localtime" or an ISO 8601 date such as "2026-01-31T12:00:00"
     bits, order       the width and byte order of the target, of architectures that have several
     firmware          a BIOS image to run instead of loading a kernel directly (`-bios`)
     dtb               a device tree to give the kernel instead of the machine's own (`-dtb`)
+    files             for the guest's fw_cfg (`-fw_cfg`): under which name, and the content or the name of a file of the host's
+    strict_boot       firmware tries only disks with a bootindex (`-boot strict=on`)
     paused            begin paused (`-S`)
     semihosting       None: the guest has none of the host's files
     """
@@ -91,6 +110,7 @@ class MachineConfig:
     bits: Literal[32, 64] = 64
     order: Literal["little", "big"] = "little"
     smp: int = 1
+    topology: Topology | None = None
     memory: int = 128 * MIB
     kernel: str | None = None
     initrd: str | None = None
@@ -102,6 +122,8 @@ class MachineConfig:
     drives: tuple[DriveConfig, ...] = ()
     monitors: tuple[str, ...] = ()
     devices: tuple[DeviceConfig, ...] = ()
+    files: tuple[tuple[str, bytes | str], ...] = ()
+    strict_boot: bool = False
     no_reboot: bool = False
     no_shutdown: bool = False
     paused: bool = False

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from typing import Any, ClassVar, Literal, Protocol, TypeVar
 
 from exuvia.boot.image import must_be_readable
-from exuvia.devices.device import Device, Property, Sink, configured, declared_properties
+from exuvia.devices.device import Choice, Device, Property, Sink, configured, declared_properties
 from exuvia.machines.config import MachineConfig
 from exuvia.memory.ram import Ram
 from exuvia.memory.space import AddressSpace
@@ -125,11 +125,19 @@ class Machine:
     description: ClassVar[str]
     architecture: ClassVar[str]
     """Of its processors: a folder of isa/."""
+    levels: ClassVar[tuple[str, ...]] = ("sockets", "cores", "threads")
+    """Of what `-smp` can say how its processors lie."""
     device_tree: ClassVar[bool] = False  # whether it gives its kernel one
     flash_banks: ClassVar[int] = 0
     hosts_calls: ClassVar[bool] = False  # whether its processors have calls for the host
+    offers_files: ClassVar[bool] = False  # whether it has an fw_cfg
     properties: ClassVar[dict[str, Property[Any]]] = {}
     """What a user sets with `-machine NAME,property=value`; a subclass declares them as class attributes, as a device does."""
+
+    usb = Choice("off", "there is no USB controller")
+    graphics = Choice("off", "there is no screen")
+    dump_guest_core = Property(bool, True, "the emulator's core dumps have the guest's memory")
+    mem_merge = Property(bool, True, "no effect: Linux (KSM) does not merge pages of memory that can be shared, as the guest's can")
 
     def __init_subclass__(cls) -> None:
         cls.properties = declared_properties(cls)
@@ -150,6 +158,8 @@ class Machine:
             raise UserError(f"-dtb: a {self.name} has no device tree")
         if config.semihosting is not None and not self.hosts_calls:
             raise UserError(f"-semihosting: the processors of a {self.name} have no calls for the host")
+        if config.files and not self.offers_files:
+            raise UserError(f"-fw_cfg: a {self.name} has no fw_cfg")
         for drive in config.drives:
             if drive.flash is not None and not self.flash_banks:
                 raise UserError(f"{drive.option}: a {self.name} has no flash memory that a drive could be")
@@ -389,6 +399,8 @@ class Machine:
                 for thread in threads:
                     thread.start()
                 self.reset()
+                if not self.dump_guest_core and self.ram is not None:
+                    self.ram.leave_out_of_cores()
                 if self.config.paused:
                     self.status = "paused"
                 else:

@@ -16,7 +16,7 @@ from exuvia.boot.image import read_image
 from exuvia.boot.kernel import load_kernel
 from exuvia.boot.layout import FOUR_GIB, HPET, IOAPIC, LOCAL_APIC, MIB, PAGE, PCI_HOLE, PCI_HOLE_END, VGA_WINDOW, memory_map, ram_below_4g
 from exuvia.devices.debug.post import Post
-from exuvia.devices.device import Property, Sink, WiredOr
+from exuvia.devices.device import Choice, Property, Sink, WiredOr
 from exuvia.devices.firmware.fw_cfg import CPUS, MAX_CPUS, RAM_SIZE, FwCfg
 from exuvia.devices.input.i8042 import I8042
 from exuvia.devices.irq.apicbus import ApicBank, ApicBus
@@ -105,7 +105,17 @@ class Pc(Board):
     name = "pc"
     architecture = "x86"
     description = "PC with i440FX, PIIX3 and PIIX4 power management"
+    levels = ("sockets", "dies", "cores", "threads")
+    offers_files = True
     with_hpet = Property(bool, True, "high precision event timers", name="hpet")
+    acpi = Choice("on", "the guest finds processors and power-off by ACPI; Linux ignores it after -append acpi=off", "auto")
+    smm = Choice("off", "there is no system management mode", "auto")
+    vmport = Choice("off", "there is no VMware port", "auto")
+    smbus = Choice("off", "PIIX4's SMBus controller is not there")
+    sata = Choice("off", "there is no SATA controller")
+    with_pit = Choice("on", "a PC has its 8254", "auto", name="pit")
+    with_pic = Choice("on", "a PC has its 8259s", "auto", name="pic")
+    with_i8042 = Choice("on", "a PC has its keyboard controller", name="i8042")
 
     def __init__(
         self,
@@ -169,7 +179,7 @@ class Pc(Board):
         coprocessor.ignne.connect(self._ignore_numeric_error)
         self.place("post", Post(), 0x80, 1)
         self.port92 = self.place("port92", Port92(), 0x92, 1)
-        self.fw_cfg = self.place("fw_cfg", FwCfg(), 0x510, 12)
+        self.fw_cfg = self.place("fw_cfg", FwCfg(), *acpi.FW_CFG)
         self.fw_cfg.dma = dma = Dma(self.memory, ram)
         self.fw_cfg.add_item(RAM_SIZE, config.memory.to_bytes(8, "little"))
         self.fw_cfg.add_item(CPUS, config.smp.to_bytes(2, "little"))
@@ -207,6 +217,7 @@ class Pc(Board):
         self.plug_devices()
         if order := self._boot_order():
             self.fw_cfg.add_file("bootorder", order)
+        self.offer(self.fw_cfg)
 
     def connect(self, vcpu: Any, controller: LocalApic) -> None:
         """The local APIC drives its processor."""
@@ -215,7 +226,7 @@ class Pc(Board):
         controller.lend_timer(vcpu.tick)
 
     def _boot_order(self) -> bytes:
-        """The disks with a bootindex as firmware names them (Open Firmware paths, a line each, NUL at the end)."""
+        """The disks with a bootindex as firmware names them (Open Firmware paths, a line each, NUL at the end); HALT: and no others."""
         found: dict[int, str] = {}
         for (slot, function), device in self.pci.functions.items():
             index = getattr(device, "bootindex", -1)
@@ -224,7 +235,8 @@ class Pc(Board):
             if index >= 0:
                 unit = f"{slot:x},{function:x}" if function else f"{slot:x}"
                 found[index] = f"/pci@i0cf8/scsi@{unit}/disk@0,0"
-        return ("\n".join(path for _, path in sorted(found.items())) + "\0").encode() if found else b""
+        lines = [path for _, path in sorted(found.items())] + ["HALT"] * self.config.strict_boot
+        return ("\n".join(lines) + "\0").encode() if found else b""
 
     def _interrupt(self, number: int) -> Sink:
         """ISA interrupt `number`: to the 8259s and to the I/O APIC, where the 8254 is on input 2."""

@@ -13,7 +13,7 @@ from exuvia.boot import arm64
 from exuvia.boot.devicetree import Tree
 from exuvia.boot.image import read_image
 from exuvia.boot.layout import GIB, MIB, PAGE
-from exuvia.devices.device import Device, Property
+from exuvia.devices.device import Choice, Device, Property
 from exuvia.devices.firmware import fw_cfg
 from exuvia.devices.firmware.cfi_flash import CfiFlash
 from exuvia.devices.firmware.fw_cfg import FwCfgMmio
@@ -33,7 +33,7 @@ from exuvia.devices.timer.pl031 import Pl031
 from exuvia.devices.virtio.mmio import VacantMmio, VirtioMmio
 from exuvia.machines import virt_acpi, virt_tree
 from exuvia.machines.board import Board, D
-from exuvia.machines.config import MachineConfig
+from exuvia.machines.config import MachineConfig, Topology
 from exuvia.machines.machine import VcpuFactory
 from exuvia.memory.dma import Dma
 from exuvia.memory.ram import Ram
@@ -61,14 +61,23 @@ class Virt(Board):
     name = "virt"
     hosts_calls = True
     architecture = "aarch64"
+    levels = ("sockets", "clusters", "cores", "threads")
     device_tree = True
+    offers_files = True
     flash_banks = 2
+    bus_names = {"pci": "pcie.0"}
     description = "board for ARM guests with GIC, PL011, virtio and PCI Express"
-    gic_version = Property(str, "", "the interrupt controller: 2, 3, or max, which is 3 (default: 2 up to 8 processors)")
+    gic_version = Choice(
+        "", "the interrupt controller; max is 3; left out, it is 2 up to 8 processors; there is no GICv4, and host is KVM's", *"23", "max"
+    )
     virtualization = Property(bool, False, "processors with EL2, which the guest begins in")
     with_its = Property(bool, True, "a GICv3 turns messages into interrupts (LPIs)", name="its")
     highmem = Property(bool, True, "PCI Express has windows above 4 GiB")
-    acpi = Property(str, "auto", "whether firmware finds ACPI tables, which it then gives in place of the device tree: on, off, auto (on)")
+    acpi = Choice("auto", "whether firmware finds ACPI tables, which it then gives in place of the device tree; auto is on", "on", "off")
+    secure = Choice("off", "there is no EL3, and no secure world")
+    iommu = Choice("none", "there is no SMMU")
+    mte = Choice("off", "processors have no memory tagging")
+    ras = Choice("off", "the host's memory errors are not told to the guest")
     dtb_randomness = Property(bool, True, "the device tree gives the kernel random seeds")
     dumpdtb = Property(str, "", "write the device tree to this file, and end")
 
@@ -140,18 +149,15 @@ class Virt(Board):
         if self.with_flash and (self.acpi == "on" or self.acpi == "auto" and config.dtb is None):
             for path, content in virt_acpi.files(self.platform()).items():
                 self.fw_cfg.add_file(path, content)
+        self.offer(self.fw_cfg)
 
     def _check(self) -> None:
         config = self.config
         self.must_fit(MIN_MEMORY, MAX_MEMORY)
-        if self.gic_version not in ("", "2", "3", "max"):
-            raise UserError(f"-machine: gic-version is 2, 3 or max, not '{self.gic_version}'")
         self.version = 2 if self.gic_version == "2" or not self.gic_version and config.smp <= MOST_OF_V2 else 3
         most = MOST_OF_V2 if self.version == 2 else MOST_OF_V3
         if not 1 <= config.smp <= most:
             raise UserError(f"-smp: a virt with a GICv{self.version} takes 1 to {most} processors, not {config.smp}")
-        if self.acpi not in ("on", "off", "auto"):
-            raise UserError(f"-machine: acpi is on, off or auto, not '{self.acpi}'")
         self.must_run_something(otherwise=bool(self.flash_drives() or self.dumpdtb))
 
     def put(self, label: str, device: D, address: int, size: int) -> D:
@@ -244,6 +250,7 @@ class Virt(Board):
         return virt_tree.Platform(
             cpu=self.config.cpu,
             processors=self.config.smp,
+            topology=self.config.topology or Topology(cores=self.config.smp),
             conduit=self.conduit,
             gic_version=self.version,
             distributor=(GIC, 0x10000),

@@ -11,12 +11,13 @@ from exuvia.machines.virt_tree import FIRST_PPI, FIRST_SPI, MAINTENANCE, POWER_P
 HARDWARE_REDUCED = 1 << 20
 PSCI_COMPLIANT, PSCI_USE_HVC = 1, 2
 ALWAYS_ON = 4  # of a timer
+PACKAGE, ID_VALID, THREAD, LEAF = 1, 2, 4, 8  # of a part of the topology
 NOWHERE = (1 << 64) - 1
 
 
 def files(platform: Platform) -> dict[str, bytes]:
     """What firmware finds in fw_cfg."""
-    others = [_madt(platform), _gtdt(), _mcfg(platform), _spcr(platform)]
+    others = [_madt(platform), _gtdt(), _mcfg(platform), _spcr(platform), _pptt(platform)]
     if platform.gic_version == 3 and platform.messages is not None:
         others.append(_iort())
     return table_loader.files(_dsdt(platform), _fadt(platform), others)
@@ -47,6 +48,29 @@ def _madt(platform: Platform) -> bytes:
         if platform.messages is not None:
             parts.append(struct.pack("<BBHIQI", 15, 20, 0, 0, platform.messages[0], 0))
     return aml.table("APIC", 4, parts)
+
+
+def _pptt(platform: Platform) -> bytes:
+    """Processor Properties Topology Table (5.2.30): sockets, clusters and threads where a part has several, cores. A leaf's ID is a UID."""
+    made: dict[tuple[int, ...], int] = {}
+    body = b""
+    topology = platform.topology
+    for number in range(platform.processors):
+        socket, cluster, core, thread = topology.place(number)
+        path: list[tuple[int, ...]] = [(socket,), (socket, cluster), (socket, cluster, core), (socket, cluster, core, thread)]
+        if topology.threads == 1:
+            path.pop()
+        if topology.clusters == 1:
+            del path[1]
+        parent = 0
+        for part in path:
+            if part not in made:
+                leaf = part is path[-1]
+                flags = (PACKAGE if len(part) == 1 else 0) | (LEAF | ID_VALID if leaf else 0) | (THREAD if len(part) == 4 else 0)
+                made[part] = 36 + len(body)
+                body += struct.pack("<BBHIIII", 0, 20, 0, flags, parent, number if leaf else part[-1], 0)
+            parent = made[part]
+    return aml.table("PPTT", 2, body)
 
 
 def _gtdt() -> bytes:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from exuvia.boot.devicetree import Node, Tree, cells, strings, wide
 from exuvia.devices.irq.gic_v3 import affinity
+from exuvia.machines.config import Topology
 
 PPI, SPI = 1, 0
 FIRST_PPI, FIRST_SPI = 16, 32  # INTIDs
@@ -25,6 +26,7 @@ class Platform:
 
     cpu: str
     processors: int
+    topology: Topology
     conduit: str
     gic_version: int
     distributor: tuple[int, int]
@@ -98,13 +100,15 @@ def _interrupts(tree: Tree, platform: Platform) -> tuple[Node, Node | None]:
 
 
 def _processors(tree: Tree, platform: Platform) -> None:
-    """arm/cpus.yaml, timer/arm,arch_timer.yaml."""
+    """arm/cpus.yaml, cpu/cpu-topology.txt, timer/arm,arch_timer.yaml."""
     cpus = tree.node("/cpus").set("#address-cells", 1).set("#size-cells", 0)
     compatible = f"arm,{platform.cpu}" if platform.cpu.startswith(("cortex-", "neoverse-")) else "arm,armv8"
     for number in range(platform.processors):
         cpu = cpus.child(f"cpu@{affinity(number):x}").set("device_type", "cpu").set("compatible", compatible).set("reg", affinity(number))
         cpu.set("enable-method", "psci")
-        cpus.child("cpu-map").child("socket0").child("cluster0").child(f"core{number}").set("cpu", tree.phandle(cpu))
+        socket, cluster, core, thread = platform.topology.place(number)
+        place = cpus.child("cpu-map").child(f"socket{socket}").child(f"cluster{cluster}").child(f"core{core}")
+        (place.child(f"thread{thread}") if platform.topology.threads > 1 else place).set("cpu", tree.phandle(cpu))
     flags = LEVEL_HIGH | ((1 << platform.processors) - 1 << 8 if platform.gic_version == 2 else 0)
     timer = tree.node("/timer").set("compatible", strings("arm,armv8-timer", "arm,armv7-timer")).set("always-on")
     timer.set("interrupts", b"".join(cells(PPI, number, flags) for number in TIMERS))

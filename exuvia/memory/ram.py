@@ -64,6 +64,11 @@ class Ram:
         self._map.close()
         self._close()
 
+    def leave_out_of_cores(self) -> None:
+        """Not to be in core dumps of this process, where the host has that (Linux)."""
+        if hasattr(mmap, "MADV_DONTDUMP"):
+            self._map.madvise(mmap.MADV_DONTDUMP)
+
     def load(self, offset: int, data: bytes) -> None:
         """Put `data` at `offset`, as a loader does; raises ValueError when it does not fit."""
         if offset < 0 or offset + len(data) > self.size:

@@ -3,7 +3,8 @@
 import pytest
 
 from exuvia.cli import keyval
-from exuvia.cli.options import OPTIONS, Answered
+from exuvia.cli.draft import Answered
+from exuvia.cli.options import OPTIONS
 from exuvia.cli.system import parse
 from exuvia.machines.config import ChardevConfig, DeviceConfig, DriveConfig, MachineConfig, SemihostingConfig
 from exuvia.support.errors import UserError
@@ -182,7 +183,7 @@ def test_blockdevs() -> None:
         ("-kernel -nographic", "option -kernel needs a value, and -nographic is an option (-kernel=-nographic if it is meant)"),
         ("-nographic=on", "option -nographic takes no value"),
         ("-M q36", "unknown machine 'q36' (did you mean pc?)"),
-        ("-M pc,acel=tcg", "unknown property of -machine 'acel' (did you mean accel?)"),
+        ("-M pc,acel=tcg", "unknown property of -machine 'acel' (did you mean accel"),
         ("-M pc,hpt=off", "unknown property of -machine 'hpt' (did you mean hpet"),
         ("-M pc,hpet=maybe", "-machine: property 'hpet' is on or off, not 'maybe'"),
         ("-accel kvmm", "unknown accelerator 'kvmm' (did you mean kvm?)"),
@@ -193,7 +194,7 @@ def test_blockdevs() -> None:
         ("-cpu max,+sse9", "unknown processor feature 'sse9'; did you mean sse"),
         ("-cpu max,sse2=maybe", "-cpu: feature 'sse2' is on or off, not 'maybe'"),
         ("-smp many", "-smp: 'many' is no number of processors"),
-        ("-smp cores=2", "unknown property of -smp 'cores' (did you mean cpus?)"),
+        ("-smp coers=2", "unknown property of -smp 'coers' (did you mean cores"),
         ("-m lots", "-m: 'lots' is no size (a number, perhaps with K, M, G or T)"),
         ("-m -5", "-m: '-5' is no size (a number, perhaps with K, M, G or T)"),
         ("-device isa-serail", "unknown device 'isa-serail' (did you mean isa-serial"),

@@ -2,7 +2,7 @@
 
 import pytest
 
-from exuvia.devices.device import Alarm, Backend, Device, Irq, Property, Reg, State, Wire, WiredOr
+from exuvia.devices.device import Alarm, Backend, Choice, Device, Irq, Property, Reg, State, Wire, WiredOr
 from exuvia.support.bits import bit
 from exuvia.support.errors import UserError
 from tests.devices.timing import ManualClock
@@ -15,6 +15,7 @@ class Example(Device):
     irq = Irq()
     chardev = Backend()
     size = Property(int, 1 << 20, "how large")
+    order = Choice("rows", "how it goes", "columns", "off")
     fast_mode = Property(bool, False, "whether it is fast")
 
     control = Reg(0, reset=0x83, low=bit[1:0], on=bit[7])
@@ -143,6 +144,9 @@ def test_properties_from_the_user() -> None:
         Example.configure({"size": "large"})
     with pytest.raises(UserError, match="on or off"):
         Example.configure({"fast_mode": "perhaps"})
+    assert Example.configure({"order": "columns"}) | Example.configure({"order": "No"}) == {"order": "off"}
+    with pytest.raises(UserError, match="example: order is rows, columns or off, not 'diagonals': how it goes"):
+        Example.configure({"order": "diagonals"})
     assert Example(size=5).size == 5
     with pytest.raises(TypeError):
         Example(control=5)
@@ -153,5 +157,6 @@ def test_help() -> None:
         "example: A device of every kind of declaration.\n"
         "  chardev=text             the ID of the backend\n"
         "  size=number              how large (default 0x100000)\n"
+        "  order=rows/columns/off   how it goes (default rows)\n"
         "  fast-mode=on/off         whether it is fast (default off)\n"
     )

@@ -343,17 +343,21 @@ def test_an_x87_error_is_interrupt_13_until_port_f0_has_it_ignored(config: Machi
 def test_disks_in_the_order_that_firmware_is_to_try(config: MachineConfig) -> None:
     disk = SimpleNamespace(size=1 * MIB, read_only=False, writeback=True, cluster=512)
 
-    def pc(*order: str) -> Pc:
+    def pc(*order: str, strict: bool = False) -> Pc:
         wanted = [
             DeviceConfig(name="virtio-blk-pci", properties=(("drive", f"d{n}"), *((("bootindex", index),) if index else ())))
             for n, index in enumerate(order)
         ]
         vcpus = lambda machine, index, apic: FakeVcpu(index, lambda cpu: idle(cpu, machine))  # noqa: E731
-        return Pc(replace(config, devices=tuple(wanted)), None, {f"d{n}": disk for n in range(len(order))}, vcpus=vcpus)
+        return Pc(replace(config, devices=tuple(wanted), strict_boot=strict), None, {f"d{n}": disk for n in range(len(order))}, vcpus=vcpus)
 
     made = pc("7", "", "3")
     paths = {path: made.fw_cfg._items[key] for path, key, _ in made.fw_cfg._files}
     assert paths["bootorder"] == b"/pci@i0cf8/scsi@4/disk@0,0\n/pci@i0cf8/scsi@2/disk@0,0\0"
+    made = pc("7", "", strict=True)
+    paths = {path: made.fw_cfg._items[key] for path, key, _ in made.fw_cfg._files}
+    assert paths["bootorder"] == b"/pci@i0cf8/scsi@2/disk@0,0\nHALT\0"
+    assert "bootorder" not in [path for path, _, _ in pc("", strict=True).fw_cfg._files]
     assert "bootorder" not in [path for path, _, _ in pc("").fw_cfg._files]
     with pytest.raises(UserError, match="another device has bootindex=1 already"):
         pc("1", "1")

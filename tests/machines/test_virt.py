@@ -6,6 +6,7 @@ import random
 import shutil
 import subprocess
 from dataclasses import replace
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from exuvia.boot.arm64 import Arm64Entry
 from exuvia.boot.devicetree import Node, Tree
 from exuvia.boot.layout import MIB
 from exuvia.devices.irq.gic_its import VALID, Command
-from exuvia.machines.config import DeviceConfig, DriveConfig, MachineConfig
+from exuvia.machines.config import DeviceConfig, DriveConfig, MachineConfig, Topology
 from exuvia.machines.virt import (
     ECAM,
     FLASH_SIZE,
@@ -84,20 +85,25 @@ def plain(tree: Tree) -> dict[str, dict[str, bytes]]:
         ({"gic_version": "3", "its": "off"}, 1),
         ({"gic_version": "2", "highmem": "off"}, 1),
         ({"gic_version": "3"}, 20),
+        ({"gic_version": "2"}, Topology(sockets=2, cores=3)),
+        ({"gic_version": "3"}, Topology(clusters=2, cores=2, threads=2)),
     ],
 )
-def test_the_device_tree_is_qemus(config: MachineConfig, tmp_path: Path, given: dict[str, str], processors: int) -> None:
+def test_the_device_tree_is_qemus(config: MachineConfig, tmp_path: Path, given: dict[str, str], processors: int | Topology) -> None:
     """But for what QEMU has and this machine has not: a PMU, a platform bus; flash where nothing is in it."""
     if shutil.which("qemu-system-aarch64") is None:
         pytest.skip("qemu-system-aarch64 is not installed")
+    topology = None if isinstance(processors, int) else processors
+    count = processors if isinstance(processors, int) else prod(vars(processors).values())
+    smp = ",".join([str(count), *(f"{key}={value}" for key, value in (vars(topology) if topology else {}).items())])
     chosen = ",".join(f"{key.replace('_', '-')}={value}" for key, value in given.items())
     ours, theirs = tmp_path / "ours", tmp_path / "theirs"
     machine = f"virt,{chosen},dtb-randomness=off"
-    command = ["qemu-system-aarch64", "-M", f"{machine},dumpdtb={theirs}", "-cpu", "cortex-a57", "-m", "64", "-smp", str(processors)]
+    command = ["qemu-system-aarch64", "-M", f"{machine},dumpdtb={theirs}", "-cpu", "cortex-a57", "-m", "64", "-smp", smp]
     subprocess.run([*command, "-nographic", "-append", "quiet", "-kernel", str(config.kernel)], check=True, capture_output=True, timeout=60)
     made, _ = make(
         options(
-            replace(config, smp=processors, append="quiet", drives=(), firmware=config.kernel),
+            replace(config, smp=count, topology=topology, append="quiet", drives=(), firmware=config.kernel),
             **given,
             dtb_randomness="off",
             dumpdtb=str(ours),
@@ -112,12 +118,24 @@ def test_the_device_tree_is_qemus(config: MachineConfig, tmp_path: Path, given: 
     assert (
         gpio.pop("interrupt-controller") == b"" and gpio.pop("#interrupt-cells") == b"\0\0\0\2" and gpio.pop("#address-cells") == bytes(4)
     )
-    if processors == 1:  # where the binding wants it too, and QEMU leaves it out
+    if count == 1:  # where the binding wants it too, and QEMU leaves it out
         assert found["/cpus/cpu@00000000"].pop("enable-method") == b"psci\0"
     assert expected["/psci"].pop("compatible").startswith(found["/psci"].pop("compatible"))
     assert set(found) == set(expected)
     for path in expected:
         assert found[path] == expected[path], path
+
+
+def test_files_of_the_users_for_the_guest(config: MachineConfig, tmp_path: Path) -> None:
+    given = (("opt/a", b"text"), ("opt/b", saved(tmp_path, "f", b"content")))
+    machine, _ = make(replace(config, files=given))
+    found = {name: machine.fw_cfg._items[key] for name, key, _ in machine.fw_cfg._files}
+    assert (found["opt/a"], found["opt/b"]) == (b"text", b"content")
+    for name, message in (("opt/a", "given once"), ("opt/" + "b" * 60, "at most 55 characters"), ("opt/\xe4", "of ASCII")):
+        with pytest.raises(UserError, match=message):
+            make(replace(config, files=(("opt/a", b""), (name, b""))))
+    with pytest.raises(UserError, match="-fw_cfg opt/c: /nowhere: No such file"):
+        make(replace(config, files=(("opt/c", "/nowhere"),)))
 
 
 def test_dtc_has_no_complaint(config: MachineConfig, tmp_path: Path) -> None:
@@ -300,7 +318,7 @@ def test_a_tree_of_the_users(config: MachineConfig, tmp_path: Path) -> None:
         (dict(smp=9, machine_options=(("gic-version", "2"),)), "-smp: a virt with a GICv2 takes 1 to 8 processors, not 9"),
         (dict(smp=200), "-smp: a virt with a GICv3 takes 1 to 123 processors"),
         (dict(machine_options=(("gic-version", "4"),)), "gic-version is 2, 3 or max, not '4'"),
-        (dict(machine_options=(("acpi", "perhaps"),)), "acpi is on, off or auto, not .perhaps."),
+        (dict(machine_options=(("acpi", "perhaps"),)), "acpi is auto, on or off, not .perhaps."),
         (dict(kernel=None), "nothing to run"),
         (dict(kernel=None, append="x", firmware="/dev/null"), "-append belongs to -kernel"),
         (dict(serial=("null", None)), "-serial: a virt has one serial port"),

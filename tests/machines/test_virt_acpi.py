@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import struct
 import subprocess
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 
 from exuvia.boot.layout import MIB
 from exuvia.boot.table_loader import SCRIPT
-from exuvia.machines.config import MachineConfig
+from exuvia.machines.config import MachineConfig, Topology
 from exuvia.machines.virt_acpi import files
 from tests.boot.images import saved
 from tests.boot.test_table_loader import follow
@@ -28,7 +29,7 @@ def config(tmp_path: Path) -> MachineConfig:
 def test_intels_compiler_reads_them(config: MachineConfig, tmp_path: Path, version: str, virtualization: str) -> None:
     machine, _ = make(replace(config, machine_options=(("gic-version", version), ("virtualization", virtualization))))
     found = follow(files(machine.platform()))
-    expected = {"APIC", "DSDT", "FACP", "GTDT", "MCFG", "SPCR"}
+    expected = {"APIC", "DSDT", "FACP", "GTDT", "MCFG", "PPTT", "SPCR"}
     assert set(found) == (expected | {"IORT"} if version == "3" else expected)
     if shutil.which("iasl") is None:
         pytest.skip("iasl is not installed")
@@ -48,3 +49,21 @@ def test_when_there_are_any(config: MachineConfig) -> None:
         machine, _ = make(replace(config, machine_options=(("acpi", chosen),)))
         listed = [path for path, _, _ in machine.fw_cfg._files]
         assert (SCRIPT in listed) is there
+
+
+@pytest.mark.parametrize(
+    ("topology", "parts"),
+    [
+        (None, [(1, 0, 0), (10, 36, 0), (10, 36, 1)]),
+        (Topology(sockets=2), [(1, 0, 0), (10, 36, 0), (1, 0, 1), (10, 76, 1)]),
+        (Topology(clusters=2), [(1, 0, 0), (0, 36, 0), (10, 56, 0), (0, 36, 1), (10, 96, 1)]),
+        (Topology(threads=2), [(1, 0, 0), (0, 36, 0), (14, 56, 0), (14, 56, 1)]),
+    ],
+)
+def test_how_processors_lie(config: MachineConfig, topology: Topology | None, parts: list[tuple[int, int, int]]) -> None:
+    """Flags, where the part is that a part is of, and its ID, which of a processor is its UID (ACPI 6.5, 5.2.30.1)."""
+    machine, _ = make(replace(config, topology=topology))
+    table = follow(files(machine.platform()))["PPTT"]
+    found = [struct.unpack_from("<BBHIIII", table, at) for at in range(36, len(table), 20)]
+    assert [(flags, parent, number) for _, _, _, flags, parent, number, _ in found] == parts
+    assert all((kind, length, resources) == (0, 20, 0) for kind, length, _, _, _, _, resources in found)

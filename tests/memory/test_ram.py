@@ -5,6 +5,7 @@ from __future__ import annotations
 import mmap
 import os
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -44,3 +45,17 @@ def test_it_is_given_back() -> None:
         del ram
         with pytest.raises(OSError, match="Bad file descriptor"):
             os.fstat(fd)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc")
+def test_it_is_left_out_of_core_dumps() -> None:
+    ram = Ram(mmap.PAGESIZE)
+
+    def flags() -> str:
+        maps = Path("/proc/self/smaps").read_text().split("exuvia-ram")
+        return next(part.partition("VmFlags:")[2].splitlines()[0] for before, part in pairwise(maps) if f"{ram.address:x}-" in before)
+
+    assert " dd" not in flags()
+    ram.leave_out_of_cores()
+    assert " dd" in flags(), "do not dump"
+    ram.close()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from exuvia.devices.device import Reg
+from exuvia.devices.device import Choice, Reg
 from exuvia.devices.pci.device import BUS_MASTER, Bar, PciDevice
 from exuvia.devices.pci.msix import SIZE as MSIX_SIZE
 from exuvia.devices.pci.msix import Msix
@@ -29,6 +29,9 @@ class VirtioPci(Virtio, PciDevice):
     bars = {MSIX_BAR: Bar(MSIX_SIZE), BAR: Bar(BAR_SIZE, wide=True, prefetchable=True)}
     window = BAR_SIZE
     accesses = (1, 2, 4)
+
+    disable_legacy = Choice("on", "there is no legacy interface", "auto")
+    disable_modern = Choice("off", "there is no legacy interface")
 
     device_feature_select = Reg(0x00, 32)
     device_feature = Reg(0x04, 32, writable=0)

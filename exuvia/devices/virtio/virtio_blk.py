@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from enum import IntEnum
 from typing import Protocol
 
-from exuvia.devices.device import Backend, Property, State
+from exuvia.devices.device import Backend, Choice, Property, State
 from exuvia.devices.virtio.mmio import VirtioMmio
 from exuvia.devices.virtio.pci import VirtioPci
 from exuvia.devices.virtio.virtio import Pending, Virtio
@@ -60,6 +60,18 @@ class VirtioBlk(Virtio):
     drive = Backend("the ID of the drive", "drives")
     serial = Property(str, "", "its serial number, 20 characters at most")
     bootindex = Property(int, -1, "its place among what firmware tries to boot from, -1 for none")
+    write_cache = Choice(
+        "auto", "whether writes may wait for a flush, until the driver decides; auto is as the drive's cache=", "on", "off"
+    )
+    queue_number = Choice("1", "there is one queue", name="num-queues")
+    logical_block_size = Choice("512", "there is no other size")
+    physical_block_size = Choice("512", "there is no other size")
+    werror = Choice("report", "the guest is told of errors")
+    rerror = Choice("report", "the guest is told of errors")
+    packed = Choice("off", "queues are split ones")
+    scsi = Choice("off", "SCSI commands do not go through")
+    iothread = Property(str, "", "no effect: each disk has threads of its own")
+    ioeventfd = Property(bool, True, "no effect: no queue waits for another device")
 
     writeback = State(-1)  # what the driver chose; -1: nothing yet
 
@@ -80,6 +92,8 @@ class VirtioBlk(Virtio):
     def _cached(self) -> bool:
         if self.writeback >= 0:
             return bool(self.writeback)
+        if self.write_cache != "auto":
+            return self.write_cache == "on"
         return self.drive is not None and bool(self.drive.writeback)
 
     def _through(self) -> bool:

@@ -325,6 +325,17 @@ def test_who_cannot_flush_writes_through(board: Board) -> None:
     assert board.disk.log == ["write through", "write", "write through"]
 
 
+def test_the_users_word_on_caching_counts_until_the_drivers() -> None:
+    for word, before, cached in (("auto", False, 0), ("on", False, 1), ("off", True, 0)):
+        disk = Disk()
+        disk.writeback = before
+        board = Board(disk, write_cache=word)
+        board.start(F_VERSION | F_FLUSH | F_WCE)
+        assert board.memory.read(board.config + 32, 1) == cached
+        board.memory.write(board.config + 32, 1, 1 - cached)
+        assert board.memory.read(board.config + 32, 1) == 1 - cached
+
+
 def test_intx_and_its_suppression(board: Board) -> None:
     board.request(FLUSH_, 0, [])
     assert board.lines[board.bus.line(4, 1)]
