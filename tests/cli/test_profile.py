@@ -89,7 +89,7 @@ def test_some_seconds_of_a_boot_with_d_hot(shell: dict[str, str], tmp_path: Path
     assert any(re.match(r"hot: (made|found) at 0x[0-9a-f]+: \d+ blocks, \d+ instructions", line) for line in lines)
     assert "`exuvia profile alpine --seconds 5`" in TEXT
     text = output("exuvia profile alpine --seconds 5 </dev/null", shell, tmp_path)
-    assert re.search(r"\d serial0 (ier|iir)$", text, re.M) and shares(text)
+    assert re.search(r"\d +serial0 ier$", text, re.M) and shares(text)
 
 
 @pytest.mark.parametrize(
