@@ -34,7 +34,7 @@ from exuvia.codegen.layout import (
 from exuvia.codegen.registers import FUNCTION_NUMBERS, NativeText, function_number
 from exuvia.codegen.store import ELSEWHERE, Store, defined
 from exuvia.dsl.architecture import Architecture, Form, Tables
-from exuvia.dsl.state import STATE_SIZE
+from exuvia.dsl.state import JUMPS, JUMPS_AT, STATE_SIZE
 from exuvia.dsl.tick import NEVER
 from exuvia.dsl.trace import FUNCTIONS, Function
 
@@ -379,12 +379,12 @@ class State:
         for name, value in dict(
             cache=ctypes.addressof(engine.cache), tlb_base=tlb, tlb_system=tlb + TLB_SIZE, tlb=tlb + TLB_SIZE,
             slots=ctypes.addressof(engine.slots), modes=ctypes.addressof(engine.modes), functions=ctypes.addressof(engine.functions),
-            large_low=(1 << 64) - 1, large_low2=(1 << 64) - 1, walk_error=(1 << 64) - 1, alarm=NEVER, tick_at=NEVER,
+            walk_error=(1 << 64) - 1, alarm=NEVER, tick_at=NEVER,
             time_runs=(1 << 64) - 1,
             wanted=ctypes.addressof(self.wanted),
         ).items():  # fmt: skip
             self.words[self.index[name]] = value
-        ctypes.memset(self.address + 16384, 255, 16 * 4096)
+        ctypes.memset(self.address + JUMPS_AT, 255, 16 * JUMPS)
 
     def put(self, offset: int, value: int) -> None:
         """A word by offset."""

@@ -22,11 +22,8 @@ REGION_CODE, REGION_END, REGION_PAGE, REGION_HEADS, REGION_BLOCK = 8, 16, 24, 32
 # number of the block, or NO_ENTRY where the region cannot be entered. It is the region if `stands`, else what was one.
 ENTRY_SHIFT, NO_ENTRY = 48, 0xFFFF
 REGION_MASK = (1 << ENTRY_SHIFT) - 1
-LINK_STUB, LINK_DELTA, LINK_EXIT = (
-    8,
-    16,
-    24,
-)  # in a link of 32 bytes: the target, a stub record {handler, delta}, and where a copy jumps there, or 0
+# in a link of 32 bytes: the target, a stub record {handler, delta}, and where a copy jumps there, or 0
+LINK_STUB, LINK_DELTA, LINK_EXIT = 8, 16, 24
 
 TLB_ENTRIES, TLB_ENTRY = 4096, 32
 READ, WRITE, EXECUTE, ADDEND = 0, 8, 16, 24
@@ -35,7 +32,10 @@ TLBS = 3  # user, supervisor, supervisor with access to user pages forbidden: wh
 EMPTY = TLBS * TLB_SIZE  # one more that is never filled stands for the user's while every access has to be checked for its alignment
 LOCAL_LIST = EMPTY + TLB_SIZE  # behind the TLBs: indices of entries that a change of address space drops
 LIST_ENTRIES = 8192
-TLB_AREA = LOCAL_LIST + 4 * LIST_ENTRIES
+LARGE = 4 << 20  # bytes: of a part of the address space that large pages lie in, up to this size, and which are dropped as one
+LARGE_BITS = LOCAL_LIST + 4 * LIST_ENTRIES  # behind that: a bit for the parts of which there may be pieces of large pages in a TLB
+LARGE_COUNT = 4096
+TLB_AREA = LARGE_BITS + LARGE_COUNT // 8
 
 JOURNAL = 4096  # host pages in a processor's journal of what was written (vcpu/sidebyside.py)
 

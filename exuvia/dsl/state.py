@@ -14,7 +14,7 @@ ENGINE = f"""deadline budget_end request interrupt_pending icount pc op resume r
     tlb tlb_system slots modes functions leave arg0 arg1 arg2 arg3
     vector error fault_vector fault_error address access pending miss_op miss_icount miss_count
     io_port io_size io_data io_ready mmio_address mmio_size mmio_done mmio_next bounce_count bounce_used bounce_entry bounce_none
-    walk_page walk_rights walk_error local_count global_count large_low large_high large_low2 large_high2 huge_pages
+    walk_page walk_rights walk_error local_count global_count huge_pages
     journal journaled slot wanted_count stepping watching access_count tlb_base decoded invalidated hot hot_after first_look
     tlb_misses host_control wanted inside asked pauses alarm time_offset time_runs mmio_registers port_registers posted
     {tick.WORDS}""".split()

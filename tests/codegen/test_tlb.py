@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from exuvia.codegen.layout import ACCESS_WRITE, ADDEND, TLB_ENTRIES, TLB_SIZE, TLBS, WRITE
+from exuvia.codegen.layout import ACCESS_WRITE, ADDEND, LARGE, TLB_ENTRIES, TLB_SIZE, TLBS, WRITE
 from exuvia.codegen.store import Store
 from tests.codegen.native import CODE_AT, TABLES, NativeMachine
 from tests.codegen.test_blocks import DIRECTORY, registers
@@ -17,6 +17,7 @@ APART = TLB_ENTRIES << 12  # bytes between pages that want the same entry
 A, B, C = (CODE_PAGE + APART * k for k in (1, 2, 3))
 FRAMES = {A: 0x20000, B: 0x21000, C: 0x22000}
 OTHER = 0x23000
+PAGE_SIZE = 1 << 7  # in an entry of a directory: it is a page of 2 MiB
 READ_ONE, WRITE_ONE = 1 << 8, 1 << 8 | ACCESS_WRITE
 
 
@@ -120,3 +121,46 @@ def test_code_takes_the_right_to_write_from_both_places(native: NativeMachine) -
     native.vcpu.pc = CODE_PAGE + 0x800
     assert native.engine.block(native.at)
     assert writable(native, CODE_AT) == []
+
+
+def large(native: NativeMachine, page: int) -> None:
+    """The 2 MiB around a page are the first of memory, as one page."""
+    native.map(DIRECTORY, page >> 21 & 511, PAGE_SIZE)
+
+
+def test_pieces_of_a_large_page_are_dropped_together(native: NativeMachine) -> None:
+    pieces = [(A & -LARGE) + at for at in (0x20000, 0x21000, 0x80000)]
+    large(native, A)
+    assert [frame(native, piece) for piece in pieces] == [0x20000, 0x21000, 0x80000]
+    native.map(DIRECTORY, A >> 21 & 511, table(A))
+    for piece in pieces:
+        native.map(table(A), piece >> 12 & 511, OTHER)
+    native.engine.flush_page(native.at, pieces[1])
+    assert [frame(native, piece) for piece in pieces] == [OTHER] * 3
+
+
+def test_small_pages_between_large_ones_are_dropped_alone(native: NativeMachine) -> None:
+    beside = B + 0x1000
+    native.map(table(B), beside >> 12 & 511, OTHER)
+    for page in (A, C):
+        large(native, page)
+        frame(native, page)
+    assert [frame(native, page) for page in (B, beside)] == [FRAMES[B], OTHER]
+    before = misses(native)
+    move(native, B, OTHER)
+    native.engine.flush_page(native.at, B)
+    assert frame(native, beside) == OTHER and misses(native) == before
+    assert frame(native, B) == OTHER
+
+
+def test_everything_that_is_dropped_is_large_no_more(native: NativeMachine) -> None:
+    large(native, A)
+    frame(native, A)
+    native.map(DIRECTORY, A >> 21 & 511, table(A))
+    native.engine.flush(native.at, 1)
+    beside = A + 0x1000
+    native.map(table(A), beside >> 12 & 511, OTHER)
+    assert [frame(native, page) for page in (A, beside)] == [FRAMES[A], OTHER]
+    before = misses(native)
+    native.engine.flush_page(native.at, A)
+    assert frame(native, beside) == OTHER and misses(native) == before

@@ -19,6 +19,9 @@ from exuvia.codegen.layout import (
     EMPTY,
     EXECUTE,
     JOURNAL,
+    LARGE,
+    LARGE_BITS,
+    LARGE_COUNT,
     LIST_ENTRIES,
     LOCAL_LIST,
     MODE,
@@ -56,7 +59,6 @@ from exuvia.dsl.state import (
 PAGE = ~0xFFF
 MISALIGNED = -3  # in `walk_error`, where a walk leaves -1 (no fault), -2 (walk again) or what is wrong
 BESIDE = TLB_ENTRIES // 2  # of an entry's number, for the one to which a page goes whose entry another page wants
-LARGE = 4 << 20  # the largest page that is looked up piece by piece
 
 
 def function(name: str, *args: str) -> Native:
@@ -185,14 +187,16 @@ def translate(at: dict[str, int]) -> str:
     with b.if_((rights & 64) != 0):
         b.put(at["huge_pages"], b.get(at["huge_pages"]) | (b.const(1) << half_of(linear)))
     with b.if_((rights & 16) != 0):  # a piece of a large page: dropping any of it drops all
-        for half, low, high in ((0, "large_low", "large_high"), (1, "large_low2", "large_high2")):
-            with b.if_((linear >> 63) == half):
-                with b.if_(vpage < b.get(at[low])):
-                    b.put(at[low], vpage)
-                with b.if_(vpage > b.get(at[high])):
-                    b.put(at[high], vpage)
+        word, bit = large(b, at, vpage)
+        b.store(word, b.load(word) | bit)
     b.ret(host + (linear & 0xFFF))
     return b.text()
+
+
+def large(b: Native, at: dict[str, int], page: V) -> tuple[V, V]:
+    """Where the bit of a page's part of the address space stands: the word's address, and the bit."""
+    index = (page >> LARGE.bit_length() - 1) & (LARGE_COUNT - 1)
+    return b.get(at["tlb_base"]) + LARGE_BITS + ((index >> 6) << 3), b.const(1) << (index & 63)
 
 
 def exchange(at: dict[str, int]) -> str:
@@ -485,9 +489,8 @@ def flush(at: dict[str, int]) -> str:
             for k in (READ, WRITE, EXECUTE):
                 b.store(tlb + (i.v << 5) + k, -1)
             i.v = i.v + 1
-        for low, high in (("large_low", "large_high"), ("large_low2", "large_high2")):
-            b.put(at[low], -1)
-            b.put(at[high], 0)
+        for k in range(LARGE_COUNT // 64):
+            b.store(tlb + LARGE_BITS + 8 * k, 0)
         b.put(at["huge_pages"], 0)
     with b.if_(~whole):
         i = b.var(0)
@@ -522,13 +525,12 @@ def flush_page(at: dict[str, int]) -> str:
     with b.if_(((b.get(at["huge_pages"]) >> half_of(vpage)) & 1) != 0):
         b.let("call i64 @flush(ptr %st, i64 1)")
         b.ret(0)
-    # a page that may have been part of a large one goes with all entries of its 4 MiB
+    # a page that may have been part of a large one goes with all entries around it
     first, count = b.var(vpage), b.var(1)
-    for half, low, high in ((0, "large_low", "large_high"), (1, "large_low2", "large_high2")):
-        with b.if_((vpage >> 63) == half):
-            with b.if_((vpage + LARGE >= b.get(at[low])) & (vpage <= b.get(at[high]) + LARGE)):
-                first.v = vpage & -LARGE
-                count.v = LARGE >> 12
+    word, bit = large(b, at, vpage)
+    with b.if_((b.load(word) & bit) != 0):
+        first.v = vpage & -LARGE
+        count.v = LARGE >> 12
     tlb = b.get(at["tlb_base"])
     with b.loop():
         b.break_if(count.v == 0)
