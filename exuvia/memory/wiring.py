@@ -1,6 +1,7 @@
 """How a board wires a device to its bus: the order of bytes, the distance between registers, a window onto another bus."""
 
-from typing import NamedTuple
+from collections.abc import Iterator
+from typing import Any, NamedTuple
 
 from exuvia.memory.space import AddressSpace, Target
 
@@ -56,3 +57,7 @@ class Window(NamedTuple):
     def write(self, offset: int, size: int, value: int) -> None:
         """As a Target's."""
         self.space.write(self.base + offset, size, value)
+
+    def native_registers(self) -> Iterator[tuple[int, Any, Any]]:
+        """Registers there that processors read or write without asking: offset, register, device."""
+        return ((at - self.base, register, device) for at, register, device in self.space.native_registers() if at >= self.base)

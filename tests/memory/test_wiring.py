@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import random
 
-from exuvia.memory.wiring import Strided, Swapped
+from exuvia.devices.serial.uart16550 import Uart16550
+from exuvia.memory.space import AddressSpace
+from exuvia.memory.wiring import Strided, Swapped, Window
 
 
 class Bytes:
@@ -51,3 +53,22 @@ def test_strided_registers_are_bytes_apart() -> None:
     assert [bus.read(8 * n, 4) for n in range(16)] == list(range(16))
     bus.write(24, 4, 0x12345678)
     assert device.content[2:5] == bytes([2, 0x78, 4])
+
+
+def test_registers_are_known_through_a_window() -> None:
+    """Those that lie in it, by where they are seen."""
+    ports, memory = AddressSpace("ports"), AddressSpace("memory")
+    uart = Uart16550()
+    ports.map_device(0x3F8, 8, uart)
+    memory.map_device(0x1800_0000, 0x1_0000, Window(ports))
+    memory.map_device(0x1900_0000, 0x10, Window(ports, 0x3F8))
+    memory.map_device(0x1A00_0000, 4, Window(ports, 0x3FB))
+    memory.map_device(0x1B00_0000, 4, Window(ports, 0x3FE))
+    found = [(address, register.name, device) for address, register, device in memory.native_registers()]
+    assert found == [
+        (0x1800_03F8, "data", uart),
+        (0x1800_03FD, "lsr", uart),
+        (0x1900_0000, "data", uart),
+        (0x1900_0005, "lsr", uart),
+        (0x1A00_0002, "lsr", uart),
+    ]
