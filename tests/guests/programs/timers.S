@@ -30,6 +30,9 @@ real:   set_pics
         cli
         hex16 ticks
         out16 " ticks while it is masked\n"
+1:      inb $0x20, %al                  # the request is gone where its output went low meanwhile
+        testb $1, %al
+        jz 1b
         out 0x21, 0xFE
         sti
         movw $2000, %cx
