@@ -1,7 +1,7 @@
 # What stands behind each feature that CPUID can announce, in 32-bit code: a line per feature, "ok" where it works (test_features.py takes
 # KVM cannot: shows the host's features, and what is not announced works all the same
 # features away). A line that begins with "-" is an instruction that no model here announces.
-# QEMU differs: "sha_ni", "sha_ni rounds", "invpcid", "rdpid", "-monitor", "-clwb", "-clflushopt", "-extrq", "-pfadd", "-xbegin"
+# QEMU differs: "sha_ni", "sha_ni rounds", "invpcid", "rdpid", "-monitor", "-clwb", "-clflushopt", "-extrq", "-pfadd", "-xbegin", "xsavec"
         .include "protected.inc"
         .macro probe name, code:vararg
         try "\name"
