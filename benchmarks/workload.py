@@ -131,7 +131,7 @@ class Guests:
         """What all guests have, and what the host's gcc makes of a program that is C."""
         archive.add("bench/init", EXECUTABLE, INIT.encode())
         for source in SOURCES.iterdir():
-            if source.suffix != ".c":
+            if source.is_file() and source.suffix != ".c":
                 archive.add(f"bench/{source.name}", FILE, source.read_bytes())
         archive.add("data/text", FILE, _text())
         for program in self.programs:
