@@ -1,6 +1,5 @@
 # What reaches devices: ports in all sizes and in strings, memory-mapped registers by all kinds of instructions, and where nothing is.
 # QEMU differs: "8086A201009896800000FFFF memory-mapped", "FFFFFFFFFFFFFFFF where nothing is"
-# QEMU differs: "8086A2010098968000000000 memory-mapped", "0000000000000000 where nothing is"
         .include "protected.inc"
         .set HPET, 0xFED00000
         .set IOAPIC, 0xFEC00000
