@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from collections.abc import Callable
 from typing import Any
 
 from exuvia.codegen.emit import Emitter
@@ -113,14 +114,17 @@ class InState(Emitter):
     def set_word(self, name: str, v: Any) -> None:
         self.do(f"store i64 {v}, ptr {self.word(name)}")
 
-    def found(self, pc: Any, ic: Any) -> str:
-        """The head of the block at an address, by the jump cache: looked up in place, so that each place has a prediction of its own."""
+    def found(self, pc: Any, ic: Any, whole: Callable[[Any], Any] = lambda pc: pc) -> str:
+        """The head of the block at an address, by the jump cache: looked up in place, so that each place has a prediction of its own.
+
+        Where the address may lie behind the last one, `whole` makes it one: the cache has none such.
+        """
         entry, known = self.probe(pc)
         on, off = self.fresh("L"), self.fresh("C")
         self.branch(known, on, off)
 
         def elsewhere() -> None:
-            self.set_word("pc", pc)
+            self.set_word("pc", whole(pc))
             f = self.load("ptr", self.at(runtime_at("jump")))
             self.do(f"ret i64 {self.let(f'musttail call preserve_nonecc i64 {f}(ptr %st, ptr null, ptr %tlb, i64 {ic})')}")
 

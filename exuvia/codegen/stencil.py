@@ -102,23 +102,16 @@ class Stencil(Interpreter):
         self.leave_by(0)
         return self.written(name)
 
+    def masked(self, pc: str) -> str:
+        """The bits that an address has in the running mode."""
+        mode = self.let(f"mul i64 {self.load('i64', self.word('mode'))}, {MODE_ENTRY}")
+        of_mode = self.let(f"getelementptr i8, ptr {self.load('ptr', self.word('modes'))}, i64 {mode}")
+        return self.let(f"and i64 {pc}, {self.load('i64', self.at(MODE['mask'], of_mode))}")
+
     def far(self, name: str) -> str:
         """What the stub of a link to another page does, with a prediction of its own."""
         pc = self.let(f"add i64 {self.load('i64', self.at(PAGE_AT))}, {self.symbol('delta')}")
-        entry, known = self.probe(pc)
-        on, off = self.fresh("L"), self.fresh("C")
-        self.branch(known, on, off)
-
-        def elsewhere() -> None:
-            mode = self.let(f"mul i64 {self.load('i64', self.word('mode'))}, {MODE_ENTRY}")
-            of_mode = self.let(f"getelementptr i8, ptr {self.load('ptr', self.word('modes'))}, i64 {mode}")
-            self.set_word("pc", self.let(f"and i64 {pc}, {self.load('i64', self.at(MODE['mask'], of_mode))}"))
-            self.tail_runtime("jump", "null")
-
-        self.aside(off, elsewhere)
-        self.start(on)
-        self.do(f"store i64 {self.let(f'and i64 {pc}, -4096')}, ptr {self.at(PAGE_AT)}")
-        self.enter_block(self.load("ptr", self.at(8, entry)))
+        self.enter_block(self.found(pc, "%ic", self.masked))
         return self.written(name)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from ctypes import addressof
+from itertools import chain
 from threading import Thread
 
 import pytest
@@ -53,9 +54,10 @@ class Polling(Bench):
         self.cpu.ports.map_device(0x3F8, 8, self.port)
         self.cpu.memory.map_device(0xD0000, 0x1000, self.memory, priority=1)
         self.engine.set_slots([(0, 0xD0000, self.ram.address, True)])
-        self.tables = [table(space) for space in (self.cpu.memory, self.cpu.ports)]
+        known = [list(space.native_registers()) for space in (self.cpu.memory, self.cpu.ports)]
+        self.tables = [table(registers) for registers in known]
         memory, ports = map(addressof, self.tables)
-        self.cpu.know(memory, ports, takers(self.cpu.memory, self.cpu.ports))
+        self.cpu.know(memory, ports, takers(chain(*known)))
         self.port.chardev, self.memory.chardev = Terminal(), Terminal()
 
     def run(self, code: bytes) -> list[int]:
@@ -197,6 +199,27 @@ def test_what_does_more_does_not_wait(bench: Polling, code: str) -> None:
         assert bench.writes(code, 1, 4) == 1 and bench.port.divisor & 0xFF == 4
 
 
+def test_what_goes_beyond_the_register_does_not_wait(bench: Polling) -> None:
+    """OUT of two bytes writes IER too; so do eight bytes to UARTDR write UARTRSR."""
+    bench.writes(TO_PORT, 1)
+    went = bench.run(bytes.fromhex("BA F8 03 B8 41 05 EF F4"))  # mov dx, 3F8; mov ax, 541; out dx, ax; hlt
+    assert went[REASON["pio_out"]] == 1
+    assert bench.port.chardev.data == b"\0A" and bench.port.ier == 5
+    bench.writes(TO_MEMORY, 1)
+    bench.memory.uartrsr = 3
+    went = bench.run(bytes.fromhex("31 DB DB E3 D9 EE DD 1F F4"))  # xor bx, bx; fninit; fldz; fstp qword [bx]; hlt
+    assert went[REASON["mmio_write"]] == 1
+    assert bench.memory.chardev.data == b"\0\0" and bench.memory.uartrsr == 0
+
+
+def test_strings_of_bytes_may_wait(bench: Polling) -> None:
+    bench.writes(TO_PORT, 1)
+    bench.ram.view[0x3000 : 0x3000 + 100] = bytes(range(100))
+    went = bench.run(bytes.fromhex("31 C0 8E D8 BA F8 03 BE 00 30 B9 64 00 F3 6E F4"))  # DS = 0; mov si, 3000; mov cx, 100; rep outsb; hlt
+    assert went[REASON["pio_out"]] == 0
+    assert bench.port.chardev.data == bytes([0, *range(100)])
+
+
 def test_a_read_of_such_a_register_asks(bench: Polling) -> None:
     bench.writes(TO_PORT, 3)
     bench.port.receive(b"x")
@@ -208,7 +231,7 @@ def test_two_that_write_at_once() -> None:
     """Nothing is lost, and what each has written comes in its order."""
     first, second = Polling(), Polling()
     try:
-        second.tables = [table(space) for space in (second.cpu.memory, first.cpu.ports)]
+        second.tables = [table(space.native_registers()) for space in (second.cpu.memory, first.cpu.ports)]
         for each in first, second:
             each.writes(TO_PORT, 1)
             each.cpu.know(addressof(each.tables[0]), addressof(each.tables[1]), ())

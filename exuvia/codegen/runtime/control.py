@@ -219,7 +219,8 @@ def leaves(at: dict[str, int]) -> str:
         ic = b.call("exact", op, b.arg("ic"), 1)
         b.put(at["icount"], ic)
         if name == "leave_out":
-            with b.if_(devices.post(b, at, "port_registers", b.get(at["io_port"]), b.get(at["io_data"])) != 0, False):
+            written = (b.get(at[word]) for word in ("io_port", "io_size", "io_data"))
+            with b.if_(devices.post(b, at, "port_registers", *written) != 0, False):
                 b.tail("@fresh", None, ic)
         b.ret(REASON[reason])
         text += b.text()

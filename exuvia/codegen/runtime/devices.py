@@ -20,9 +20,9 @@ def answer(b: Native, at: dict[str, int], table: str, place: V, size: V) -> V:
     return b.call("polled", b.get(at[table]), place, size)
 
 
-def post(b: Native, at: dict[str, int], table: str, place: V, value: V) -> V:
-    """Not zero if what is written to `place` may wait, and does."""
-    return b.call("post", b.get(at[table]), place, value)
+def post(b: Native, at: dict[str, int], table: str, place: V, size: V, value: V) -> V:
+    """Not zero if the `size` bytes that are written to `place` may wait, and do."""
+    return b.call("post", b.get(at[table]), place, size, value)
 
 
 def source(at: dict[str, int]) -> str:
@@ -54,17 +54,17 @@ def polled() -> str:
 
 
 def posting(at: dict[str, int]) -> str:
-    """(table, place, value) -> was it put into a ring? Other processors may be putting something there, and Python takes it out."""
-    b = Native("define internal i64 @post(ptr %st, i64 %table, i64 %place, i64 %value) nounwind noinline")
+    """(table, place, size, value) -> was it put into a ring? Other processors may be putting something there, and Python takes it out."""
+    b = Native("define internal i64 @post(ptr %st, i64 %table, i64 %place, i64 %size, i64 %value) nounwind noinline")
     entry = b.var(0)
     entry.v = b.arg("table")
     with b.if_(entry.v == 0):
         b.ret(0)
     with b.loop():
-        with b.if_(b.load(entry.v + 8) == 0):
+        count, ring = b.load(entry.v + 8), b.load(entry.v + 24)
+        with b.if_(count == 0):
             b.ret(0)
-        ring = b.load(entry.v + 24)
-        with b.if_((b.load(entry.v) == b.arg("place")) & (ring != 0)):
+        with b.if_((b.load(entry.v) == b.arg("place")) & (b.arg("size") <= count) & (ring != 0)):
             with b.loop():
                 put = V(b, b.let(f"load atomic i64, ptr {b.pointer(ring + 8 * PUT)} monotonic, align 8"))
                 with b.if_((b.load(ring + 8 * OPEN) == 0) | (put - b.load(ring + 8 * GOT) >= ROOM)):

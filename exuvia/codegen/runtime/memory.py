@@ -451,8 +451,9 @@ def finish(at: dict[str, int], layout: Layout) -> str:
                             with b.if_(arms, False):
                                 tick.arm(b, at, b.load(data, 32), b.call("virtual_time"))
                                 b.store(entry + BOUNCE["write"], 0)
-                        with b.if_((b.load(entry + BOUNCE["write"]) != 0) & (count == 1)):
-                            with b.if_(devices.post(b, at, "mmio_registers", place, b.load(data, 8)) != 0):
+                        alone = (count == 1) & (b.load(entry + BOUNCE["n2"]) == 0)
+                        with b.if_((b.load(entry + BOUNCE["write"]) != 0) & alone):
+                            with b.if_(devices.post(b, at, "mmio_registers", place, size, b.load(data, 8)) != 0):
                                 b.store(entry + BOUNCE["write"], 0)
                         written.v = written.v | b.load(entry + BOUNCE["write"])
                     with b.if_((kind != 1) & (size != 0) & (place != data + first)):

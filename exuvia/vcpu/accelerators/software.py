@@ -14,12 +14,13 @@ from exuvia.codegen.service import PRICE, Service
 from exuvia.codegen.stencil import Forms
 from exuvia.dsl.architecture import Model
 from exuvia.isa import UnknownName, architecture
-from exuvia.memory.space import AddressSpace
 from exuvia.support.errors import UserError
 from exuvia.vcpu.processor import combined
 from exuvia.vcpu.progress import compiling
 from exuvia.vcpu.sidebyside import Second, SideBySide
 from exuvia.vcpu.software import NEVER, SoftwareVcpu
+
+Known = tuple[int, Any, Any]  # address, register, device
 
 
 class Maker:
@@ -109,10 +110,10 @@ class Maker:
         """The registers that processors read and write without asking the devices; two that run side by side ask."""
         if self.second:
             return
-        spaces = self.machine.memory, self.machine.ports
-        self.tables = [table(space) for space in spaces]
+        known = [list(space.native_registers()) for space in (self.machine.memory, self.machine.ports)]
+        self.tables = [table(registers) for registers in known]
         memory, ports = map(addressof, self.tables)
-        taking = takers(*spaces)
+        taking = takers(chain(*known))
         for vcpu in self.vcpus:
             vcpu.know(memory, ports, taking)
 
@@ -135,20 +136,15 @@ class Maker:
             vcpu.skip(ticks)
 
 
-def table(space: AddressSpace) -> Array[c_uint64]:
-    """The registers of a space that are read and written without asking (codegen/runtime/devices.py)."""
-    entries = [(address, register.width // 8, *register.places(device)) for address, register, device in space.native_registers()]
+def table(registers: Iterable[Known]) -> Array[c_uint64]:
+    """What native code knows of registers that it reads and writes without asking (codegen/runtime/devices.py)."""
+    entries = [(address, register.width // 8, *register.places(device)) for address, register, device in registers]
     return (c_uint64 * (4 * len(entries) + 2))(*chain(*entries))
 
 
-def takers(*spaces: AddressSpace) -> list[Callable[[], None]]:
-    """What hands on what was written to registers there, once for each register."""
-    found = {
-        ring: partial(register.take, device)
-        for space in spaces
-        for _, register, device in space.native_registers()
-        if (ring := register.places(device)[1])
-    }
+def takers(registers: Iterable[Known]) -> list[Callable[[], None]]:
+    """What hands on what was written to registers, once for each, wherever it is seen."""
+    found = {ring: partial(register.take, device) for _, register, device in registers if (ring := register.places(device)[1])}
     return list(found.values())
 
 

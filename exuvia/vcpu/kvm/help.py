@@ -41,7 +41,6 @@ class Help:
         pending, cpu.__dict__["events"] = cpu.undelivered(), api.Events()
         MachineProcessor.adopt(helper, cpu, pending)  # without what belongs to decoded code: a single step uses none
         helper.single_step()
-        while helper.resume:
-            helper.exit_handlers[helper.native_run(helper.native.address)]()
+        helper.settle()
         MachineProcessor.adopt(cpu, helper, None)
         self.vm.slots.lost_track()
