@@ -61,7 +61,6 @@ OFTEN = 4  # samples of a block that shall be an entry when its region is made a
 PATIENCE = 8  # how often the samples that a page needs are doubled where its regions are dropped again and again
 LONGEST = 32  # bytes behind a block that a decoder may look at
 OFF, LEN = FIELDS["off"][0], FIELDS["len"][0]
-WORD_MASK = (1 << 64) - 1
 Near = Callable[[int], int]  # how far a page lies from one -> where the host has it, or 0
 
 
@@ -447,9 +446,10 @@ class Hot:
         words, start = self.arena.words, self.arena.address
         place = (table - start) // 8
         words[place : place + REGION_HEADS // 8] = array("Q", (len(heads), code, end, page))
-        for k, (h, (offset, _, _)) in enumerate(zip(before, made.blocks, strict=True)):
+        doors = {k: code + door for k, door in zip(made.entries, made.doors, strict=True)}
+        for k, h in enumerate(before):
             at = place + (REGION_HEADS + REGION_BLOCK * k) // 8
-            words[at : at + 3] = array("Q", (h.address, h.body, offset & -PAGE & WORD_MASK))
+            words[at : at + 3] = array("Q", (h.address, h.body, doors.get(k, 0)))
         for i, k in enumerate(set(range(len(heads))).difference(own)):
             self.follow(table, table + size + HEAD_SIZE * i, before[k])
         if any(before[k].word for k in own):
@@ -462,12 +462,12 @@ class Hot:
         for k in own:
             h = before[k]
             at = h.address - start
-            words[(at + HEAD["region"]) // 8] = table | (k if k in made.entries else NO_ENTRY) << ENTRY_SHIFT
+            words[(at + HEAD["region"]) // 8] = table | (k if k in doors else NO_ENTRY) << ENTRY_SHIFT
             self.arena.map[at + HEAD["stands"]] = 1
             self.stood[h.address] = table
-            if k in made.entries and not limited:
+            if k in doors and not limited:
                 self.divert(h)
-                words[at // 8] = code
+                words[at // 8] = doors[k]
         self.installed += 1
         return True
 

@@ -423,11 +423,7 @@ class Interpreter(InState):
         deadline = self.let(f"load atomic i64, ptr {self.word('deadline')} monotonic, align 8")
         self.branch(self.let(f"icmp ult i64 %ic, {deadline}"), goes, slow)
 
-        def rest() -> None:
-            r = self.let(f"musttail call preserve_nonecc i64 {h}(ptr %st, ptr {op}, ptr %tlb, i64 %ic)")
-            self.do(f"ret i64 {r}")
-
-        self.aside(slow, rest)
+        self.aside(slow, lambda: self.go_to(h, op, "%ic"))
         self.start(goes)
         self.do(f"store ptr {op}, ptr {self.word('current')}")
         n = self.let(f"zext i16 {self.load('i16', self.at(HEAD['n'], op))} to i64")
@@ -454,14 +450,10 @@ class Interpreter(InState):
         return None, None
 
     def tail(self, op: str, ic: str = "%ic") -> None:
-        h = self.load("ptr", op)
-        r = self.let(f"musttail call preserve_nonecc i64 {h}(ptr %st, ptr {op}, ptr %tlb, i64 {ic})")
-        self.do(f"ret i64 {r}")
+        self.go_to(self.load("ptr", op), op, ic)
 
     def tail_runtime(self, name: str, op: str = "") -> None:
-        f = self.load("ptr", self.at(runtime_at(name)))
-        r = self.let(f"musttail call preserve_nonecc i64 {f}(ptr %st, ptr {op or self.record()}, ptr %tlb, i64 %ic)")
-        self.do(f"ret i64 {r}")
+        self.go_to(self.load("ptr", self.at(runtime_at(name))), op or self.record(), "%ic")
 
 
 def is_next(n: Node) -> bool:

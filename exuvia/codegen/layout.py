@@ -16,8 +16,8 @@ HEAD = dict(
 )
 HEAD_SIZE = 64
 # a region in memory: how many heads, its code, where it ends, the linear address of the page that it counts from if it is bound to that;
-# then of each block the head, the body that it was made of, and how far its page lies behind that one
-REGION_CODE, REGION_END, REGION_PAGE, REGION_HEADS, REGION_BLOCK = 8, 16, 24, 32, 24
+# then of each block the head, the body that it was made of, and where the code is entered for it, or 0
+REGION_CODE, REGION_END, REGION_PAGE, REGION_HEADS, REGION_BLOCK, REGION_DOOR = 8, 16, 24, 32, 24, 16
 # a head's `region` is one word, so that what another processor changes meanwhile is seen whole: the region's address, above it the
 # number of the block, or NO_ENTRY where the region cannot be entered. It is the region if `stands`, else what was one.
 ENTRY_SHIFT, NO_ENTRY = 48, 0xFFFF

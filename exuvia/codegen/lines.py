@@ -68,10 +68,11 @@ class Marked(Region):
 
 
 def located(text: str) -> str:
-    """The marked text with locations as LLVM wants them."""
+    """The marked text, its first function with locations as LLVM wants them."""
     lines, line = [], 0
     used = {0}
-    for words in text.splitlines():
+    region, end, rest = text.partition("\n}\n")
+    for words in (region + end).splitlines():
         if words.startswith(MARK):
             line = int(words[len(MARK) :])
             used.add(line)
@@ -81,7 +82,7 @@ def located(text: str) -> str:
             lines.append(f"{words[:-1]}!dbg !{SCOPE} {{")
         else:
             lines.append(words)
-    return "\n".join([*lines, *(f"!{FIRST + n} = !DILocation(line: {n}, scope: !{SCOPE})" for n in sorted(used)), HEADER])
+    return "\n".join([*lines, rest, *(f"!{FIRST + n} = !DILocation(line: {n}, scope: !{SCOPE})" for n in sorted(used)), HEADER])
 
 
 def lines_of(assembly: str) -> list[tuple[str, int]]:

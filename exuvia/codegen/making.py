@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from itertools import takewhile
 from typing import NamedTuple
 
-from exuvia.codegen.region import Region
+from exuvia.codegen.region import DOOR, Region
 from exuvia.codegen.shapes import PAGE, Block, Record, destination, fields_of, fixed, meant, moving, ordinary
 from exuvia.dsl.architecture import Architecture, Form
 from exuvia.dsl.record import RECORD
@@ -75,11 +75,13 @@ class Wanted(NamedTuple):
         blocks = tuple((b.offset, code, gaps) for b, (code, gaps, _) in zip(self.blocks, sights, strict=True))
         bound = self.page is not None
         decoded = meanings([s for s in sights if bound or s[1]])
-        return Made(self.meaning, blocks, decoded, entries, code, symbols[r.name], tuple(sorted(r.used)), bound)
+        at = symbols[r.name]
+        doors = tuple(symbols[f"{DOOR}{k}"] - at for k in entries)
+        return Made(self.meaning, blocks, decoded, entries, doors, code, at, tuple(sorted(r.used)), bound)
 
 
 class Made(NamedTuple):
-    """A region: what it was made of, which of its blocks (by number) can be entered, and its code.
+    """A region: what it was made of, which of its blocks (by number) can be entered, where its code has their doors, and the code.
 
     A block is its offset, its bytes, and where it has constants that the region reads from the records: (place, bytes), zeros here. It is
     `bound` to the linear address at which it is put into place if a block was `settled`. `decoded` is the digest of what its bytes do not
@@ -90,6 +92,7 @@ class Made(NamedTuple):
     blocks: tuple[Part, ...]
     decoded: str
     entries: tuple[int, ...]
+    doors: tuple[int, ...]
     code: bytes
     at: int
     functions: tuple[str, ...]
@@ -99,15 +102,23 @@ class Made(NamedTuple):
     def symbol(self) -> str:
         """Its name in the store says all that has to be known."""
         return SYMBOL + json.dumps(
-            [self.meaning, [[o, b.hex(), gaps] for o, b, gaps in self.blocks], self.decoded, self.entries, self.functions, self.bound]
+            [
+                self.meaning,
+                [[o, b.hex(), gaps] for o, b, gaps in self.blocks],
+                self.decoded,
+                self.entries,
+                self.doors,
+                self.functions,
+                self.bound,
+            ]
         )
 
 
 def made_of(symbol: str) -> Made:
     """What a name in the store stands for."""
-    meaning, blocks, decoded, entries, functions, bound = json.loads(symbol[len(SYMBOL) :])
+    meaning, blocks, decoded, entries, doors, functions, bound = json.loads(symbol[len(SYMBOL) :])
     parsed = tuple((o, bytes.fromhex(b), tuple(map(tuple, gaps))) for o, b, gaps in blocks)
-    return Made(meaning, parsed, decoded, tuple(entries), b"", 0, tuple(functions), bound)
+    return Made(meaning, parsed, decoded, tuple(entries), tuple(doors), b"", 0, tuple(functions), bound)
 
 
 def settled(b: Found, page: int | None, mode: int, form: Callable[[int, int], Form], a: Architecture) -> Found:

@@ -25,7 +25,6 @@ from exuvia.codegen.layout import (
     ACCESS_SYSTEM,
     ACCESS_WRITE,
     ADDEND,
-    ENTRY_SHIFT,
     HEAD,
     READ,
     REGION_BLOCK,
@@ -44,9 +43,13 @@ from exuvia.dsl.state import PAGE_AT, Layout
 from exuvia.dsl.trace import Trace
 from exuvia.dsl.values import Node, node
 
+DOOR = "door"  # and a block's number: names of functions
+
 
 class Region(InValues):
     """Writes one region."""
+
+    further = ", ptr poison"
 
     def __init__(self, layout: Layout, no_index: int, mask: int, blocks: list[Block], name: str) -> None:
         super().__init__(layout, no_index, mask, blocks)
@@ -63,27 +66,11 @@ class Region(InValues):
             carry(self.blocks, self.registers)
         verify(self.blocks)
         self.several = any(b.page for b in self.blocks)
-        own = "%own" if self.several else "%page"
-        self.do(f"{own} = load i64, ptr {self.at(PAGE_AT)}")
-        self.on_time("%ic", lambda: self.tail_head("%op", "%ic"))
-        word = self.load("i64", self.at(HEAD["region"], "%op"))
-        self.do(f"%tab = inttoptr i64 {self.let(f'and i64 {word}, {REGION_MASK}')} to ptr")
-        which = self.let(f"lshr i64 {word}, {ENTRY_SHIFT}")
-        if self.several:  # the state's page is the region's, and put right where it is left
-            block = self.let(f"getelementptr i8, ptr %tab, i64 {self.let(f'mul i64 {which}, {REGION_BLOCK}')}")
-            self.do(f"%page = sub i64 {own}, {self.load('i64', self.at(REGION_HEADS + 16, block))}")
-        if any(b.settled for b in self.blocks):  # at another address its jumps lead elsewhere
-            on, off = self.fresh("L"), self.fresh("C")
-            self.branch(self.let(f"icmp eq i64 {self.linear(0)}, {self.load('i64', self.at(REGION_PAGE, '%tab'))}"), on, off)
-            self.aside(off, lambda: self.tail_head("%op", "%ic"))
-            self.start(on)
-        if self.several:
-            self.do(f"store i64 %page, ptr {self.at(PAGE_AT)}")
+        self.start("entry")
+        self.do(f"%page = load i64, ptr {self.at(PAGE_AT)}")
+        self.find_table()
         entries = [k for k, b in enumerate(self.blocks) if b.entry]
-        cases = " ".join(f"i64 {k}, label %E{k}" for k in entries)
-        self.do(f"switch i64 {which}, label %never [ {cases} ]")
-        self.start("never")
-        self.do("unreachable")
+        self.do(f"indirectbr ptr %door, [ {', '.join(f'label %E{k}' for k in entries)} ]")
         for k in entries:
             self.start(f"E{k}")
             self.env = {}
@@ -93,8 +80,39 @@ class Region(InValues):
             if k in self.incoming and k not in done:  # others are behind conditions that never hold
                 self.meet(k)
                 self.tree(k, done)
-        body = "\n".join(self.fill(self.out + self.cold))
-        return f"define preserve_nonecc i64 @{self.name}({ARGS}) nounwind {{\nentry:\n{body}\n}}\n"
+        return self.function_of(self.name, self.fill(self.out + self.cold)) + "".join(map(self.door, entries))
+
+    def function_of(self, name: str, body: list[str]) -> str:
+        """A function's text. Who calls a door knows nothing of `%door`, nor do those that are gone to."""
+        text = "\n".join(body)
+        return f"define preserve_nonecc i64 @{name}({ARGS}, ptr %door) nounwind {{\n{text}\n}}\n"
+
+    def door(self, k: int) -> str:
+        """What stands in the head of an entry: it puts the state's page to the region's, which is put right again where that is left."""
+        self.out, self.cold = [], []
+        self.start(f"D{k}")
+        self.on_time("%ic", lambda: self.tail_head("%op", "%ic"))
+        page = self.blocks[k].page
+        settled = any(b.settled for b in self.blocks)
+        if page or settled:
+            self.do(f"%page = sub i64 {self.load('i64', self.at(PAGE_AT))}, {page}")
+        if settled:  # at another address its jumps lead elsewhere
+            self.find_table()
+            on, off = self.fresh("L"), self.fresh("C")
+            self.branch(self.let(f"icmp eq i64 {self.linear(0)}, {self.load('i64', self.at(REGION_PAGE, '%tab'))}"), on, off)
+            self.aside(off, lambda: self.tail_head("%op", "%ic"))
+            self.start(on)
+        if page:
+            self.do(f"store i64 %page, ptr {self.at(PAGE_AT)}")
+        self.further = f", ptr blockaddress(@{self.name}, %E{k})"
+        self.go_to(f"@{self.name}", "%op", "%ic")
+        self.further = Region.further
+        return self.function_of(f"{DOOR}{k}", self.out + self.cold)
+
+    def find_table(self) -> None:
+        """The head says which."""
+        word = self.load("i64", self.at(HEAD["region"], "%op"))
+        self.do(f"%tab = inttoptr i64 {self.let(f'and i64 {word}, {REGION_MASK}')} to ptr")
 
     # -- the blocks
     def joins(self, k: int) -> bool:
@@ -194,13 +212,11 @@ class Region(InValues):
         return self.load("ptr", self.at(REGION_HEADS + REGION_BLOCK * k, "%tab"))
 
     def tail_to(self, op: str, ic: Any) -> None:
-        h = self.load("ptr", op)
-        self.do(f"ret i64 {self.let(f'musttail call preserve_nonecc i64 {h}(ptr %st, ptr {op}, ptr %tlb, i64 {ic})')}")
+        self.go_to(self.load("ptr", op), op, ic)
 
     def tail_head(self, op: str, ic: Any) -> None:
         """Enter a block without its region: the interpreter's way, which looks at the deadline."""
-        h = self.load("ptr", self.at(runtime_at("h_head")))
-        self.do(f"ret i64 {self.let(f'musttail call preserve_nonecc i64 {h}(ptr %st, ptr {op}, ptr %tlb, i64 {ic})')}")
+        self.go_to(self.load("ptr", self.at(runtime_at("h_head"))), op, ic)
 
     def on_time(self, ic: Any, late: Callable[[], None]) -> None:
         """Go on unless the deadline has passed."""

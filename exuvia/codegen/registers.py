@@ -61,6 +61,7 @@ class InState(Emitter):
     """Registers live in the state; `%st` is its address."""
 
     routine = False
+    further = ""  # arguments of jumps: LLVM wants as many as the function has
 
     def __init__(self, layout: Layout) -> None:
         super().__init__()
@@ -108,6 +109,11 @@ class InState(Emitter):
         t = quads(w) if w == 128 else f"i{w}"
         self.do(f"store {t} {v}, ptr {self.place(place)}, align {16 if w == 128 else 1 if w < 64 or w == 80 else 8}")
 
+    def go_to(self, handler: str, op: str, ic: Any) -> None:
+        """Jump to a handler."""
+        r = self.let(f"musttail call preserve_nonecc i64 {handler}(ptr %st, ptr {op}, ptr %tlb, i64 {ic}{self.further})")
+        self.do(f"ret i64 {r}")
+
     def word(self, name: str) -> str:
         return self.at(self.layout.offset(name))
 
@@ -125,8 +131,7 @@ class InState(Emitter):
 
         def elsewhere() -> None:
             self.set_word("pc", whole(pc))
-            f = self.load("ptr", self.at(runtime_at("jump")))
-            self.do(f"ret i64 {self.let(f'musttail call preserve_nonecc i64 {f}(ptr %st, ptr null, ptr %tlb, i64 {ic})')}")
+            self.go_to(self.load("ptr", self.at(runtime_at("jump"))), "null", ic)
 
         self.aside(off, elsewhere)
         self.start(on)

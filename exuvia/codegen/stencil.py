@@ -66,8 +66,7 @@ class Stencil(Interpreter):
         return self.let('call ptr asm "movabsq $$record, $0", "=r"()')
 
     def following(self, ic: str = "%ic", op: str = "%op") -> None:
-        r = self.let(f"musttail call preserve_nonecc i64 @next(ptr %st, ptr {op}, ptr %tlb, i64 {ic})")
-        self.do(f"ret i64 {r}")
+        self.go_to("@next", op, ic)
 
     def enter_block(self, op: str, mark: str = "") -> None:
         """By what its head says: where it was copied too, that is `entry`, which looks at the deadline itself."""
@@ -75,8 +74,7 @@ class Stencil(Interpreter):
 
     def leave_by(self, k: int, mark: str = "") -> None:
         """By an exit (`cutting.py` has its text)."""
-        r = self.let(f"musttail call preserve_nonecc i64 @{EXIT}{k}(ptr %st, ptr %op, ptr %tlb, i64 %ic)")
-        self.do(f"ret i64 {r}")
+        self.go_to(f"@{EXIT}{k}", "%op", "%ic")
 
     def entry(self, name: str) -> str:
         """What the head's handler does; exits come in before that, without the head."""
@@ -93,8 +91,7 @@ class Stencil(Interpreter):
     def bridge(self, name: str) -> str:
         """To the handler of a record whose instruction has no stencil."""
         handler = self.let('call ptr asm "movabsq $$handler, $0", "=r"()')
-        r = self.let(f"musttail call preserve_nonecc i64 {handler}(ptr %st, ptr {self.record()}, ptr %tlb, i64 %ic)")
-        self.do(f"ret i64 {r}")
+        self.go_to(handler, self.record(), "%ic")
         return self.written(name)
 
     def fall(self, name: str) -> str:

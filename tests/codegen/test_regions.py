@@ -14,7 +14,7 @@ from typing import NamedTuple
 import pytest
 
 from exuvia.codegen.heads import Head
-from exuvia.codegen.layout import ENTRY_SHIFT, HEAD, NO_ENTRY, REASON, REGION_CODE, SPECIAL
+from exuvia.codegen.layout import ENTRY_SHIFT, HEAD, NO_ENTRY, REASON, REGION_BLOCK, REGION_DOOR, REGION_HEADS, SPECIAL
 from exuvia.dsl.state import ISA_AT, WATCHES_AT
 from exuvia.isa.x86.concrete import Processor
 from exuvia.isa.x86.state import DS, ES, FS, GS, layout
@@ -157,8 +157,8 @@ class Bench:
                 self.enter(h, h.handler, h.entry)
 
     def hot_code(self, h: Head) -> int:
-        """Where the code of a head's region is."""
-        return ctypes.c_uint64.from_address(h.region + REGION_CODE).value
+        """Where a head's region is entered."""
+        return ctypes.c_uint64.from_address(h.region + REGION_HEADS + REGION_BLOCK * h.entry + REGION_DOOR).value
 
     def enter(self, h: Head, handler: int, entry: int) -> None:
         """Set what a head runs."""

@@ -25,7 +25,7 @@ from exuvia.codegen.layout import (
     MODE_ENTRY,
     REASON,
     REGION_BLOCK,
-    REGION_CODE,
+    REGION_DOOR,
     REGION_HEADS,
     REGION_MASK,
     SPECIAL,
@@ -148,13 +148,14 @@ def invalidate(at: dict[str, int]) -> str:
     text += b.text()
     b = function("drop_region", "region")  # its entries are interpreted again
     region = b.arg("region")
-    count, code, k = b.load(region), b.load(region + REGION_CODE), b.var(0)
+    count, k = b.load(region), b.var(0)
     with b.loop():
         b.break_if(k.v == count)
-        member = b.load(region + REGION_HEADS + (k.v * REGION_BLOCK))
+        block = region + REGION_HEADS + (k.v * REGION_BLOCK)
+        member = b.load(block)
         with b.if_((b.load(member + HEAD["region"]) & REGION_MASK) == region):
             b.store(member + HEAD["stands"], 0, 8)
-            with b.if_(b.load(member) == code):
+            with b.if_(b.load(member) == b.load(block + REGION_DOOR)):
                 publish(b, member, special(b, at, "head"))
         k.v = k.v + 1
     count = b.get(at["cache"]) + CACHE["dropped"]

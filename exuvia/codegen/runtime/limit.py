@@ -5,7 +5,7 @@ In modes that can have one, `h_limited` is the usual handler of heads; it also s
 
 from __future__ import annotations
 
-from exuvia.codegen.layout import ENTRY_SHIFT, HEAD, NO_ENTRY, REASON, REGION_CODE, REGION_END, REGION_MASK
+from exuvia.codegen.layout import ENTRY_SHIFT, HEAD, NO_ENTRY, REASON, REGION_BLOCK, REGION_DOOR, REGION_END, REGION_HEADS, REGION_MASK
 from exuvia.codegen.runtime.blocks import LEN, OFF, special
 from exuvia.codegen.runtime.memory import address_mask, function, handler, words
 from exuvia.dsl.record import RECORD
@@ -54,6 +54,7 @@ def limited(at: dict[str, int]) -> str:
     with b.if_(b.load(op + HEAD["stands"], 8) != 0):
         with b.if_((word >> ENTRY_SHIFT) != NO_ENTRY):
             with b.if_(b.call("outside", first, b.load(region + REGION_END)) == 0, True):
-                b.tail(b.pointer(b.load(region + REGION_CODE)))
+                block = region + REGION_HEADS + (word >> ENTRY_SHIFT) * REGION_BLOCK
+                b.tail(b.pointer(b.load(block + REGION_DOOR)))
     b.tail("@h_head")
     return b.text()
