@@ -35,7 +35,9 @@ LIST_ENTRIES = 8192
 LARGE = 4 << 20  # bytes: of a part of the address space that large pages lie in, up to this size, and which are dropped as one
 LARGE_BITS = LOCAL_LIST + 4 * LIST_ENTRIES  # behind that: a bit for the parts of which there may be pieces of large pages in a TLB
 LARGE_COUNT = 4096
-TLB_AREA = LARGE_BITS + LARGE_COUNT // 8
+CODE_BITS = LARGE_BITS + LARGE_COUNT // 8  # a bit for the pages that the jump cache may know, by a hash of their numbers
+CODE_COUNT = 16384
+TLB_AREA = CODE_BITS + CODE_COUNT // 8
 
 JOURNAL = 4096  # host pages in a processor's journal of what was written (vcpu/sidebyside.py)
 

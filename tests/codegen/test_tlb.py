@@ -164,3 +164,29 @@ def test_everything_that_is_dropped_is_large_no_more(native: NativeMachine) -> N
     before = misses(native)
     native.engine.flush_page(native.at, A)
     assert frame(native, beside) == OTHER and misses(native) == before
+
+
+def test_the_jump_cache_forgets_only_what_it_may_know(native: NativeMachine) -> None:
+    """Dropping a page of data costs no block; code that stands elsewhere from now on is found there, in large pages too."""
+    native.vcpu.pc = CODE_PAGE + 0x800
+    first = native.engine.block(native.at)
+    frame(native, A)
+    before = native.vcpu.generation
+    native.engine.flush_page(native.at, A)
+    assert native.vcpu.generation == before and native.engine.block(native.at) == first
+    native.vcpu.pc = A + 0x800
+    move(native, A, CODE_AT)
+    native.engine.flush_page(native.at, A)
+    assert native.engine.block(native.at) == first  # blocks are found by where they are in RAM
+    move(native, A, OTHER)
+    native.engine.flush_page(native.at, A)
+    assert native.vcpu.generation != before and native.engine.block(native.at) != first
+    large(native, B)
+    native.engine.flush(native.at, 1)
+    native.vcpu.pc = (B & -LARGE) + OTHER
+    there = native.engine.block(native.at)
+    before = native.vcpu.generation
+    native.map(DIRECTORY, B >> 21 & 511, table(B))
+    native.map(table(B), native.vcpu.pc >> 12 & 511, CODE_AT)
+    native.engine.flush_page(native.at, B)
+    assert native.vcpu.generation != before and native.engine.block(native.at) != there

@@ -37,7 +37,7 @@ from exuvia.codegen.layout import (
     known_spot,
 )  # fmt: skip
 from exuvia.codegen.native import Native, V
-from exuvia.codegen.runtime.memory import PAGE, address_mask, fence_if_shared, function, handler, words
+from exuvia.codegen.runtime.memory import PAGE, address_mask, executed, fence_if_shared, function, handler, words
 from exuvia.codegen.runtime.sharing import atomic, publish
 from exuvia.dsl.record import FIELDS, LINK, RECORD
 from exuvia.dsl.state import JUMP_TAG, JUMPS, JUMPS_AT, SCRATCH_AT, STEP_AT, WATCHES, Layout
@@ -195,6 +195,8 @@ def find(at: dict[str, int]) -> str:
         b.put(at["address"], pc)
         b.put(at["reason"], b.choose(host == 0, -1, REASON["fetch"]))
         b.ret(0)
+    word, bit = executed(b, at, pc)
+    b.store(word, b.load(word) | bit)
     entry = jump_entry(b, pc)
     before = b.load(entry + 8)  # what stood at this address before translations were dropped: mostly it still does
     with b.if_(((b.load(entry) >> JUMP_TAG) == ((pc << JUMP_TAG) >> JUMP_TAG)) & (before != -1)):

@@ -16,6 +16,8 @@ from exuvia.codegen.layout import (
     ADDEND,
     BOUNCE,
     CACHE,
+    CODE_BITS,
+    CODE_COUNT,
     EMPTY,
     EXECUTE,
     JOURNAL,
@@ -195,8 +197,17 @@ def translate(at: dict[str, int]) -> str:
 
 def large(b: Native, at: dict[str, int], page: V) -> tuple[V, V]:
     """Where the bit of a page's part of the address space stands: the word's address, and the bit."""
-    index = (page >> LARGE.bit_length() - 1) & (LARGE_COUNT - 1)
-    return b.get(at["tlb_base"]) + LARGE_BITS + ((index >> 6) << 3), b.const(1) << (index & 63)
+    return bit_of(b, b.get(at["tlb_base"]) + LARGE_BITS, (page >> LARGE.bit_length() - 1) & (LARGE_COUNT - 1))
+
+
+def executed(b: Native, at: dict[str, int], page: V) -> tuple[V, V]:
+    """Where the bit of a page stands that says whether the jump cache may know blocks there."""
+    return bit_of(b, b.get(at["tlb_base"]) + CODE_BITS, ((page >> 12) ^ (page >> 24)) & (CODE_COUNT - 1))
+
+
+def bit_of(b: Native, bits: V, index: V) -> tuple[V, V]:
+    """The word's address, and the bit."""
+    return bits + ((index >> 6) << 3), b.const(1) << (index & 63)
 
 
 def exchange(at: dict[str, int]) -> str:
@@ -508,6 +519,12 @@ def flush(at: dict[str, int]) -> str:
     b = function("flush_jumps")
     g = (b.get(at["generation"]) + (1 << MODE_BITS)) & ((1 << JUMP_TAG) - 1)
     b.put(at["generation"], g)
+    bits = b.var(b.get(at["tlb_base"]) + CODE_BITS)
+    end = bits.v + CODE_COUNT // 8
+    with b.loop():
+        b.break_if(bits.v == end)
+        b.store(bits.v, 0)
+        bits.v = bits.v + 8
     fence_if_shared(b, at)  # what changes translations is serializing (SDM vol. 3, 8.3)
     with b.if_(g == 0):  # the generations came round: old entries would look right again
         i = b.var(0)
@@ -520,7 +537,7 @@ def flush(at: dict[str, int]) -> str:
 
 
 def flush_page(at: dict[str, int]) -> str:
-    """Forget what is known of one linear page."""
+    """Forget what is known of one linear page. The jump cache stays where it knows nothing there: mostly data are unmapped."""
     b = Native("define dso_local i64 @flush_page(ptr %st, i64 %linear) nounwind noinline")
     vpage = b.arg("linear") & PAGE
     with b.if_(((b.get(at["huge_pages"]) >> half_of(vpage)) & 1) != 0):
@@ -532,10 +549,12 @@ def flush_page(at: dict[str, int]) -> str:
     with b.if_((b.load(word) & bit) != 0):
         first.v = vpage & -LARGE
         count.v = LARGE >> 12
-    tlb = b.get(at["tlb_base"])
+    tlb, ran = b.get(at["tlb_base"]), b.var(0)
     with b.loop():
         b.break_if(count.v == 0)
         page = first.v
+        word, bit = executed(b, at, page)
+        ran.v = ran.v | (b.load(word) & bit)
         for k in range(TLBS):
             index = (page >> 12) & (TLB_ENTRIES - 1)
             for entry in (tlb + k * TLB_SIZE + (index << 5), tlb + k * TLB_SIZE + ((index ^ BESIDE) << 5)):
@@ -544,7 +563,10 @@ def flush_page(at: dict[str, int]) -> str:
                         b.store(entry + tag, -1)
         first.v = page + 4096
         count.v = count.v - 1
-    b.ret(b.call("flush_jumps"))
+    with b.if_(ran.v != 0):
+        b.ret(b.call("flush_jumps"))
+    fence_if_shared(b, at)
+    b.ret(0)
     return b.text()
 
 
