@@ -308,14 +308,15 @@ class Region(InValues):
         self.jump_to(pc)
 
     def both(self, c: Any, first: int, second: int) -> None:
-        """A conditional branch along two links."""
-        self.leave_if(c, partial(self.go, first))
+        """A conditional branch along two links. What leads out of the region was seldom seen, and shall not lie in between."""
+        stays, goes_on = (self.b.ways[link] is not None for link in (first, second))
+        self.leave_if(c, partial(self.go, first), "" if stays == goes_on else LIKELY if stays else UNLIKELY)
         self.go(second)
 
-    def leave_if(self, c: Any, go: Callable[[], None]) -> None:
+    def leave_if(self, c: Any, go: Callable[[], None], weight: str = "") -> None:
         """Go elsewhere where the condition holds; the text goes on with where it does not."""
         yes, no = self.fresh("L"), self.fresh("L")
-        self.do(f"br i1 {c}, label %{yes}, label %{no}")
+        self.do(f"br i1 {c}, label %{yes}, label %{no}{weight}")
         env, saved, dirty, mark = dict(self.env), self.saved, dict(self.dirty), len(self.log)
         self.start(yes)
         go()
