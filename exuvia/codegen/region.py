@@ -65,7 +65,6 @@ class Region(InValues):
         if self.tight:
             carry(self.blocks, self.registers)
         verify(self.blocks)
-        self.several = any(b.page for b in self.blocks)
         self.start("entry")
         self.do(f"%page = load i64, ptr {self.at(PAGE_AT)}")
         self.find_table()

@@ -297,8 +297,53 @@ def masked_store(case: Case, code: Bytes, address: int | None, want: Result, got
     return want
 
 
+GATHERS = range(0x90, 0x94)
+
+
+def gathered(case: Case, code: Bytes, _: int | None, want: Result, got: Result) -> Result:
+    """VGATHER, VPGATHER that faults: whether what is not done yet of the mask's lanes is all ones or zeros by then, and what lies above a
+    vector of 128 bits zero (SDM vol. 2, VPGATHERDD, says so of its operation; processors wait until the instruction is done)."""
+    vex = code.vex
+    if vex is None or vex.map != 2 or vex.opcode not in GATHERS or not same_fault(want, got):
+        return want
+    w, mask, size = 8 if vex.last & 0x80 else 4, vex.operand, 32 if vex.last & 4 else 16
+    before, theirs, ours = (vector(state, mask, 0) + vector(state, mask, 1) for state in (case, want, got))
+    for k in range(0, 32, w):
+        if theirs[k : k + w] not in (before[k : k + w], ours[k : k + w]) or k < size and (theirs[k + w - 1] ^ ours[k + w - 1]) & 0x80:
+            return want
+    settled = with_vector(want, mask, ours)
+    into = code.rest[0] >> 3 & 7 | (code.rex & 4) << 1
+    if size == 16 and vector(want, into, 1) in (vector(case, into, 1), bytes(16)):
+        settled = with_vector(settled, into, vector(want, into, 0) + vector(got, into, 1))
+    return settled
+
+
+def noted_exceptions(case: Case, code: Bytes, _: int | None, want: Result, got: Result) -> Result:
+    """VCVTPS2PH to where a page fault is: whether the exceptions of what cannot be stored are noted (SDM vol. 2, VCVTPS2PH, is silent)."""
+    vex = code.vex
+    if vex is None or (vex.map, vex.opcode) != (3, 0x1D) or not same_fault(want, got):
+        return want
+    if want.fxsave[MXCSR : MXCSR + 4] != case.fxsave[MXCSR : MXCSR + 4]:
+        return want
+    return replace(want, fxsave=want.fxsave[:MXCSR] + got.fxsave[MXCSR : MXCSR + 4] + want.fxsave[MXCSR + 4 :])
+
+
+def same_fault(want: Result, got: Result) -> bool:
+    """Did both fault, at the same address?"""
+    faults = [(r.fault.vector, r.fault.address) for r in (want, got) if r.fault is not None]
+    return len(faults) == 2 and faults[0] == faults[1]
+
+
+def with_vector(result: Result, number: int, value: bytes) -> Result:
+    """The result with all 256 bits of a vector register."""
+    low, high = XMM + 16 * number, 16 * number
+    fxsave = result.fxsave[:low] + value[:16] + result.fxsave[low + 16 :]
+    return replace(result, fxsave=fxsave, upper=result.upper[:high] + value[16:] + result.upper[high + 16 :])
+
+
 INDEFINITE = bytes(7) + b"\xc0"
 """The first quadword of what is stored for the indefinite value, binary or decimal."""
 FREEDOMS: tuple[Freedom, ...] = (
-    pushed_selector, compared_flags, first_operand, unaligned_sha, not_a_number, forbidden_store, parted_store, masked_store,
+    pushed_selector, compared_flags, first_operand, unaligned_sha, not_a_number, forbidden_store, parted_store, masked_store, gathered,
+    noted_exceptions,
 )  # fmt: skip

@@ -161,3 +161,39 @@ def test_parted_store(code: str, first: str, before: int) -> None:
     emptied = replace(case, fxsave=FXSAVE_DEFAULT)
     indefinite = replace(ours, fxsave=run_reference(emptied).fxsave, memory=patched(case.memory, WINDOW_SIZE - before, bytes(7) + b"\xc0"))
     assert settled(emptied, indefinite, ours, END - before).memory == ours.memory
+
+
+def test_gathered() -> None:
+    """VPGATHERDD xmm1, [rax + xmm2 * 1], xmm3: lane 0 is loaded, lane 1 not wanted, lane 2 faults; what the mask's lanes are meanwhile."""
+    image = bytearray(FXSAVE_DEFAULT)
+    image[XMM + 16 : XMM + 64] = bytes(16) + struct.pack("<8I", 0, 0, 8, 0, 0xBF800000, 0x3F800000, 0xBF800000, 0xBF800000)
+    before = bytes(image)
+    case = Case(bytes.fromhex("c4e261900c10"), gprs=registers(rax=END - 4), fxsave=before, upper=b"\x77" * 256)
+    fault = Fault(11, 14, 4, END + 4)
+    lanes = struct.pack("<4I", 0, 0, 0xFFFFFFFF, 0xFFFFFFFF)
+    upper = case.upper[:16] + bytes(16) + case.upper[32:48] + bytes(16) + case.upper[64:]
+    ours = Result(case.gprs, case.rflags, CODE, patched(before, XMM + 48, lanes), case.memory, fault, upper)
+    as_it_was = struct.pack("<4I", 0, 0x3F800000, 0xBF800000, 0xBF800000)
+    other = replace(ours, fxsave=patched(before, XMM + 48, as_it_was), upper=case.upper)
+    assert settled(case, other, ours) == ours
+    for wrong in (
+        replace(other, fault=Fault(11, 14, 4, END)),
+        replace(other, fxsave=patched(other.fxsave, XMM + 56, struct.pack("<I", 0))),
+        replace(other, fxsave=patched(other.fxsave, XMM + 48, struct.pack("<I", 0xBF800000))),
+        replace(other, upper=patched(other.upper, 16, b"\x76")),
+        replace(other, upper=patched(other.upper, 48, b"\x76")),
+    ):
+        assert settled(case, wrong, ours) != ours
+    assert settled(replace(case, code=bytes.fromhex("c4e2618c0c10")), other, ours) == other
+
+
+def test_noted_exceptions() -> None:
+    """VCVTPS2PH [rax], xmm1, 2"""
+    case = Case(bytes.fromhex("c4e3791d0802"), gprs=registers(rax=END), fxsave=FXSAVE_DEFAULT)
+    silent = Result(case.gprs, case.rflags, CODE, case.fxsave, case.memory, Fault(11, 14, 6, END))
+    ours = replace(silent, fxsave=patched(case.fxsave, MXCSR, struct.pack("<I", 0x1FA8)))
+    assert settled(case, silent, ours) == ours
+    other = replace(silent, fxsave=patched(case.fxsave, MXCSR, struct.pack("<I", 0x1F81)))
+    assert settled(case, other, ours) == other
+    done = replace(silent, fault=None)
+    assert settled(case, done, ours) == done

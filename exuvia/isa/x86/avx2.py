@@ -61,7 +61,7 @@ for _name, _what, _code in (("vpsrlv", "lshr", "45"), ("vpsllv", "shl", "47"), (
 def gather(w: int, by: int) -> Callable[..., None]:
     """Lanes of w bits at indices of `by` bits, where the mask is negative. What has been loaded stays when the next lane faults: it and its
     mask are written at once, so that the instruction goes on from there (SDM vol. 2, VPGATHERDD). The mask's lanes become all ones or
-    zeros before that: processors do it so."""
+    zeros before that, as the manual's operation says; some processors leave what is not done as it was."""
 
     def text(cpu: Cpu, d: Any, m: Memory, index: Any, mask: Any) -> None:
         same = [cpu.field(a) == cpu.field(b) for a, b in (("reg", "rm"), ("reg", "extra"), ("rm", "extra"))]

@@ -71,7 +71,7 @@ def vcvtph2ps(cpu: Cpu, d: Any, b: Any) -> None:
 
 @op("VEX.128.66.W0 0F3A 1D Wxh,Vx,Ib | VEX.256.66.W0 0F3A 1D Wxh,Vx,Ib", keeps=True, **F16C)
 def vcvtps2ph(cpu: Cpu, d: Any, a: Any, i: Any) -> None:
-    """Exceptions are noted also where the result cannot be stored: so processors do."""
+    """Exceptions are noted also where the result cannot be stored, as some processors do."""
     x, imm = a.read(), i.read()
 
     def otherwise() -> Value:
