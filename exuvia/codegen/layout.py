@@ -1,7 +1,7 @@
 """Byte layouts and numbers that the runtime, compiled handlers and Python share.
 
 Block: a *head* (64 bytes, never moved or freed before a full flush; everything chains to heads) and a *body* of op records (dsl/record.py).
-A head's first word is what runs when the block is entered: the head's own handler, a compiled region, or `redecode` after its bytes
+A head's first word is what runs when the block is entered: the head's own handler, a compiled region's door, or `redecode` after its bytes
 changed; `mask` is 0 then. Bodies are never written again: a processor may still be in an old one.
 """
 

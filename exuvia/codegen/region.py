@@ -1,8 +1,9 @@
 """Compiled regions: hot blocks of a page, or of a few, as one native function, guest registers in SSA values.
 
-A region has a handler's signature and stands in the first word of its entries' heads. Registers are SSA values, written to the state
-before the region can be left; flags stay a rule and its arguments until somebody wants them. Whatever is not usual (a TLB miss, a fault, an
-instruction with effects of its own) goes to the record of that instruction: the interpreter does it, with an exact state.
+Behind it stands a *door* for each entry, which has a handler's signature and stands in the first word of that block's head. Registers are
+SSA values, written to the state before the region can be left; flags stay a rule and its arguments until somebody wants them. Whatever is
+not usual (a TLB miss, a fault, an instruction with effects of its own) goes to the record of that instruction: the interpreter does it,
+with an exact state.
 
 Passes, in order: `connect` (where blocks lead), `liveness` (which registers and flags a block wants), `carry` (which registers reach it
 without being in the state), `verify` (which pages are known to be still where they were), then the text.
@@ -103,9 +104,7 @@ class Region(InValues):
             self.start(on)
         if page:
             self.do(f"store i64 %page, ptr {self.at(PAGE_AT)}")
-        self.further = f", ptr blockaddress(@{self.name}, %E{k})"
-        self.go_to(f"@{self.name}", "%op", "%ic")
-        self.further = Region.further
+        self.go_to(f"@{self.name}", "%op", "%ic", f", ptr blockaddress(@{self.name}, %E{k})")
         return self.function_of(f"{DOOR}{k}", self.out + self.cold)
 
     def find_table(self) -> None:

@@ -109,9 +109,9 @@ class InState(Emitter):
         t = quads(w) if w == 128 else f"i{w}"
         self.do(f"store {t} {v}, ptr {self.place(place)}, align {16 if w == 128 else 1 if w < 64 or w == 80 else 8}")
 
-    def go_to(self, handler: str, op: str, ic: Any) -> None:
+    def go_to(self, handler: str, op: str, ic: Any, further: str = "") -> None:
         """Jump to a handler."""
-        r = self.let(f"musttail call preserve_nonecc i64 {handler}(ptr %st, ptr {op}, ptr %tlb, i64 {ic}{self.further})")
+        r = self.let(f"musttail call preserve_nonecc i64 {handler}(ptr %st, ptr {op}, ptr %tlb, i64 {ic}{further or self.further})")
         self.do(f"ret i64 {r}")
 
     def word(self, name: str) -> str:

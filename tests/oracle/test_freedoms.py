@@ -197,3 +197,5 @@ def test_noted_exceptions() -> None:
     assert settled(case, other, ours) == other
     done = replace(silent, fault=None)
     assert settled(case, done, ours) == done
+    rounding = replace(silent, fxsave=patched(case.fxsave, MXCSR, struct.pack("<I", 0x3FA8)))
+    assert settled(case, silent, rounding) == silent
