@@ -54,7 +54,8 @@ def test_the_first_example(shell: dict[str, str], tmp_path: Path) -> None:
     assert re.match(r"[0-9a-f]{64}  -\n", text), "the command's own output comes first"
     found = shares(text)
     assert set(found) <= set(SHARES) and sum(found.values()) == pytest.approx(100, abs=1)
-    assert found["regions"] + found["interpreter"] > 30
+    ran = sum(found.get(name, 0) for name in ("regions", "interpreter", "copied blocks"))
+    assert found["regions"] > 0 and ran > (100 - found.get("compiling handlers", 0)) / 2
     assert re.search(r"^ +\d\.\d+ +[\d,]+ +[\d,]+  apic0 eoi$", text, re.MULTILINE)
     assert re.search(r"^exits: .*\bpio_in [\d,]+", text, re.MULTILINE)
     assert re.search(r"^regions: \d+ made in \d+\.\d s by workers", text, re.MULTILINE)
