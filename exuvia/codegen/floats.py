@@ -1,7 +1,7 @@
 """The host's own instructions for floats, where they are the guest's: x86 with AVX under the guest's MXCSR and x87 control word.
 
 While guest code runs, the host's control words round as the guest's do, with everything masked, and its sticky flags are what the guest's
-have not taken over yet (`entering`, `leaving`: codegen/runtime/control.py). So one instruction gives the guest's result and its exceptions.
+have not taken over yet (`Surroundings`). So one instruction gives the guest's result and its exceptions.
 LLVM takes floats for free of effects, would drop and move them and swap operands; as assembly they stay what and where they are.
 """
 
@@ -90,37 +90,50 @@ for _name in "cvtps2pd cvtpd2ps cvtdq2ps cvtps2dq cvttps2dq cvtdq2pd cvtpd2dq cv
     one(_name, QUADS, QUADS)
 
 
-# -- x87: arguments and results on top of a stack that is empty otherwise, and the status word
-STATUS = "\\0Afnstsw %ax"
+# -- x87: arguments and results on top of a stack that is empty otherwise
+WITH_STATUS = ".status"
 SIZES = {16: "s", 32: "l", 64: "ll"}  # letters of integers in memory
+WORD = "\\0Afnstsw %ax"
+
+
+def stack(name: str, text: str, results: str, arguments: str, types: tuple[str, ...], stores: int = 0) -> None:
+    """An instruction, and it with the status word behind it as a further result. `@` is its operand in memory."""
+    given = () if stores else (EXTENDED,)
+    for ending, word, behind, more in ("", "", "", ()), (WITH_STATUS, WORD, "={ax}", ("i16",)):
+        first, last = (behind, results) if stores else (results, behind)  # what LLVM returns, then what lies in memory
+        constraints = ",".join(x for x in (first, last, arguments) if x)
+        memory = constraints.split(",").index("=*m" if stores else "*m") if "*m" in constraints else 0
+        FLOATS[name + ending] = Assembly(text.replace("@", f"${memory}") + word, constraints, (*given, *more), types, stores=stores)
+
+
+def compares(name: str, text: str, arguments: str, types: tuple[str, ...]) -> None:
+    """An instruction whose result is the status word."""
+    FLOATS[name] = Assembly(text.replace("@", "$2") + WORD, "={ax}," + arguments, ("i16",), types)
+
+
 # the forms that pop, as bytes: assemblers do not agree on which of FSUB and FSUBR is meant
 for _name, _byte in (("fadd", 0xC1), ("fsub", 0xE9), ("fmul", 0xC9), ("fdiv", 0xF9)):
-    _constraints = "={st},={ax},{st(1)},0,~{st(1)}"
-    FLOATS[_name] = Assembly(f".byte 0xDE, {_byte:#x}{STATUS}", _constraints, (EXTENDED, "i16"), (EXTENDED, EXTENDED))
+    stack(_name, f".byte 0xDE, {_byte:#x}", "={st}", "{st(1)},0,~{st(1)}", (EXTENDED, EXTENDED))
     for _r in ("", "r") if _name in ("fsub", "fdiv") else ("",):
         for _w, _letter in ((32, "s"), (64, "l")):
-            _text = f"{_name}{_r}{_letter} $3{STATUS}"
-            FLOATS[f"{_name}{_r}.{_w}"] = Assembly(_text, "={st},={ax},0,*m", (EXTENDED, "i16"), (EXTENDED, f"m{_w}"))
+            stack(f"{_name}{_r}.{_w}", f"{_name}{_r}{_letter} @", "={st}", "0,*m", (EXTENDED, f"m{_w}"))
         for _w in (16, 32):
-            _text = f"fi{_name[1:]}{_r}{SIZES[_w]} $3{STATUS}"
-            FLOATS[f"fi{_name[1:]}{_r}.{_w}"] = Assembly(_text, "={st},={ax},0,*m", (EXTENDED, "i16"), (EXTENDED, f"m{_w}"))
+            stack(f"fi{_name[1:]}{_r}.{_w}", f"fi{_name[1:]}{_r}{SIZES[_w]} @", "={st}", "0,*m", (EXTENDED, f"m{_w}"))
 for _w, _letter in ((32, "s"), (64, "l")):
-    FLOATS[f"fld.{_w}"] = Assembly(f"fld{_letter} $2{STATUS}", "={st},={ax},*m", (EXTENDED, "i16"), (f"m{_w}",))
-    FLOATS[f"fst.{_w}"] = Assembly(f"fstp{_letter} $1{STATUS}", "={ax},=*m,{st},~{st},~{memory}", ("i16",), (EXTENDED,), stores=_w)
-    FLOATS[f"fst.{_w}.quick"] = Assembly(f"fstp{_letter} $0", "=*m,{st},~{st},~{memory}", (), (EXTENDED,), stores=_w)
-    FLOATS[f"fcom.{_w}"] = Assembly(f"fcom{_letter} $2{STATUS}", "={ax},{st},*m", ("i16",), (EXTENDED, f"m{_w}"))
+    FLOATS[f"fld.{_w}"] = Assembly(f"fld{_letter} $1", "={st},*m", (EXTENDED,), (f"m{_w}",))
+    stack(f"fst.{_w}", f"fstp{_letter} @", "=*m", "{st},~{st},~{memory}", (EXTENDED,), stores=_w)
+    compares(f"fcom.{_w}", f"fcom{_letter} @", "{st},*m", (EXTENDED, f"m{_w}"))
 for _w, _letter in SIZES.items():
     FLOATS[f"fild.{_w}"] = Assembly(f"fild{_letter} $1", "={st},*m", (EXTENDED,), (f"m{_w}",))
     for _name in ("fist", "fistt"):
-        _text = f"{_name}p{_letter} $1{STATUS}"
-        FLOATS[f"{_name}.{_w}"] = Assembly(_text, "={ax},=*m,{st},~{st},~{memory}", ("i16",), (EXTENDED,), stores=_w)
+        stack(f"{_name}.{_w}", f"{_name}p{_letter} @", "=*m", "{st},~{st},~{memory}", (EXTENDED,), stores=_w)
     if _w < 64:
-        FLOATS[f"ficom.{_w}"] = Assembly(f"ficom{_letter} $2{STATUS}", "={ax},{st},*m", ("i16",), (EXTENDED, f"m{_w}"))
+        compares(f"ficom.{_w}", f"ficom{_letter} @", "{st},*m", (EXTENDED, f"m{_w}"))
 for _name in ("fcom", "fucom"):
-    FLOATS[_name] = Assembly(f"{_name} %st(1){STATUS}", "={ax},{st},{st(1)}", ("i16",), (EXTENDED, EXTENDED))
-FLOATS["ftst"] = Assembly(f"ftst{STATUS}", "={ax},{st}", ("i16",), (EXTENDED,))
+    compares(_name, f"{_name} %st(1)", "{st},{st(1)}", (EXTENDED, EXTENDED))
+compares("ftst", "ftst", "{st}", (EXTENDED,))
 for _name in ("fsqrt", "frndint"):
-    FLOATS[_name] = Assembly(_name + STATUS, "={st},={ax},0", (EXTENDED, "i16"), (EXTENDED,))
+    stack(_name, _name, "={st}", "0", (EXTENDED,))
 
 
 def available(feature: str = "avx") -> bool:
@@ -166,6 +179,9 @@ class Surroundings:
         self.load(self.kept)
         if self.layout.stack_control is None:
             return
+        self.stack_word("fnstsw", "=")
+        status = self.layout.offset(str(self.layout.stack_status))
+        b.put(status, b.get(status) | (b.get(self.scratch, 16) & FLAGS))
         b.put(self.scratch, self.kept_stack, 16)
         self.stack_word("fnclex\\0Afldcw")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from exuvia.codegen.floats import EXTENDED, FLOATS, QUADS, available, quads
+from exuvia.codegen.floats import EXTENDED, FLOATS, QUADS, WITH_STATUS, Assembly, available, quads
 from exuvia.dsl.trace import Trace
 from exuvia.dsl.values import Node
 
@@ -42,6 +42,7 @@ class Instruction:
 class HostFloats:
     """What an emitter knows of them."""
 
+    asks = True  # for the x87's status word, whenever it is read somewhere
     declares: set[str]
     let: Callable[[str], str]
     do: Callable[[str], None]
@@ -66,30 +67,35 @@ class HostFloats:
 
     def do_host(self, n: Node, i: Instruction) -> None:
         """One of the host's own instructions."""
-        a = FLOATS[n.attr]
+        a = self.asks and FLOATS.get(n.attr + WITH_STATUS) or FLOATS[n.attr]
         types = [sized(t, x.w) for t, x in zip(a.types, n.args, strict=not a.choices)]
-        args = ", ".join(f"{argument(t)} {self.typed(x, t, i)}" for t, x in zip(types, n.args))
-        if a.stores:
-            args = f"{argument(f'm{a.stores}')} {self.word('host_control')}, {args}"
-        if not a.results:
-            self.do(f'call void asm sideeffect "{a.text}", "{a.constraints}"({args})')
-            return self.bind(n, i, self.load(f"i{a.stores}", self.word("host_control")))
-        t = sized(a.results[0], n.w) if len(a.results) == 1 else f"{{{', '.join(a.results)}}}"
-
-        def one(k: int) -> Any:
-            return self.let(f'call {t} asm sideeffect "{a.text.replace("#", str(k))}", "{a.constraints}"({args})')
-
+        args = [(t, self.typed(x, t, i)) for t, x in zip(types, n.args)]
         which = self.value(n.args[-1], i) if a.choices else 0
-        v = one(which & a.choices - 1) if isinstance(which, int) else self.one_of(which, n.args[-1].w, a.choices, t, one)
-        parts = [v] if len(a.results) == 1 else [self.let(f"extractvalue {t} {v}, {k}") for k in range(len(a.results))]
+        if isinstance(which, int):
+            parts = self.executed(a, args, n.w, which & a.choices - 1 if a.choices else 0)
+        else:
+            parts = self.one_of(which, n.args[-1].w, a.choices, sized(a.results[0], n.w), lambda k: self.executed(a, args, n.w, k)[0])
+        if n.attr + WITH_STATUS in FLOATS and self.asks:
+            self.remember(i.memo, ("status", id(n)), parts[-1])
         if a.stores:
-            self.remember(i.memo, ("status", id(n)), v)
             return self.bind(n, i, self.load(f"i{a.stores}", self.word("host_control")))
-        if a.results == ("i8", "i8", "i8"):
-            return self.bind(n, i, self.bits(parts))
-        if len(parts) > 1:
-            self.remember(i.memo, ("status", id(n)), parts[1])
-        return self.bind(n, i, parts[0])
+        return self.bind(n, i, self.bits(parts) if a.results == ("i8", "i8", "i8") else parts[0])
+
+    def executed(self, a: Assembly, args: list[tuple[str, Any]], w: int, immediate: int = 0) -> list[Any]:
+        """What an instruction gives; `w`: bits of a vector that is its result."""
+        if a.stores:
+            args = [(f"m{a.stores}", self.word("host_control")), *args]
+        text = (
+            f'asm sideeffect "{a.text.replace("#", str(immediate))}", "{a.constraints}"({", ".join(f"{argument(t)} {v}" for t, v in args)})'
+        )
+        if not a.results:
+            self.do(f"call void {text}")
+            return []
+        if len(a.results) == 1:
+            return [self.let(f"call {sized(a.results[0], w)} {text}")]
+        t = f"{{{', '.join(a.results)}}}"
+        v = self.let(f"call {t} {text}")
+        return [self.let(f"extractvalue {t} {v}, {k}") for k in range(len(a.results))]
 
     def bits(self, parts: list[Any]) -> Any:
         """Bytes that are 0 or 1 as bits of one, the first lowest."""
@@ -98,7 +104,7 @@ class HostFloats:
             v = self.let(f"or i8 {v}, {self.let(f'shl i8 {p}, {k}')}")
         return v
 
-    def one_of(self, which: Any, w: int, choices: int, t: str, one: Callable[[int], Any]) -> Any:
+    def one_of(self, which: Any, w: int, choices: int, t: str, one: Callable[[int], Any]) -> list[Any]:
         """One text for each value of an immediate that is known only when it runs."""
         labels, after = [self.fresh("T") for _ in range(choices)], self.fresh("J")
         number = self.let(f"and i{w} {which}, {choices - 1}")
@@ -110,7 +116,7 @@ class HostFloats:
             values.append(f"[ {one(k)}, %{label} ]")
             self.do(f"br label %{after}")
         self.start(after)
-        return self.let(f"phi {t} {', '.join(values)}")
+        return [self.let(f"phi {t} {', '.join(values)}")]
 
     def value_host_status(self, n: Node, i: Instruction) -> Any:
         return i.memo["status", id(self.settled(n.args[0], i))]
@@ -131,11 +137,16 @@ class HostFloats:
         self.do(f"store i32 {self.value(n.args[0], i)}, ptr {p}")
         self.do(f"call void @llvm.x86.sse.ldmxcsr(ptr {p})")
 
+    def do_host_stack(self, n: Node, i: Instruction) -> None:
+        self.bind(n, i, self.let('call i16 asm sideeffect "fnstsw %ax", "={ax}"()') if available() else 0)
+
     def do_set_host_stack(self, n: Node, i: Instruction) -> None:
+        """FNCLEX takes longer than to see whether it is needed."""
         if available():
             p = self.word("host_control")
             self.do(f"store i16 {self.value(n.args[0], i)}, ptr {p}")
-            self.do(f'call void asm sideeffect "fnclex\\0Afldcw $0", "*m,~{{memory}}"({argument("m16")} {p})')
+            text = "fnstsw %ax\\0Atestb $$63, %al\\0Aje 1f\\0Afnclex\\0A1:\\0Afldcw $0"
+            self.do(f'call void asm sideeffect "{text}", "*m,~{{ax}},~{{flags}},~{{memory}}"({argument("m16")} {p})')
 
     def word(self, name: str) -> str:
         """The address of a word of the state."""

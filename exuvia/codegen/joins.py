@@ -9,7 +9,7 @@ from exuvia.codegen.flags import Arrived, Kind, Pending, filled, widths
 from exuvia.codegen.floats import cut, quads
 from exuvia.codegen.hostfloats import Instruction
 from exuvia.codegen.shapes import Block, Unit
-from exuvia.codegen.wide import Wide
+from exuvia.codegen.status import Statuses
 from exuvia.dsl.state import Layout
 from exuvia.dsl.trace import FlagRules, Trace
 
@@ -26,7 +26,7 @@ class Way(NamedTuple):
     arrived: int | None = None  # the flags are those with which this block was reached
 
 
-class Joins(Wide):
+class Joins(Statuses):
     """The part of a region's text that has to wait; `PHIS` and `FLAGS` mark its places."""
 
     def __init__(self, layout: Layout, blocks: list[Block]) -> None:

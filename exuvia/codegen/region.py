@@ -37,11 +37,13 @@ from exuvia.codegen.layout import (
     runtime_at,
 )  # fmt: skip
 from exuvia.codegen.native import ARGS
-from exuvia.codegen.shapes import PAGE, Block, Record, Unit, asked, carry, connect, left_for, liveness, tight, verify
+from exuvia.codegen.shapes import PAGE, Block, Record, Unit, asked, carry, connect, left_for, liveness, tight, uses, verify
 from exuvia.codegen.ssa import InValues
+from exuvia.codegen.status import waits
+from exuvia.dsl.architecture import Form
 from exuvia.dsl.record import LINK, RECORD
 from exuvia.dsl.state import PAGE_AT, Layout
-from exuvia.dsl.trace import Trace
+from exuvia.dsl.trace import Place, Trace
 from exuvia.dsl.values import Node, node
 
 DOOR = "door"  # and a block's number: names of functions
@@ -198,7 +200,7 @@ class Region(InValues):
         """The label to go to from here, or from `source`, for the interpreter to do the present instruction; registers are written here,
         or there."""
         if not self.tight:
-            self.write_registers()
+            self.write_registers(but=self.put_off())
         key = id(self.pending) if not self.saved else 0, tuple(self.dirty.items())
         if key not in self.exits:
             self.exits[key] = self.pending, self.saved, dict(self.dirty), []
@@ -329,15 +331,15 @@ class Region(InValues):
         self.pointers = {}
         trace = r.form.trace
         i = Instruction(trace)
-        self.expect_pokes(trace.body)
+        self.expect(trace.body)
         self.effects(trace.body, i)
         pc = trace.env.get(("pc", 0, 64))
         if pc is None:
-            self.write_back(i, trace)
+            self.write_back(i, r.form)
             return False
         first, second, c = (0, None, None) if self.b.settled and last else self.follow(pc, r.form.targets, i)
         target = None if first is not None else self.value(pc, i)
-        self.write_back(i, trace)
+        self.write_back(i, r.form)
         if first is None:
             self.jump(target)
         elif second is None:
@@ -359,11 +361,15 @@ class Region(InValues):
             return 0, 1, c
         return None, None, None
 
-    def write_back(self, i: Instruction, trace: Trace) -> None:
+    def write_back(self, i: Instruction, form: Form) -> None:
         """What the instruction writes, once all of it is computed."""
-        writes = []
+        trace = form.trace
+        writes: list[tuple[Place, Any]] = []
+        put_off = uses(form).put_off
         for place, n in trace.env.items():
-            if place[0] not in ("var", "pc"):
+            if place in put_off and waits(expression := self.unfinished(n, i)):
+                writes.append((place, expression))
+            elif place[0] not in ("var", "pc"):
                 writes.append((place, self.vec(n, i) if place[2] == 128 else self.value(n, i)))
         pending = self.pending
         if trace.flags is not None:
@@ -380,6 +386,8 @@ class Region(InValues):
 
     def unfinished(self, n: Node, i: Instruction) -> Node:
         n = self.settled(n, i)
+        if n.op == "host_status":
+            return self.status_of(n, i)
         if n.op == "cc" and self.pending is not None:
             return self.pending.want(n.attr)
         if n.op == "const" or id(n) in i.memo or not later(n):
@@ -413,8 +421,11 @@ class Region(InValues):
         return super().value_cc(n, i)
 
     # -- effects
-    def expect_pokes(self, body: list[Node]) -> None:
-        """Register files that are written at once inside of branches are in the state alone: both ways out of the branch agree then."""
+    def expect(self, body: list[Node]) -> None:
+        """Register files that are written at once inside of branches are in the state alone: both ways out of the branch agree then. What
+        was put off is not done under another control word."""
+        if any(n.op == "set_host_stack" for n in walk_body(body)):
+            self.know_all()
         branches = [n for n in body if n.op in ("when", "loop") and not (left_for(n) and self.conditions.certain(n.args[0]) is not True)]
         files = {n.attr for b in branches for n in walk_body(b.attr[0]) if n.op == "poke"} & self.registers.cached
         if files:

@@ -16,7 +16,7 @@ from exuvia.dsl.trace import Place
 from exuvia.dsl.values import Node, const, node, signed
 
 ORDINARY = {"translate", "load", "store", "cas", "when", "rare", "raise", "retry", "loop", "peek", "poke",
-            "host", "host_control", "set_host_control", "set_host_stack", "fence", "relax",
+            "host", "host_control", "set_host_control", "host_stack", "set_host_stack", "fence", "relax",
             "virtual_time"}  # fmt: skip  # effects that regions do
 PURE = {"add", "sub", "and", "or", "xor", "shl", "shr", "eq", "ult", "slt", "trunc", "zext"}
 PAGE, LINE = 4096, 128
@@ -233,13 +233,15 @@ def alone(layout: Layout) -> set[str]:
 
 
 class Uses(NamedTuple):
-    """Places read, places written whole, conditions read, whether flags are set, whether the interpreter may have to do it."""
+    """Places read, places written whole, conditions read, whether flags are set, whether the interpreter may have to do it; places written
+    with something of the x87's status word."""
 
     got: set[Place]
     put: set[Place]
     conditions: set[Condition]
     sets_flags: bool
     may_leave: bool
+    put_off: set[Place]
 
 
 _uses: dict[int, tuple[Form, Uses]] = {}
@@ -270,7 +272,10 @@ def uses(form: Form) -> Uses:
     for place in trace.env:
         (put if place[2] >= 64 else got).add(place)
     may_leave = not ordinary(form) or any(not usual(n) for n in body)
-    found = Uses(got, put, conditions, trace.flags is not None, may_leave)
+    put_off = {
+        place for place, n in trace.env.items() if place[0] != "var" and place[2] == 64 and any(x.op == "host_status" for x in every([n]))
+    }
+    found = Uses(got, put, conditions, trace.flags is not None, may_leave, put_off)
     _uses[id(trace)] = form, found
     return found
 

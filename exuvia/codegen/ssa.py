@@ -78,7 +78,7 @@ class InValues(Joins):
             t = self.unit_type(u)
             v = self.let(f"load {t}, ptr {self.at(self.layout.offset(*u))}, align {alignment(t)}")
             self.remember(self.env, u, v)
-        return v
+        return self.known(v)
 
     def get(self, n: Node, i: Instruction) -> Any:
         place = self.registers.concrete(n.attr, self.fields)
@@ -134,7 +134,11 @@ class InValues(Joins):
         """Registers into the state."""
         for u, v in self.paired(dirty).items():
             t = self.unit_type(u) if v is dirty[u] else quads(256)
-            self.do(f"store {t} {v}, ptr {self.at(self.layout.offset(*u))}, align {alignment(t)}")
+            self.do(f"store {t} {self.known(v)}, ptr {self.at(self.layout.offset(*u))}, align {alignment(t)}")
+
+    def put_off(self) -> set[Unit]:
+        """Registers whose values are computed where the region is left."""
+        return {u for u, v in self.dirty.items() if isinstance(v, Node)}
 
     def write_registers(self, but: Collection[Unit] = ()) -> None:
         """What was produced since the last possible exit, into the state: of two writes only the later."""
@@ -144,11 +148,15 @@ class InValues(Joins):
             self.dirty = kept
 
     def do_peek(self, n: Node, i: Instruction) -> None:
-        self.write_registers()
+        self.write_file(n.attr)
         super().do_peek(n, i)
 
+    def write_file(self, name: str) -> None:
+        """The registers of a file into the state: which of them is meant is not known here."""
+        self.write_registers(but={u for u in self.dirty if u[0] != name})
+
     def do_poke(self, n: Node, i: Instruction) -> None:
-        self.write_registers()
+        self.write_file(n.attr)
         super().do_poke(n, i)
         for u in [u for u in self.env if u[0] == n.attr]:
             del self.env[u]

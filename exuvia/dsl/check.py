@@ -23,7 +23,7 @@ STORES = {
     "set_host_stack": "a change of the host's control word",
 }
 FAULTS = {"translate": "memory access that can fault", "raise": "fault"}
-RESULTS = frozenset(("load", "translate", "cas", "peek", "host", "host_control", "io_in", "copy", "fill", "merge", "phi"))
+RESULTS = frozenset(("load", "translate", "cas", "peek", "host", "host_control", "host_stack", "io_in", "copy", "fill", "merge", "phi"))
 KEPT = "a register file write that the fault keeps"
 """A branch that writes a register, then faults, means both: status bits that an exception sets."""
 ALWAYS = frozenset(("len", "off", "slot"))

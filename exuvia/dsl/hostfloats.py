@@ -1,8 +1,8 @@
 """Floats that the host's processor computes exactly as the guest's would, exceptions included: a guest's text may ask for them by name.
 
 Where `host_floats()` is false nothing here is ever run: the text says what happens then, and that remains the definition. Where it is true
-the host's control words are the guest's with all exceptions masked (so ask only where the guest masks them), and its sticky flags are
-exceptions that the guest has not taken over yet.
+the host's control words are the guest's with all exceptions masked (so ask only where the guest masks them), and its sticky flags, those of
+vector floats and the x87's, are exceptions that the guest has not taken over yet.
 """
 
 from __future__ import annotations
@@ -16,6 +16,12 @@ from exuvia.dsl.values import Node, Value
 def host_floats(feature: str = "avx") -> Value:
     """Does the host compute floats as the guest does, with the instructions of this feature too?"""
     return Value(Node("host_floats", 1, (), feature))
+
+
+def evenly() -> Value:
+    """Does the host's x87 take denormals, infinities and NaNs as fast as other numbers? AMD's does (measured on Zen 5, which CLZERO stands
+    for here); others take hundreds of cycles, and an engine should then compute by itself."""
+    return host_floats("clzero")
 
 
 def on_host(instruction: str, w: int, *args: Any) -> Value:
@@ -34,8 +40,13 @@ def set_vector_control(word: Value) -> None:
 
 
 def status(result: Value) -> Value:
-    """The x87's status word after what gave the result (16 bits); of exceptions, all since `set_stack_control`."""
+    """The x87's status word after what gave the result (16 bits): only conditions, exceptions are in `stack_exceptions`."""
     return Value(Node("host_status", 16, (result.n,)))
+
+
+def stack_exceptions() -> Value:
+    """The x87's exceptions (16 bits of status word) since `set_stack_control`."""
+    return now().effect("host_stack", 16)
 
 
 def set_stack_control(word: Value) -> None:

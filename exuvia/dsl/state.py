@@ -71,7 +71,8 @@ class Layout:
         self.code_limit: tuple[tuple[str, int], tuple[str, int]] | None = None
         # the word that is laid out like x86's MXCSR, of an architecture whose floats some hosts compute alike (codegen/floats.py)
         self.vector_control: str | None = None
-        self.stack_control: str | None = None  # and the x87's
+        self.stack_control: str | None = None  # and the x87's, and the one that has its exceptions
+        self.stack_status: str | None = None
         # the word that says where execution goes on after the present instruction, where it is not zero: of an architecture with delay
         # slots. An instruction with a slot is several records, all but the last two of length 0
         self.delayed: str | None = None

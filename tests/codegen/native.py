@@ -157,9 +157,8 @@ class NativeMachine:
         cpu = self.vcpu
         cpu.set_flags(case.rflags)
         image = case.fxsave
-        cpu.fcw, cpu.fsw, tags = struct.unpack_from("<HHB", image)
-        cpu.top = cpu.fsw >> 11 & 7
-        cpu.fsw &= ~0x3800
+        cpu.fcw, status, tags = struct.unpack_from("<HHB", image)
+        cpu.set_status_word(status)
         cpu.ftw = ~tags & 0xFF
         (cpu.mxcsr,) = struct.unpack_from("<I", image, 24)
         st = layout.offset("st")

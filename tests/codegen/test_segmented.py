@@ -66,7 +66,7 @@ def run_reference(case: Case, template: bytes) -> Result:
     """A case on the reference engine, from a template's state."""
     filled, state, fault, space = bytearray(layout.size), bytearray(template), None, cases.Space(case)
     cases.fill(filled, case)
-    for name in ("result", "aux", "df", "eflags", "fcw", "fsw", "ftw", "top", "mxcsr", "st", "x", "r"):
+    for name in ("result", "aux", "df", "eflags", "fcw", "fsw", "c1", "ftw", "top", "mxcsr", "st", "x", "r"):
         f = layout.files[name]
         end = f.offset + max(f.count * f.stride, f.width // 8)
         state[f.offset : end] = filled[f.offset : end]

@@ -240,7 +240,7 @@ class Processor(processor.Processor):
         self.misc_enable = 1
         self.no_huge = int("pdpe1gb" not in self.model)
         self.__dict__.pop("msrs", None)
-        self.fcw, self.fsw, self.ftw = 0x40, 0, 0
+        self.fcw, self.fsw, self.c1, self.ftw = 0x40, 0, 0, 0
         self.mxcsr = 0x1F80
         self.flush_tlb(True)
 
@@ -277,6 +277,16 @@ class Processor(processor.Processor):
     def timestamp(self) -> int:
         """The TSC, with `tsc_offset` added."""
         raise NotImplementedError
+
+    @property
+    def status_word(self) -> int:
+        """The x87's, as software sees it."""
+        word: int = self.fsw & 0xFFFF | self.c1 | self.top << 11
+        return word
+
+    def set_status_word(self, word: int) -> None:
+        """Replace it."""
+        self.fsw, self.c1, self.top = word & ~0x3A00, word & 0x200, word >> 11 & 7
 
     def ignore_numeric_error(self) -> None:
         """The wire IGNNE#, in answer to FERR#: waiting instructions go on until the pending x87 exception is cleared."""

@@ -53,6 +53,7 @@ layout.words("star lstar cstar fmask kernel_gs_base sysenter_cs sysenter_esp sys
 layout.words("no_huge")  # 1 where the model has no pages of 1 GiB
 layout.words("tsc_runs", tsc_runs=-1)  # all ones; zero where a run is to be repeatable: then `tsc_offset` alone is the time
 layout.words("dr0 dr1 dr2 dr3 dr6 dr7 mxcsr fcw fsw ftw fop fip fdp fcs fds top ignne", dr6=0xFFFF0FF0, dr7=0x400, mxcsr=0x1F80, fcw=0x37F)
+layout.words("c1")  # that bit of the x87's status word, where it stands there
 _BASE = layout.size
 for _i, _name in enumerate("seg_selector seg_base seg_limit seg_attributes seg_low seg_high seg_write_low seg_write_high".split()):
     layout.file(_name, 8, 64, stride=64, at=_BASE + 8 * _i)
@@ -63,7 +64,7 @@ layout.file("x", 16, 128, stride=32, at=_BASE)
 layout.file("y", 16, 128, stride=32, at=_BASE + 16)  # the upper halves of ymm registers
 layout.size = _BASE + 16 * 32
 layout.above["x"] = "y"
-layout.vector_control, layout.stack_control = "mxcsr", "fcw"
+layout.vector_control, layout.stack_control, layout.stack_status = "mxcsr", "fcw", "fsw"
 layout.file("st", 8, 80, stride=16, at=-(-layout.size // 16) * 16)  # physical registers; ST(i) is physical (top + i) & 7
 layout.size = layout.offset("st") + 128
 layout.file("mm", 8, 64, stride=16, at=layout.offset("st"))

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from exuvia.dsl.floating import IE, PE
-from exuvia.dsl.hostfloats import on_host, status
-from exuvia.dsl.trace import Function, Var, rarely
+from exuvia.dsl.floating import IE
+from exuvia.dsl.hostfloats import evenly, on_host, status
+from exuvia.dsl.trace import Function, Var
 from exuvia.dsl.values import Value, lift
 from exuvia.isa.x86 import extended
 from exuvia.isa.x86.cpu import Cpu
@@ -15,7 +15,6 @@ from exuvia.isa.x86.extended import BCD_INDEFINITE, C0, C1, C2, C3, FIRST_DENORM
 from exuvia.isa.x86.forms import condition
 from exuvia.isa.x86.x87_stack import (
     CODES,
-    MASKS,
     UNDERFLOW,
     drop,
     full,
@@ -42,7 +41,7 @@ def load(cpu: Cpu, m: Any) -> None:
     def usual() -> None:
         value = on_host(f"fld.{x.w}", 80, x)
         grow(cpu, value)
-        note(cpu, status(value))
+        note(cpu)
 
     def otherwise() -> None:
         r = (extended.f32_to_f80 if x.w == 32 else extended.f64_to_f80)(x, cpu.fcw)
@@ -130,20 +129,6 @@ for _name, _row in CONSTANTS.items():
 
 
 # --- stores
-def shortened(a: Value, w: int) -> tuple[Value, Value]:
-    """ST(0) as a number of w bits, by the host, and the status word: processors take long to say that of a store."""
-    value = on_host(f"fst.{w}.quick", w, a)
-    left = 64 - FRACTION[w] - 1  # bits that do not fit
-    significand = a.low(64)
-    inexact, up = (significand & (1 << left) - 1) != 0, value.bit(0) ^ significand.bit(left)
-    word = Var(inexact.choose(lift(PE, 16), 0) | (up.zext(16) << 9), 16)
-    most = (1 << w - 1 - FRACTION[w]) - 1
-    exponent = value.bits(w - 2, FRACTION[w])
-    with rarely((exponent - 2).u >= most - 3):  # what is at an edge may have been beyond it before it was rounded
-        word.set(status(on_host(f"fst.{w}", w, a)))
-    return value, word.read()
-
-
 def storing(rows: str, name: str, function: dict[int, Function], pops: bool, indefinite: dict[int, int], **facts: Any) -> None:
     """Convert ST(0) and store it; nothing is stored at an unmasked invalid operation, overflow or underflow."""
 
@@ -152,13 +137,9 @@ def storing(rows: str, name: str, function: dict[int, Function], pops: bool, ind
 
         def usual() -> None:
             to = m.at(0).writable()
-            if name in ("fst", "fstp"):
-                value, word = shortened(a, m.w)
-            else:
-                value = on_host(f"{name[:5].rstrip('p')}.{m.w}", m.w, a)
-                word = status(value)
+            value = on_host(f"{name[:5].rstrip('p')}.{m.w}", m.w, a)
             to.set(value)
-            note(cpu, word)
+            note(cpu, status(value))
             if pops:
                 drop(cpu)
 
@@ -177,7 +158,6 @@ def storing(rows: str, name: str, function: dict[int, Function], pops: bool, ind
     x87(rows, name, **facts)(text)
 
 
-FRACTION = {32: 23, 64: 52}
 FLOATS = {32: 0xFFC0_0000, 64: 0xFFF8 << 48}
 INTEGERS = {w: 1 << (w - 1) for w in (16, 32, 64)}
 storing("D9/2 Md | DD/2 Mq", "fst",  {32: extended.f80_to_f32, 64: extended.f80_to_f64}, False, FLOATS)
@@ -261,7 +241,7 @@ def conditional_move(row: str, name: str, suffix: str) -> None:
         (_, a_empty), (b, b_empty) = read(cpu, 0), read(cpu, i)
         empty = a_empty | b_empty
         done = settle(cpu, empty.choose(lift(UNDERFLOW, 16), 0), clears=0)
-        cpu.fsw = cpu.fsw & ~(empty.zext(64) << 9)  # C1 is left alone unless the stack underflows
+        cpu.c1 = empty.choose(0, cpu.c1)  # it is left alone unless the stack underflows
         put(cpu, 0, empty.choose(lift(INDEFINITE, 80), b), done & (empty | condition(cpu, suffix)))
 
     x87(row, name, feature="cmov")(text)
@@ -275,8 +255,8 @@ for _n, _suffix in enumerate(("b", "z", "be", "p")):
 
 # --- arithmetic
 def slow(a: Value) -> Value:
-    """A denormal, an infinity or a NaN: processors take hundreds of cycles, the functions do not."""
-    return (((a.bits(79, 64) + 1) & 0x7FFE) == 0) & (a.low(64) != 0)
+    """A denormal, an infinity or a NaN, where the host's processor takes hundreds of cycles and the functions do not."""
+    return ~evenly() & (((a.bits(79, 64) + 1) & 0x7FFE) == 0) & (a.low(64) != 0)
 
 
 def memory_operand(cpu: Cpu, m: Any, integer: bool, mark: int = SECOND_DENORMAL) -> tuple[Value, Value]:
@@ -362,7 +342,8 @@ def comparison(cpu: Cpu, pops: int, empty: tuple[Value, ...], instruction: str, 
     """Set C3, C2, C0; then pop once or twice. The result is what the host's instruction says of the operands, or the function's."""
 
     def usual() -> None:
-        note(cpu, on_host(instruction, 16, *operands), clears=CODES | C1)
+        cpu.fsw = (cpu.fsw & ~CODES) | (on_host(instruction, 16, *operands).zext(64) & CODES)
+        note(cpu)
         for _ in range(pops):
             drop(cpu)
 
@@ -420,14 +401,13 @@ def compare_to_eflags(f: Function, pops: bool) -> Callable[..., None]:
 
         def usual() -> None:
             codes.set(on_host(compares(f), 16, a, b))
-            note(cpu, codes & MASKS, clears=0)
             if pops:
                 drop(cpu)
 
         def otherwise() -> None:
             codes.set(empty.choose(lift(UNDERFLOW | CODES, 16), f(a, b, cpu.fcw).low(16)))
             done = settle(cpu, codes & 0x47, clears=0)
-            cpu.fsw = cpu.fsw & ~(empty.zext(64) << 9)  # as FCMOVcc; Intel's manual has it cleared always
+            cpu.c1 = empty.choose(0, cpu.c1)  # as FCMOVcc; Intel's manual has it cleared always
             if pops:
                 pop(cpu, done)
 
@@ -459,5 +439,5 @@ def fxam(cpu: Cpu) -> None:
     finite = significand.top.choose(lift(C2, 64), 0)
     small = (significand == 0).choose(lift(C3, 64), C3 | C2)
     codes = (exponent == 0x7FFF).choose(special, (exponent == 0).choose(small, finite))
-    codes = empty.choose(C3 | C0, codes) | a.top.choose(lift(C1, 64), 0)
-    cpu.fsw = (cpu.fsw & ~(CODES | C1)) | codes
+    cpu.fsw = (cpu.fsw & ~CODES) | empty.choose(C3 | C0, codes)
+    cpu.c1 = a.top.choose(lift(C1, 64), 0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from exuvia.dsl.hostfloats import set_stack_control
+from exuvia.dsl.hostfloats import set_stack_control, stack_exceptions
 from exuvia.dsl.trace import when
 from exuvia.dsl.values import Value, lift
 from exuvia.isa.x86 import mxcsr
@@ -22,7 +22,7 @@ RESET_CONTROL = 0x37F
 
 def status(cpu: Cpu) -> Value:
     """The status word as software sees it (16 bits)."""
-    word: Value = (cpu.fsw | (cpu.top << 11)).low(16)
+    word: Value = (cpu.fsw | cpu.c1 | (cpu.top << 11)).low(16) | (stack_exceptions() & MASKS)
     return word
 
 
@@ -30,7 +30,7 @@ def set_status(cpu: Cpu, word: Value, control: Value) -> None:
     """Load the status word; ES and B follow from its exceptions and the control word's masks."""
     w = word.zext(64)
     pending = (w & ~control.zext(64) & 0x3F) != 0
-    cpu.fsw = (w & STATUS) | pending.choose(lift(ES | B, 64), 0)
+    cpu.fsw, cpu.c1 = (w & STATUS) | pending.choose(lift(ES | B, 64), 0), w & C1
     cpu.ignne = pending.choose(cpu.ignne, 0)
     cpu.top = (w.u >> 11) & 7
     tell_host(cpu)
@@ -48,7 +48,7 @@ def tell_host(cpu: Cpu) -> None:
 
 def initialize(cpu: Cpu) -> None:
     """The state after FNINIT (SDM vol. 2, FINIT): registers keep their contents and are empty."""
-    cpu.fcw, cpu.fsw, cpu.ftw, cpu.top, cpu.ignne = RESET_CONTROL, 0, 0xFF, 0, 0
+    cpu.fcw, cpu.fsw, cpu.c1, cpu.ftw, cpu.top, cpu.ignne = RESET_CONTROL, 0, 0, 0xFF, 0, 0
     cpu.fip, cpu.fdp, cpu.fcs, cpu.fds, cpu.fop = 0, 0, 0, 0, 0
     tell_host(cpu)
 
@@ -99,24 +99,24 @@ def store_status_ax(cpu: Cpu) -> None:
 @waiting("D9 =F7")
 def fincstp(cpu: Cpu) -> None:
     cpu.top = (cpu.top + 1) & 7
-    cpu.fsw = cpu.fsw & ~C1
+    cpu.c1 = 0
 
 
 @waiting("D9 =F6")
 def fdecstp(cpu: Cpu) -> None:
     cpu.top = (cpu.top - 1) & 7
-    cpu.fsw = cpu.fsw & ~C1
+    cpu.c1 = 0
 
 
 @waiting("DD =C0+i ST")
 def ffree(cpu: Cpu, i: Any) -> None:
-    cpu.fsw = cpu.fsw & ~C1
+    cpu.c1 = 0
     cpu.ftw = cpu.ftw | (lift(1, 64) << ((cpu.top + i) & 7))
 
 
 @waiting("DF =C0+i ST")
 def ffreep(cpu: Cpu, i: Any) -> None:
-    cpu.fsw = cpu.fsw & ~C1
+    cpu.c1 = 0
     cpu.ftw = cpu.ftw | (lift(1, 64) << ((cpu.top + i) & 7)) | (lift(1, 64) << cpu.top)
     cpu.top = (cpu.top + 1) & 7
 

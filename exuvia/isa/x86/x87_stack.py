@@ -1,8 +1,9 @@
 """The x87's register stack and exceptions, as its instructions use them (SDM vol. 1, 8.1, 8.5, 8.6).
 
-`fsw` is the status word without TOP, which is `top`; a bit set in `ftw` is an empty physical register. An exception is recorded when it
-happens; an unmasked one sets ES and B, keeps the instruction from writing where it is IE, DE or ZE, and is reported by the next instruction
-that waits. FOP is what was last loaded: processors set it at an unmasked exception at most, and no operating system reads it.
+`fsw` is the status word without TOP and C1, which are `top` and `c1`, and without exceptions that only the host's x87 knows of yet: masked
+ones, which report nothing. `x87_control.status` puts it together. A bit set in `ftw` is an empty physical register. An exception is noted
+when it happens; an unmasked one sets ES and B, keeps the instruction from writing where it is IE, DE or ZE, and is reported by the next
+instruction that waits. FOP is what was last loaded: processors set it at an unmasked exception at most, and no operating system reads it.
 """
 
 from __future__ import annotations
@@ -25,8 +26,8 @@ MASKS = 0x3F
 UNDERFLOW, OVERFLOW = 0x41, 0x241
 """Stack faults: IE and SF, and C1 where the stack was full."""
 CODES = C0 | C2 | C3
-STATUS = 0x477F
-"""Bits of `fsw` that software writes: conditions and exceptions. ES and B follow from them, TOP is apart."""
+STATUS = 0x457F
+"""Bits of `fsw` that software writes: conditions and exceptions. ES and B follow from them, TOP and C1 are apart."""
 
 
 def pending(cpu: Cpu) -> None:
@@ -91,7 +92,9 @@ def settle(cpu: Cpu, flags: Value, clears: int = C1, keeps: int = CODES | 0x47, 
     early: Value = (f & ~cpu.fcw & unless) != 0
     f = early.choose(f & keeps, f)
     reported = ((f & ~cpu.fcw & 0x3F) != 0).choose(lift(ES | B, 64), 0)
-    cpu.fsw = (cpu.fsw & ~clears) | f | reported
+    cpu.fsw = (cpu.fsw & ~clears) | (f & ~C1) | reported
+    if clears & C1:
+        cpu.c1 = f & C1
     return ~early
 
 
@@ -106,9 +109,9 @@ def usually(cpu: Cpu, odd: tuple[Value, ...], usual: Callable[[], None], otherwi
         usual()
 
 
-def note(cpu: Cpu, word: Value | int = 0, clears: int = C1) -> None:
-    """Record the host's status word: all of its exceptions are masked, and those of before are known already."""
-    cpu.fsw = (cpu.fsw & ~clears) | (lift(word, 16).zext(64) & (clears | MASKS))
+def note(cpu: Cpu, word: Value | int = 0) -> None:
+    """C1 is what it is in the host's status word."""
+    cpu.c1 = lift(word, 16).zext(64) & C1
 
 
 def replace(cpu: Cpu, i: Any, value: Value) -> None:

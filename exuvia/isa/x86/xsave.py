@@ -11,7 +11,7 @@ from exuvia.isa.x86 import mxcsr
 from exuvia.isa.x86.cpu import Cpu, Memory, raise_
 from exuvia.isa.x86.forms import op
 from exuvia.isa.x86.state import CR0_TS, CR4_OSXSAVE, GP, NM, UD
-from exuvia.isa.x86.x87_control import RESET_CONTROL, Area, aligned, initialize, load_head, part, writable
+from exuvia.isa.x86.x87_control import RESET_CONTROL, Area, aligned, initialize, load_head, part, status, writable
 
 X87, SSE, AVX = range(3)
 """The components, by their bits in XCR0."""
@@ -39,7 +39,7 @@ def count(cpu: Cpu) -> int:
 
 def in_use(cpu: Cpu) -> Value:
     """XINUSE: which components are not as they begin (13.6). Outside of 64-bit mode eight vector registers count."""
-    head = (cpu.fcw ^ RESET_CONTROL) | cpu.fsw | cpu.top | (cpu.ftw ^ 0xFF)
+    head = (cpu.fcw ^ RESET_CONTROL) | status(cpu).zext(64) | (cpu.ftw ^ 0xFF)
     for word in (cpu.fip, cpu.fdp, cpu.fcs, cpu.fds, cpu.fop):
         head = head | word
     st, low, high = lift(0, 80), lift(0, 128), lift(0, 128)

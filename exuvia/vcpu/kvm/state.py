@@ -132,8 +132,8 @@ def load_floats(cpu: KvmVcpu) -> None:
     def number(at: int, size: int) -> int:
         return int.from_bytes(area[at : at + size], "little")
 
-    status = number(2, 2)
-    cpu.fcw, cpu.fsw, cpu.top, cpu.ftw = number(0, 2), status & ~0x3800, status >> 11 & 7, ~number(4, 1) & 0xFF
+    cpu.set_status_word(number(2, 2))
+    cpu.fcw, cpu.ftw = number(0, 2), ~number(4, 1) & 0xFF
     cpu.fop, cpu.fip, cpu.fdp, cpu.fcs, cpu.fds = number(FOP, 2), number(FIP, 8), number(FDP, 8), 0, 0
     cpu.mxcsr = number(MXCSR, 4)
     for i in range(8):
@@ -157,7 +157,7 @@ def store_floats(cpu: KvmVcpu) -> None:
         area[at : at + size] = value.to_bytes(size, "little")
 
     put(0, 2, cpu.fcw & 0xFFFF)
-    put(2, 2, cpu.fsw & 0xC7FF | cpu.top << 11)
+    put(2, 2, cpu.status_word)
     put(4, 1, ~cpu.ftw & 0xFF)
     put(FOP, 2, cpu.fop & 0x7FF)
     put(FIP, 8, cpu.fip)

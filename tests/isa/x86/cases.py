@@ -133,7 +133,8 @@ def fill(state: bytearray | memoryview, case: Case) -> None:
     fcw, fsw, tags = struct.unpack_from("<HHB", case.fxsave)
     top = fsw >> 11 & 7
     put(state, "fcw", fcw)
-    put(state, "fsw", fsw & ~0x3800)
+    put(state, "fsw", fsw & ~0x3A00)
+    put(state, "c1", fsw & 0x200)
     put(state, "top", top)
     put(state, "ftw", ~tags & 0xFF)
     put(state, "mxcsr", struct.unpack_from("<I", case.fxsave, 24)[0])
@@ -164,7 +165,8 @@ def image(state: bytearray | memoryview) -> bytes:
     """The state's x87 and SSE registers as FXSAVE64 writes them; instruction and data pointers are left out."""
     out = bytearray(512)
     top = take(state, "top") & 7
-    struct.pack_into("<HHB", out, 0, take(state, "fcw") & 0xFFFF, take(state, "fsw") & 0xC7FF | top << 11, ~take(state, "ftw") & 0xFF)
+    status = take(state, "fsw") & 0xC5FF | take(state, "c1") | top << 11
+    struct.pack_into("<HHB", out, 0, take(state, "fcw") & 0xFFFF, status, ~take(state, "ftw") & 0xFF)
     struct.pack_into("<II", out, 24, take(state, "mxcsr") & 0xFFFF_FFFF, 0xFFFF)
     for i in range(8):
         out[32 + 16 * i : 42 + 16 * i] = take(state, "st", top + i & 7).to_bytes(10, "little")

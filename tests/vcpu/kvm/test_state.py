@@ -16,7 +16,7 @@ from tests.vcpu.kvm.guest import Guest, program
 
 pytestmark = [host.needs_kvm, needs_binutils]
 COMPARED = (
-    "cr0 cr2 cr3 cr4 efer gdt_base gdt_limit idt_base idt_limit cpl mode pc fcw fsw ftw top fop fip fdp mxcsr dr0 dr1 dr2 dr3 dr6 dr7"
+    "cr0 cr2 cr3 cr4 efer gdt_base gdt_limit idt_base idt_limit cpl mode pc fcw fsw c1 ftw top fop fip fdp mxcsr dr0 dr1 dr2 dr3 dr6 dr7"
 )
 COMPARED += " star lstar cstar fmask kernel_gs_base sysenter_cs sysenter_esp sysenter_eip pat inhibit nmi_blocked"
 
@@ -49,7 +49,7 @@ def test_everything_comes_back(guest: Guest) -> None:
         cpu.gpr[i], cpu.x[i] = r.getrandbits(64), r.getrandbits(128)
     for i in range(8):
         cpu.st[i] = r.getrandbits(80)
-    cpu.top, cpu.ftw, cpu.fsw, cpu.fcw, cpu.fop, cpu.mxcsr = 3, 0b1010_0101, 0x4100, 0x27F, 0x123, 0x1F80 & ~0x80
+    cpu.top, cpu.ftw, cpu.fsw, cpu.c1, cpu.fcw, cpu.fop, cpu.mxcsr = 3, 0b1010_0101, 0x4100, 0x200, 0x27F, 0x123, 0x1F80 & ~0x80
     cpu.fip, cpu.fdp = 0x12345678, 0x87654321
     cpu.set_flags(0x8D7)
     cpu.cr2, cpu.dr0, cpu.dr3, cpu.dr7 = 0x1000, 0x2000, 0x3000, 0x400
