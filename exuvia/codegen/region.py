@@ -332,6 +332,7 @@ class Region(InValues):
         trace = r.form.trace
         i = Instruction(trace)
         self.expect(trace.body)
+        self.expect_others(uses(r.form))
         self.effects(trace.body, i)
         pc = trace.env.get(("pc", 0, 64))
         if pc is None:
@@ -370,7 +371,9 @@ class Region(InValues):
             if place in put_off and waits(expression := self.unfinished(n, i)):
                 writes.append((place, expression))
             elif place[0] not in ("var", "pc"):
-                writes.append((place, self.vec(n, i) if place[2] == 128 else self.value(n, i)))
+                number = self.counting(n, i) if place[2] == 64 else None
+                v = self.counted(number) if number is not None else self.vec(n, i) if place[2] == 128 else self.value(n, i)
+                writes.append((place, v))
         pending = self.pending
         if trace.flags is not None:
             pending = Pending(self.rules, trace.flags.rule, tuple(self.argument(a, i) for a in trace.flags.args))
@@ -437,6 +440,7 @@ class Region(InValues):
         if (known := self.conditions.certain(n.args[0])) is not None and not (known and self.leaves(body)):
             return self.settle(n, i, known)
         if not self.leaves(body) and not left_for(n):
+            self.expect_branch(body)
             self.inside += 1
             super().do_when(n, i)
             self.inside -= 1
@@ -461,6 +465,12 @@ class Region(InValues):
             i.keep.append(m)
             self.remember(i.memo, ("is", id(m)), m.args[2])
         return None
+
+    def do_loop(self, n: Node, i: Instruction) -> None:
+        self.expect_branch(n.attr[0])
+        self.inside += 1
+        super().do_loop(n, i)
+        self.inside -= 1
 
     def do_raise(self, n: Node, i: Instruction) -> None:
         self.do(f"br label %{self.leaving()}")

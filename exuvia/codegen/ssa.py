@@ -9,9 +9,10 @@ from collections.abc import Collection
 from typing import Any
 
 from exuvia.codegen.emit import FIXED
-from exuvia.codegen.floats import quads
+from exuvia.codegen.floats import EXTENDED, quads
 from exuvia.codegen.hostfloats import Instruction
-from exuvia.codegen.joins import Joins, alignment
+from exuvia.codegen.indexed import Indexed
+from exuvia.codegen.joins import alignment
 from exuvia.codegen.layout import REGION_BLOCK, REGION_HEADS
 from exuvia.codegen.shapes import Block, Registers, Unit
 from exuvia.dsl.record import FIELDS, RECORD
@@ -20,7 +21,7 @@ from exuvia.dsl.trace import Place
 from exuvia.dsl.values import Node, signed
 
 
-class InValues(Joins):
+class InValues(Indexed):
     """The counterpart of `InState`."""
 
     b: Block
@@ -132,13 +133,18 @@ class InValues(Joins):
 
     def write(self, dirty: dict[Unit, Any]) -> None:
         """Registers into the state."""
+        number: Any
         for u, v in self.paired(dirty).items():
+            name, number = u
+            if name == self.stack:
+                self.do(f"store {EXTENDED} {v}, ptr {self.place_of(number)}, align 1")
+                continue
             t = self.unit_type(u) if v is dirty[u] else quads(256)
             self.do(f"store {t} {self.known(v)}, ptr {self.at(self.layout.offset(*u))}, align {alignment(t)}")
 
     def put_off(self) -> set[Unit]:
-        """Registers whose values are computed where the region is left."""
-        return {u for u, v in self.dirty.items() if isinstance(v, Node)}
+        """Registers that take long to compute or to store: that is done where the region is left."""
+        return {u for u, v in self.dirty.items() if isinstance(v, Node) or u[0] == self.stack}
 
     def write_registers(self, but: Collection[Unit] = ()) -> None:
         """What was produced since the last possible exit, into the state: of two writes only the later."""
@@ -147,16 +153,5 @@ class InValues(Joins):
         if not self.inside:
             self.dirty = kept
 
-    def do_peek(self, n: Node, i: Instruction) -> None:
-        self.write_file(n.attr)
-        super().do_peek(n, i)
-
     def write_file(self, name: str) -> None:
-        """The registers of a file into the state: which of them is meant is not known here."""
         self.write_registers(but={u for u in self.dirty if u[0] != name})
-
-    def do_poke(self, n: Node, i: Instruction) -> None:
-        self.write_file(n.attr)
-        super().do_poke(n, i)
-        for u in [u for u in self.env if u[0] == n.attr]:
-            del self.env[u]

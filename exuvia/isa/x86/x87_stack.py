@@ -73,7 +73,7 @@ def waiting(rows: str, name: str = "", **facts: Any) -> Callable[[Callable[..., 
 
 def physical(cpu: Cpu, i: Any) -> Value:
     """The number of the physical register that is ST(i)."""
-    p: Value = (lift(i, 64) + cpu.top) & 7
+    p: Value = (cpu.top + lift(i, 64)) & 7
     return p
 
 
