@@ -92,8 +92,9 @@ class Indexed(Joins):
         if any(u[0] == self.stack and u[1][0] != at[0] for u in self.env):
             self.let_go()
 
-    def expect_others(self, use: Uses) -> None:
-        """An instruction that uses the same memory by another name."""
+    def begin(self, use: Uses) -> None:
+        """An instruction, which may use the same memory by another name."""
+        self.sources.clear()
         if self.stack and any(place[0] in self.shared for place in (*use.got, *use.put)):
             self.let_go()
 

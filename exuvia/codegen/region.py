@@ -332,7 +332,7 @@ class Region(InValues):
         trace = r.form.trace
         i = Instruction(trace)
         self.expect(trace.body)
-        self.expect_others(uses(r.form))
+        self.begin(uses(r.form))
         self.effects(trace.body, i)
         pc = trace.env.get(("pc", 0, 64))
         if pc is None:
