@@ -134,6 +134,8 @@ for _name in ("fcom", "fucom"):
 compares("ftst", "ftst", "{st}", (EXTENDED,))
 for _name in ("fsqrt", "frndint"):
     stack(_name, _name, "={st}", "0", (EXTENDED,))
+for _name in ("fchs", "fabs"):
+    FLOATS[_name] = Assembly(_name, "={st},0", (EXTENDED,), (EXTENDED,))
 
 
 def available(feature: str = "avx") -> bool:

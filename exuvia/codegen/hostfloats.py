@@ -141,12 +141,16 @@ class HostFloats:
         self.bind(n, i, self.let('call i16 asm sideeffect "fnstsw %ax", "={ax}"()') if available() else 0)
 
     def do_set_host_stack(self, n: Node, i: Instruction) -> None:
-        """FNCLEX takes longer than to see whether it is needed."""
         if available():
             p = self.word("host_control")
             self.do(f"store i16 {self.value(n.args[0], i)}, ptr {p}")
-            text = "fnstsw %ax\\0Atestb $$63, %al\\0Aje 1f\\0Afnclex\\0A1:\\0Afldcw $0"
-            self.do(f'call void asm sideeffect "{text}", "*m,~{{ax}},~{{flags}},~{{memory}}"({argument("m16")} {p})')
+            self.do(f'call void asm sideeffect "fldcw $0", "*m,~{{memory}}"({argument("m16")} {p})')
+
+    def do_clear_host_stack(self, n: Node, i: Instruction) -> None:
+        """FNCLEX takes longer than to see whether it is needed."""
+        if available():
+            text = "fnstsw %ax\\0Atestb $$63, %al\\0Aje 1f\\0Afnclex\\0A1:"
+            self.do(f'call void asm sideeffect "{text}", "~{{ax}},~{{flags}}"()')
 
     def word(self, name: str) -> str:
         """The address of a word of the state."""

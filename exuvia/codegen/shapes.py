@@ -16,7 +16,7 @@ from exuvia.dsl.trace import Place
 from exuvia.dsl.values import Node, const, node, signed
 
 ORDINARY = {"translate", "load", "store", "cas", "when", "rare", "raise", "retry", "loop", "peek", "poke",
-            "host", "host_control", "set_host_control", "host_stack", "set_host_stack", "fence", "relax",
+            "host", "host_control", "set_host_control", "host_stack", "set_host_stack", "clear_host_stack", "fence", "relax",
             "virtual_time"}  # fmt: skip  # effects that regions do
 PURE = {"add", "sub", "and", "or", "xor", "shl", "shr", "eq", "ult", "slt", "trunc", "zext"}
 PAGE, LINE = 4096, 128

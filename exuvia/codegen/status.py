@@ -26,9 +26,11 @@ class Statuses(Wide):
 
     asks = False
     dirty: dict[Any, Any]
+    told: tuple[str, Any] = "", None  # the block whose last computation was a comparison, and what that said
 
     def do_host(self, n: Node, i: Instruction) -> None:
         super().do_host(n, i)
+        self.told = (self.label, self.value(n, i)) if FLOATS[n.attr].results == ("i16",) else ("", None)
         if (a := FLOATS.get(n.attr + WITH_STATUS)) is not None:
             args = tuple((t, self.value(x, i) if t[0] == "m" else self.typed(x, t, i)) for t, x in zip(a.types, n.args, strict=True))
             self.remember(i.memo, ("again", id(n)), Node("again", 16, (), (a, args)))
@@ -49,6 +51,17 @@ class Statuses(Wide):
                 self.do(f"store i{t[1:]} {v}, ptr {self.word('host_control')}")
             given.append((t, self.word("host_control") if t[0] == "m" else v))
         return self.executed(a, given, 80)[-1]
+
+    def do_host_stack(self, n: Node, i: Instruction) -> None:
+        """FCOM and FNSTSW mostly stand together."""
+        label, word = self.told
+        if label == self.label:
+            return self.bind(n, i, word)
+        return super().do_host_stack(n, i)
+
+    def do_clear_host_stack(self, n: Node, i: Instruction) -> None:
+        self.told = "", None
+        super().do_clear_host_stack(n, i)
 
     def known(self, v: Any) -> Any:
         """A register's value, computed if that was put off."""

@@ -21,6 +21,7 @@ STORES = {
     "io_out": "a port write",
     "set_host_control": "a change of the host's control word",
     "set_host_stack": "a change of the host's control word",
+    "clear_host_stack": "a change of the host's status word",
 }
 FAULTS = {"translate": "memory access that can fault", "raise": "fault"}
 RESULTS = frozenset(("load", "translate", "cas", "peek", "host", "host_control", "host_stack", "io_in", "copy", "fill", "merge", "phi"))

@@ -45,10 +45,15 @@ def status(result: Value) -> Value:
 
 
 def stack_exceptions() -> Value:
-    """The x87's exceptions (16 bits of status word) since `set_stack_control`."""
+    """The x87's exceptions (16 bits of status word) since `forget_exceptions`."""
     return now().effect("host_stack", 16)
 
 
 def set_stack_control(word: Value) -> None:
-    """Replace the x87's control word (16 bits), and forget exceptions."""
+    """Replace the x87's control word (16 bits)."""
     now().effect("set_host_stack", 0, word)
+
+
+def forget_exceptions() -> None:
+    """The x87's: the guest has taken them over, or cleared them."""
+    now().effect("clear_host_stack", 0)

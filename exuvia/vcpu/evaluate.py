@@ -334,7 +334,7 @@ class Evaluator:
     def do_host_control(self, n: Node) -> int:
         return 0
 
-    do_set_host_control = do_host_stack = do_set_host_stack = do_fence = do_relax = do_host_control
+    do_set_host_control = do_host_stack = do_set_host_stack = do_clear_host_stack = do_fence = do_relax = do_host_control
 
     def do_when(self, n: Node) -> Ending | None:
         body, merges, commit = n.attr

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from exuvia.dsl.hostfloats import set_stack_control, stack_exceptions
-from exuvia.dsl.trace import when
+from exuvia.dsl.hostfloats import forget_exceptions, set_stack_control, stack_exceptions
+from exuvia.dsl.trace import seldom, when
 from exuvia.dsl.values import Value, lift
 from exuvia.isa.x86 import mxcsr
 from exuvia.isa.x86.cpu import Cpu, Memory, protected, raise_
@@ -42,7 +42,8 @@ def set_control(cpu: Cpu, word: Value) -> None:
 
 
 def tell_host(cpu: Cpu) -> None:
-    """Control or exceptions are others now."""
+    """Control and exceptions are others now."""
+    forget_exceptions()
     set_stack_control(cpu.fcw.low(16) | MASKS)
 
 
@@ -62,7 +63,7 @@ def fninit(cpu: Cpu) -> None:
 @op("DB =E2", x87=True)
 def fnclex(cpu: Cpu) -> None:
     cpu.fsw, cpu.ignne = cpu.fsw & ~(B | 0xFF), 0
-    tell_host(cpu)
+    forget_exceptions()
 
 
 @op("DB =E0 | DB =E1 | DB =E4", "fnop", x87=True)
@@ -77,8 +78,14 @@ def fnop(cpu: Cpu) -> None:
 
 @waiting("D9/5 Mw")
 def fldcw(cpu: Cpu, m: Any) -> None:
+    """Where all exceptions are masked none is reported, and those of before may stay where they are known."""
     set_control(cpu, m.read())
-    set_status(cpu, status(cpu), cpu.fcw)
+    masked = (cpu.fcw & MASKS) == MASKS
+    with seldom(~masked):
+        set_status(cpu, status(cpu), cpu.fcw)
+    with when(masked):
+        cpu.fsw, cpu.ignne = cpu.fsw & ~(ES | B), 0
+        set_stack_control(cpu.fcw.low(16))
 
 
 @op("D9/7 Mw", x87=True)

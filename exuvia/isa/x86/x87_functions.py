@@ -34,14 +34,14 @@ def sign_changed(row: str, name: str, f: Any) -> None:
         a, empty = read(cpu, 0)
 
         def usual() -> None:
-            replace(cpu, 0, f(a))
+            replace(cpu, 0, on_host(name, 80, a))
             note(cpu)
 
         def otherwise() -> None:
             done = settle(cpu, empty.choose(lift(UNDERFLOW, 16), 0))
             put(cpu, 0, empty.choose(lift(INDEFINITE, 80), f(a)), done)
 
-        usually(cpu, (empty,), usual, otherwise, computes=False)
+        usually(cpu, (empty,), usual, otherwise)
 
     x87(row, name)(text)
 
