@@ -150,6 +150,18 @@ def test_where_the_host_is_no_help(host: HostCpu, monkeypatch: pytest.MonkeyPatc
     native.close()
 
 
+@pytest.mark.timeout(900)
+def test_where_denormals_take_the_host_long(host: HostCpu, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The x87 where denormals, infinities and NaNs are left to the functions, whatever this host does."""
+    triple, features = floats.host()
+    monkeypatch.setattr(floats, "host", lambda: (triple, features - {"clzero"}))
+    native = NativeMachine(Store("x86-denormals", tmp_path))
+    cases = [c for c in judged(native, host, 35, 3) if c[0].row.name[0] == "f"]
+    compare(native, cases, False)
+    compare(native, cases[::15], True)
+    native.close()
+
+
 @pytest.mark.soak
 @pytest.mark.timeout(7200)
 def test_at_length(native: NativeMachine, host: HostCpu) -> None:
