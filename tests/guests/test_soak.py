@@ -35,6 +35,7 @@ PATIENCE = 900.0  # seconds without a line from a guest, on a busy host
 FEW, FOREVER = 5, 10**9
 GROWTH = 1.05, 8 << 20  # by how much the last third of samples may exceed the second: a factor, and bytes
 TIMERS = ["", "clocksource=hpet", "clocksource=acpi_pm", "clocksource=jiffies", "nohz=off", "highres=off", "hpet=disable", "nolapic_timer"]
+KERNEL = r"(.+?)\[ *\d+\.\d{6}\] .*"  # its message goes out between characters of a line that the terminal still holds
 PROGRESS = r"\r?\x1b\[2K(compiling [^\r\n]*? forms)?"  # which a terminal shows and clears again
 WORK = (
     "for t in 4000 900; do (while :; do usleep $((RANDOM % t)); done) & done; n=0; while [ $n -lt ROUNDS ]; do n=$((n + 1)); "
@@ -62,7 +63,7 @@ class Guest(Boot):
         self.monitor = cache_home / f"monitor-{id(self)}"
         options = "-serial", "stdio", "-smp", "2", "-monitor", f"unix:{self.monitor},server=on,wait=off", "-append", line
         super().__init__(cache_home, *options)
-        self.timers, self.round, self.rounds, self.looked = timers, 0, 0, 0
+        self.timers, self.round, self.rounds, self.looked, self.begun = timers, 0, 0, 0, ""
         self.resident: list[int] = []
         self.heard = time.monotonic()
 
@@ -74,7 +75,9 @@ class Guest(Boot):
         *lines, rest = self.seen[self.looked :].split(b"\n")
         self.looked = len(self.seen) - len(rest)
         for line in lines:
-            self.said(re.sub(PROGRESS, "", line.decode("utf-8", "replace")).strip())
+            text = self.begun + re.sub(PROGRESS, "", line.decode("utf-8", "replace")).strip()
+            self.begun = cut[1] if (cut := re.fullmatch(KERNEL, text)) else ""
+            self.said(text[len(self.begun) :])
 
     def said(self, line: str) -> None:
         """A line of its console."""
