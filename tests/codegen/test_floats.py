@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from exuvia.codegen import floats
+from exuvia.codegen import floats, instructions
 from exuvia.codegen.store import Store
 from tests.codegen.native import PLAIN, NativeMachine
 from tests.codegen.test_semantics import Judged, mismatches
@@ -153,7 +153,7 @@ def test_where_the_host_is_no_help(host: HostCpu, monkeypatch: pytest.MonkeyPatc
 @pytest.mark.timeout(900)
 def test_where_denormals_take_the_host_long(host: HostCpu, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """The x87 where denormals, infinities and NaNs are left to the functions, whatever this host does."""
-    triple, features = floats.host()
+    triple, features = instructions.host()
     monkeypatch.setattr(floats, "host", lambda: (triple, features - {"clzero"}))
     native = NativeMachine(Store("x86-denormals", tmp_path))
     cases = [c for c in judged(native, host, 35, 3) if c[0].row.name[0] == "f"]
