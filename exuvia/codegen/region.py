@@ -426,8 +426,8 @@ class Region(InValues):
     # -- effects
     def expect(self, body: list[Node]) -> None:
         """Register files that are written at once inside of branches are in the state alone: both ways out of the branch agree then. What
-        was put off is not done under another control word."""
-        if any(n.op == "set_host_stack" for n in walk_body(body)):
+        was put off is not done under another control word, nor does it raise again what is cleared."""
+        if any(n.op in ("set_host_stack", "clear_host_stack") for n in walk_body(body)):
             self.know_all()
         branches = [n for n in body if n.op in ("when", "loop") and not (left_for(n) and self.conditions.certain(n.args[0]) is not True)]
         files = {n.attr for b in branches for n in walk_body(b.attr[0]) if n.op == "poke"} & self.registers.cached

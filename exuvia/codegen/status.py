@@ -68,7 +68,7 @@ class Statuses(Wide):
         return self.value(v, Instruction(Trace())) if isinstance(v, Node) else v
 
     def know_all(self) -> None:
-        """The host's control word will be another."""
+        """The host's control or status word will be another."""
         for u, v in self.env.items():
             if isinstance(v, Node):
                 self.env[u] = self.dirty[u] = self.known(v)

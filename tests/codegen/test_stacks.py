@@ -103,6 +103,12 @@ def test_exceptions_that_were_cleared_stay_away(bench: Bench) -> None:
     assert cpu.gpr[0] & 0x3F == 0 == cpu.status_word & 0x3F
 
 
+def test_what_is_put_off_does_not_raise_again_what_was_cleared(bench: Bench) -> None:
+    """fnclex: C1 stays."""
+    cpu = ran(bench, THIRD + "DBE2" + FAULT)
+    assert cpu.status_word & C1 and not cpu.status_word & 0x3F
+
+
 def test_what_was_popped_is_still_there(bench: Bench) -> None:
     """fninit; fldpi; fld1; faddp; fstp st(0): numbers 7 and 6, whose registers nobody uses."""
     cpu = ran(bench, "DBE3 D9EB D9E8 DEC1 DDD8" + FAULT)
