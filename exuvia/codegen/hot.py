@@ -29,6 +29,8 @@ from exuvia.codegen.layout import (
 )  # fmt: skip
 from exuvia.codegen.making import (
     GUARD,
+    LEN,
+    OFF,
     UNTOLD,
     Found,
     Made,
@@ -44,14 +46,14 @@ from exuvia.codegen.making import (
     sight,
 )
 from exuvia.codegen.shapes import PAGE, fields_of, fixed, ways, witnesses
-from exuvia.dsl.record import FIELDS, LINK, RECORD
+from exuvia.dsl.record import LINK, RECORD
 from exuvia.support import log
 from exuvia.support.errors import UserError
 
 if TYPE_CHECKING:
     from exuvia.codegen.engine import Engine, State
 
-MOST_BLOCKS, MOST_INSTRUCTIONS, MOST_PAGES = 48, 400, 8  # of a region
+MOST_BLOCKS, MOST_INSTRUCTIONS, MOST_PAGES = 128, 1000, 16  # of a region
 KEPT = 32 << 20  # bytes of regions that a build's store may hold: half of what there is room for
 BUSY = 4  # times as many samples a block needs while others wait to be made
 SPARING, SETTLED = 2, 16  # where most of what was hot had been made before: to be looked at; to be made whatever it is worth
@@ -59,8 +61,8 @@ WORTH = 1  # samples for each of its instructions that let a region be made earl
 INVESTED = 0.25  # of the machine's own processor time that workers may take for that
 OFTEN = 4  # samples of a block that shall be an entry when its region is made again
 PATIENCE = 8  # how often the samples that a page needs are doubled where its regions are dropped again and again
+BEGINNING = 3  # bytes of a block by which it is looked for
 LONGEST = 32  # bytes behind a block that a decoder may look at
-OFF, LEN = FIELDS["off"][0], FIELDS["len"][0]
 Near = Callable[[int], int]  # how far a page lies from one -> where the host has it, or 0
 
 
@@ -99,11 +101,13 @@ class Around:
         return None if found is None or self.near is None and self.hot.block(found).crosses else found
 
     def warm(self, offset: int, seen: set[int]) -> bool:
-        """Was the block at a place sampled, or does it lead to one that was, or that the region has?"""
+        """Was the block at a place sampled, or copied as it runs often, or does it lead to one that was sampled, or that the region has?"""
         if (h := self.head(offset)) is None:
             return False
+        if h.samples or h.copied:
+            return True
         ways = leads(self.hot.placed_at(h, offset, self.page))
-        return bool(h.samples) or any(w in seen or (o := self.head(w)) is not None and bool(o.samples) for w in ways)
+        return any(w in seen or (o := self.head(w)) is not None and bool(o.samples) for w in ways)
 
 
 class Hot:
@@ -112,7 +116,7 @@ class Hot:
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
         self.arena = engine.arena
-        self.known: dict[tuple[str, int, bytes], list[Known]] = {}  # by meaning, and place in its page and first byte of a block
+        self.known: dict[tuple[str, int, bytes], list[Known]] = {}  # by meaning, and a block's place in its page and how it begins
         self.placed: dict[int, Made] = {}  # what was made, by where its code stands
         self.blocks: dict[int, Found] = {}  # what was read, by the address of its records
         self.asked: set[int] = set()  # heads in regions that are being made, or could not be
@@ -142,7 +146,7 @@ class Hot:
     # -- reading
     def head(self, address: int) -> Head:
         """A head, read."""
-        return Head(address, *HEAD_WORDS.unpack_from(self.arena.map, address - self.arena.address))
+        return Head._make((address, *HEAD_WORDS.unpack_from(self.arena.map, address - self.arena.address)))
 
     def page(self, head: Head) -> Iterator[Head]:
         """Decoded blocks of a head's page and mode."""
@@ -189,7 +193,7 @@ class Hot:
 
     # -- choosing
     def grow(self, address: int, near: Near | None = None, page: int | None = None) -> Wanted | None:
-        """The region around a hot head: sampled blocks of its page, and of others that `near` finds, and what lies between them.
+        """The region around a hot head: blocks of its page that ran often, and of others that `near` finds, and what lies between them.
 
         `page` is the linear address of the head's page: without it nothing is known of jumps to an address."""
         seed = self.head(address)
@@ -310,9 +314,8 @@ class Hot:
         """Install a known region that has this block, if all of it is what the pages hold."""
         meaning, near = self.engine.prefixes[head.mode], self.near(state, head, pc)
         mask = self.engine.architecture.address_mask(head.mode)
-        for made, code, k in [
-            x for first in (ctypes.string_at(head.key, 1), b"") for x in self.known.get((meaning, head.offset, first), ())
-        ]:
+        begins = ctypes.string_at(head.key, min(BEGINNING, PAGE - head.offset))
+        for made, code, k in [x for size in range(len(begins), -1, -1) for x in self.known.get((meaning, head.offset, begins[:size]), ())]:
             base = made.blocks[k][0] - head.offset
             pages = {base: head.key - head.offset}
             page = (pc & -PAGE) - base & mask
@@ -369,8 +372,10 @@ class Hot:
     def same(self, made: Made, heads: list[int], page: int) -> bool:
         """Are constants that differ the only difference? Where a block has none, equal bytes mean equal records."""
         bound, form = made.bound, self.engine.form
-        varied = [(self.head(at), offset) for at, (offset, _, gaps) in zip(heads, made.blocks, strict=True) if bound or gaps]
-        found = [sight(self.placed_at(h, offset, page if bound else None), h.mode, form) for h, offset in varied]
+        varied = [(self.head(at), offset, gaps) for at, (offset, _, gaps) in zip(heads, made.blocks, strict=True) if bound or gaps]
+        found = [
+            sight(self.placed_at(h, offset, page if bound else None), h.mode, form, [at for at, _ in gaps]) for h, offset, gaps in varied
+        ]
         return not found or meanings(found) == made.decoded
 
     def make_now(self, wanted: Wanted) -> None:
@@ -420,12 +425,12 @@ class Hot:
         self.engine.compile_functions(set(made.functions))
         self.placed[code] = made = made._replace(code=b"")
         for k, (offset, text, gaps) in enumerate(made.blocks):
-            first = b"" if any(at == 0 for at, _ in gaps) else text[:1]
-            known = self.known.setdefault((made.meaning, offset % PAGE, first), [])
+            begins = text[: min([BEGINNING, PAGE - offset % PAGE, *(at for at, _ in gaps)])]
+            known = self.known.setdefault((made.meaning, offset % PAGE, begins), [])
             known.append(Known(made, code, k))
             known.sort(key=lambda x: -len(x.made.entries))  # what was made again, because it has to be entered elsewhere too, comes first
-            if not any(at < 3 for at, _ in gaps):
-                spot = known_spot(offset % PAGE, len(text), int.from_bytes(text[:3], "little"))
+            if not any(at < BEGINNING for at, _ in gaps):
+                spot = known_spot(offset % PAGE, len(text), int.from_bytes(text[:BEGINNING], "little"))
                 self.spots.map[spot >> 3] |= 1 << (spot & 7)
 
     def install(self, heads: list[int] | tuple[int, ...], code: int, made: Made, page: int, replaces: int = 0) -> bool:

@@ -49,7 +49,7 @@ CACHE = {name: 8 * i for i, name in enumerate(WORDS)}
 BUCKETS = 1 << 18
 COPIES_SIZE = 200 << 20  # for stencils, and behind them for blocks that are written out
 GOLDEN = 0x9E3779B97F4A7C15  # 2**64 over the golden ratio: multiples of it spread evenly
-KNOWN_BITS = 20  # of the number under which the decoder looks whether a region is known that has a block (`known_spot`)
+KNOWN_BITS = 23  # of the number under which the decoder looks whether a region is known that has a block (`known_spot`)
 PAGE_ENTRY = 16  # per page of RAM: mask of 128-byte lines that hold code, then the list of heads
 
 MODE_ENTRY = 64  # per mode: handlers of records without an index register, careful handlers, decode table, handlers with an index

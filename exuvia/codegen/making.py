@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Iterator
+import struct
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import takewhile
 from typing import NamedTuple
 
 from exuvia.codegen.region import DOOR, Region
 from exuvia.codegen.shapes import PAGE, Block, Record, destination, fields_of, fixed, meant, moving, ordinary
 from exuvia.dsl.architecture import Architecture, Form
-from exuvia.dsl.record import RECORD
+from exuvia.dsl.record import FIELDS, RECORD
 from exuvia.dsl.values import signed
 
+OFF, LEN = FIELDS["off"][0], FIELDS["len"][0]
 GUARD = 2  # records before those of an instruction over two pages
 SYMBOL = "region "
 Part = tuple[int, bytes, tuple[tuple[int, int], ...]]  # a block of a region that was made: its place, its bytes, its gaps
@@ -133,9 +135,16 @@ def settled(b: Found, page: int | None, mode: int, form: Callable[[int, int], Fo
     return b._replace(links=(signed(destination(f, last, page + (b.offset & -PAGE) & mask) - page & mask, mask.bit_length()),))
 
 
-def dissect(b: Found, mode: int, form: Callable[[int, int], Form]) -> Iterator[tuple[Record, int, dict[str, tuple[int, int]]]]:
-    """The block's instructions, each with its place in the code and its constants that look like addresses."""
+def dissect(
+    b: Found, mode: int, form: Callable[[int, int], Form], over: Sequence[int] | None = None
+) -> Iterator[tuple[Record, int, dict[str, tuple[int, int]]]]:
+    """The block's instructions, each with its place in the code and its constants that look like addresses; only those `over` places."""
     for k in range(0, len(b.records), RECORD):
+        if over is not None:
+            (off,) = struct.unpack_from("<H", b.records, k + OFF)
+            at = off - b.offset % PAGE
+            if not any(at <= place < at + b.records[k + LEN] for place in over):
+                continue
         fields = fields_of(b.records[k : k + RECORD])
         f, at = form(mode, fields["slot"]), fields["off"] - b.offset % PAGE
         found = moving(f, fields, b.code[at : at + fields["len"]])
@@ -166,10 +175,15 @@ UNTOLD = Making(why="nobody said why")
 Sight = tuple[bytes, tuple[tuple[int, int], ...], str]
 
 
-def sight(b: Found, mode: int, form: Callable[[int, int], Form]) -> Sight:
-    """The block as regions see it: bytes with gaps where constants are that they read from the records, the gaps, and all the rest."""
+def sight(b: Found, mode: int, form: Callable[[int, int], Form], over: Sequence[int] | None = None) -> Sight:
+    """The block as regions see it: bytes with gaps where constants are that they read from the records, the gaps, and what else the bytes
+    do not say: the rest of instructions with gaps, and where it leads.
+
+    `over`: where gaps begin, if it is known to have no others: all other bytes are those of a block that has no others."""
     gaps, rest = [], []
-    for r, at, found in dissect(b, mode, form):
+    for r, at, found in dissect(b, mode, form, over):
+        if not found:
+            continue
         gaps += [(at + start, size) for start, size in found.values()]
         said = meant(r.form) if r.form.address is not None else r.fields.keys()
         rest.append([v for name, v in r.fields.items() if name in said and name not in found])
