@@ -142,8 +142,8 @@ def dissect(
     for k in range(0, len(b.records), RECORD):
         if over is not None:
             (off,) = struct.unpack_from("<H", b.records, k + OFF)
-            at = off - b.offset % PAGE
-            if not any(at <= place < at + b.records[k + LEN] for place in over):
+            at, size = off - b.offset % PAGE, b.records[k + LEN]
+            if size and not any(at <= place < at + size for place in over):  # of several records for one instruction some have no size
                 continue
         fields = fields_of(b.records[k : k + RECORD])
         f, at = form(mode, fields["slot"]), fields["off"] - b.offset % PAGE
