@@ -137,6 +137,18 @@ def test_a_region_has_what_is_warm_and_what_lies_between(native: NativeMachine) 
     assert [b.code for b in wanted.blocks] == [code[:5], code[5:12], code[7:12]]
 
 
+def test_a_region_has_what_was_copied(native: NativeMachine) -> None:
+    """jmp A; A: inc rax; jmp B; B: inc rbx; jmp C; C: a block that no sample met, and that leads to none, runs often if it was copied."""
+    code = bytes.fromhex("EB 00 48 FF C0 EB 00 48 FF C3 EB 00 48 01 D2")
+    native.run(Case(code, gprs=registers()))
+    native.put(Case(code, gprs=registers()))
+    first, second, _ = (head(native, (CODE & 0xFFF) + offset) for offset in (0, 2, 7))
+    for copied, count in ((0, 1), (1, 2)):
+        ctypes.c_uint8.from_address(second.address + HEAD["copied"]).value = copied
+        wanted = native.engine.hot.grow(first.address)
+        assert wanted is not None and len(wanted.blocks) == count
+
+
 def test_an_instruction_over_two_pages_alone_is_no_region(native: NativeMachine) -> None:
     crossing(native, bytes.fromhex("48 B8 11 22 33 44 55 66 77 88"), 4)
     h = head(native, 0x1000 - 4)
