@@ -6,7 +6,7 @@ import ctypes
 import struct
 import time
 from array import array
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from exuvia.codegen.area import Area
@@ -75,30 +75,32 @@ class Known(NamedTuple):
 
 
 class Around:
-    """Blocks that a region could have, by their place; read page by page as they are asked for. `page`: the first one's linear address."""
+    """Blocks that a region could have, by their place, as they are asked for. `page`: the first one's linear address."""
 
     def __init__(self, hot: Hot, seed: Head, near: Near | None, page: int | None) -> None:
         self.hot, self.mode, self.near, self.page = hot, seed.mode, near, page
-        self.pages = {0: self.free(seed.key - seed.offset)}
-
-    def free(self, page: int) -> dict[int, Head]:
-        """Those of a page that are in no region."""
-        found: dict[int, Head] = {}
-        for h in self.hot.heads(page, self.mode):
-            if not h.region and h.address not in self.hot.asked:
-                found.setdefault(h.offset, h)
-        return found
+        self.pages = {0: seed.key - seed.offset}  # where the host has them
+        self.found: dict[int, Head | None] = {}
 
     def head(self, offset: int) -> Head | None:
-        """The block at a place."""
+        """The block at a place, unless it is in a region."""
+        if offset not in self.found:
+            self.found[offset] = self.look(offset)
+        return self.found[offset]
+
+    def look(self, offset: int) -> Head | None:
         page = offset & -PAGE
         if page not in self.pages:
             if self.near is None or len(self.pages) == MOST_PAGES:
                 return None
-            host = self.near(page)
-            self.pages[page] = self.free(host) if host else {}
-        found = self.pages[page].get(offset % PAGE)
-        return None if found is None or self.near is None and self.hot.block(found).crosses else found
+            self.pages[page] = self.near(page)
+        e, host = self.hot.engine, self.pages[page]
+        if not host or not (address := e.head_at(e.states[0], host + offset % PAGE, self.mode)):
+            return None
+        h = self.hot.head(address)
+        if not h.mask or h.region or address in self.hot.asked or self.near is None and self.hot.block(h).crosses:
+            return None
+        return h
 
     def warm(self, offset: int, seen: set[int]) -> bool:
         """Was the block at a place sampled, or copied as it runs often, or does it lead to one that was sampled, or that the region has?"""
@@ -147,21 +149,6 @@ class Hot:
     def head(self, address: int) -> Head:
         """A head, read."""
         return Head._make((address, *HEAD_WORDS.unpack_from(self.arena.map, address - self.arena.address)))
-
-    def page(self, head: Head) -> Iterator[Head]:
-        """Decoded blocks of a head's page and mode."""
-        return self.heads(head.key - head.offset, head.mode)
-
-    def heads(self, page: int, mode: int) -> Iterator[Head]:
-        """Decoded blocks in a mode, by the host address of their page."""
-        e = self.engine
-        found = []
-        with e.held():
-            (at,) = struct.unpack_from("<Q", e.pages.map, ((page - e.cache[CACHE["ram"] // 8]) >> 12) * PAGE_ENTRY + 8)
-            while at:
-                found.append(self.head(at))
-                at = found[-1].sibling
-        yield from (h for h in found if h.mode == mode and h.mask and h.n)
 
     def block(self, head: Head) -> Found:
         """The head's block, counted from its page."""

@@ -9,8 +9,10 @@ from types import SimpleNamespace
 
 from exuvia.codegen.build import compile_text
 from exuvia.codegen.engine import Engine
+from exuvia.codegen.heads import Head
+from exuvia.codegen.hot import Hot
 from exuvia.codegen.interpreter import walk_body
-from exuvia.codegen.layout import PAGE_ENTRY, REASON, REASONS, routine_at
+from exuvia.codegen.layout import CACHE, PAGE_ENTRY, REASON, REASONS, routine_at
 from exuvia.codegen.native import ARGS
 from exuvia.codegen.store import Store
 from exuvia.dsl import processor
@@ -258,3 +260,18 @@ class NativeMachine:
         """Has the text an access?"""
         trace = self.architecture.form(mode, self.engine.tables[mode], slot).trace
         return any(n.op == "translate" for n in walk_body(trace.body))
+
+
+def heads(hot: Hot, page: int, mode: int) -> list[Head]:
+    """Decoded blocks in a mode, by the host address of their page."""
+    e, found = hot.engine, []
+    at = e.pages.words[((page - e.cache[CACHE["ram"] // 8]) >> 12) * PAGE_ENTRY // 8 + 1]
+    while at:
+        found.append(hot.head(at))
+        at = found[-1].sibling
+    return [h for h in found if h.mode == mode and h.mask and h.n]
+
+
+def beside(hot: Hot, head: Head) -> list[Head]:
+    """Decoded blocks of a head's page and mode."""
+    return heads(hot, head.key - head.offset, head.mode)

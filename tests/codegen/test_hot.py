@@ -15,7 +15,7 @@ from exuvia.codegen.layout import CACHE, HEAD
 from exuvia.codegen.making import Made, Making, Wanted, made_of
 from exuvia.codegen.store import Store
 from exuvia.support import log
-from tests.codegen.native import CODE_AT, LIMIT, STOPPED, TABLES, NativeMachine
+from tests.codegen.native import CODE_AT, LIMIT, STOPPED, TABLES, NativeMachine, beside
 from tests.codegen.test_blocks import SECOND, crossing, registers
 from tests.oracle.case import CODE, CODE_PAGE, Case, Result
 
@@ -61,7 +61,7 @@ def head(native: NativeMachine, offset: int) -> Head:
 def compiled(native: NativeMachine, code: bytes, **values: int) -> Wanted:
     """Have a region made of what the code's first block leads to, every block of a first run included."""
     native.run(Case(code, gprs=registers(**values)))
-    offsets = [h.offset for h in native.engine.hot.page(head(native, CODE & 0xFFF))]
+    offsets = [h.offset for h in beside(native.engine.hot, head(native, CODE & 0xFFF))]
     native.put(Case(code, gprs=registers(**values)))
     for offset in offsets:
         head(native, offset)

@@ -15,7 +15,7 @@ from exuvia.codegen.hot import OFTEN
 from exuvia.codegen.layout import HEAD, NO_ENTRY, REASON
 from exuvia.codegen.making import Wanted
 from exuvia.codegen.store import Store
-from tests.codegen.native import CODE_AT, NativeMachine
+from tests.codegen.native import CODE_AT, NativeMachine, heads
 from tests.codegen.test_blocks import CODE_TABLE, SECOND, crossing, registers
 from tests.oracle.case import CODE_PAGE, WINDOW
 
@@ -68,7 +68,7 @@ def stand(native: NativeMachine) -> Wanted:
     hot = native.engine.hot
     head = hot.head(native.engine.block(native.at))
     for page in (CODE_AT, SECOND):
-        for h in hot.heads(native.ram.address + page, head.mode):
+        for h in heads(hot, native.ram.address + page, head.mode):
             ctypes.c_uint32.from_address(h.address + HEAD["samples"]).value = 1
     wanted = hot.grow(head.address, hot.near(native.state, head, START))
     assert wanted is not None

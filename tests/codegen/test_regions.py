@@ -19,7 +19,7 @@ from exuvia.dsl.state import ISA_AT, WATCHES_AT
 from exuvia.isa.x86.concrete import Processor
 from exuvia.isa.x86.state import DS, ES, FS, GS, layout
 from exuvia.vcpu.software import FOREVER, NEVER
-from tests.codegen.native import CODE_AT, LIMIT, PLAIN, STOPPED, TABLES, WINDOW_AT, NativeMachine
+from tests.codegen.native import CODE_AT, LIMIT, PLAIN, STOPPED, TABLES, WINDOW_AT, NativeMachine, beside
 from tests.codegen.sequences import sequence, start
 from tests.codegen.test_segmented import segments
 from tests.isa.x86 import cases
@@ -123,7 +123,7 @@ class Bench:
         pc, self.cpu.pc = self.cpu.pc, CODE
         address = self.engine.block(self.at)
         self.cpu.pc = pc
-        return list(self.hot.page(self.hot.head(address))) if address else []
+        return beside(self.hot, self.hot.head(address)) if address else []
 
     def compile(self, offsets: list[int]) -> None:
         """Have regions stand for these blocks."""

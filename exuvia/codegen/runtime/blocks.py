@@ -178,6 +178,11 @@ def fetch(b: Native, at: dict[str, int], linear: V) -> V:
     return found
 
 
+def bucket_of(b: Native, at: dict[str, int], host: V, mode: V) -> V:
+    """Where the list of heads begins that has a block of this address and mode."""
+    return b.load(b.get(at["cache"]) + CACHE["hash"]) + ((((host ^ (host >> 14)) * 0x9E3779B1 + mode) & (BUCKETS - 1)) << 3)
+
+
 def find(at: dict[str, int]) -> str:
     """The head for `pc`, made if need be, and put into the jump cache; 0 with `reason`, or with reason -1 for a fault (in `address`)."""
     b = function("find")
@@ -203,8 +208,7 @@ def find(at: dict[str, int]) -> str:
         with b.if_((b.load(before + HEAD["key"]) == host) & (b.load(before + HEAD["mode"], 8) == mode)):
             b.store(entry, (pc << JUMP_TAG) | b.get(at["generation"]) | mode)
             b.ret(before)
-    cache = b.get(at["cache"])
-    bucket = b.load(cache + CACHE["hash"]) + ((((host ^ (host >> 14)) * 0x9E3779B1 + mode) & (BUCKETS - 1)) << 3)
+    bucket = bucket_of(b, at, host, mode)
     head = b.var(b.call("look", bucket, host, mode))
     with b.if_(head.v == 0):
         b.call("take")
@@ -220,6 +224,9 @@ def find(at: dict[str, int]) -> str:
     b.store(entry, (pc << JUMP_TAG) | b.get(at["generation"]) | mode)
     b.ret(head.v)
     text = b.text()
+    b = Native("define dso_local i64 @head_at(ptr %st, i64 %host, i64 %mode) nounwind")  # for Python: 0 where there is none
+    b.ret(b.call("look", bucket_of(b, at, b.arg("host"), b.arg("mode")), b.arg("host"), b.arg("mode")))
+    text += b.text()
     b = function("look", "bucket", "host", "mode")
     head = b.var(atomic(b, b.arg("bucket")))
     with b.loop():

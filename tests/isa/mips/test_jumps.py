@@ -11,6 +11,7 @@ import pytest
 from exuvia.codegen.layout import HEAD
 from exuvia.codegen.making import Wanted
 from exuvia.isa.mips.state import ADEL, BP, MARK
+from tests.codegen.native import heads
 from tests.isa.mips.assembler import BREAK, word
 from tests.isa.mips.machine import KSEG0, Machine
 from tests.isa.mips.programs import USER, entry, lo
@@ -55,7 +56,7 @@ def compiled(m: Machine, at: int = HERE) -> Wanted:
     m.start(pc)
     head = hot.head(m.engine.block(m.at))
     for page in (at, at + PAGE):
-        for h in hot.heads(m.ram.address + page, head.mode):
+        for h in heads(hot, m.ram.address + page, head.mode):
             ctypes.c_uint32.from_address(h.address + HEAD["samples"]).value = 1
     wanted = hot.grow(head.address, hot.near(m.cpu.native, head, pc), pc & -PAGE)
     assert wanted is not None
