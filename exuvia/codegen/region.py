@@ -1,7 +1,7 @@
 """Compiled regions: hot blocks of a page, or of a few, as one native function, guest registers in SSA values.
 
 Behind it stands a *door* for each entry, which has a handler's signature and stands in the first word of that block's head. Registers are
-SSA values, written to the state before the region can be left; flags stay a rule and its arguments until somebody wants them. Whatever is
+SSA values, written to the state where the region is left; flags stay a rule and its arguments until somebody wants them. Whatever is
 not usual (a TLB miss, a fault, an instruction with effects of its own) goes to the record of that instruction: the interpreter does it,
 with an exact state.
 
@@ -37,7 +37,7 @@ from exuvia.codegen.layout import (
     runtime_at,
 )  # fmt: skip
 from exuvia.codegen.native import ARGS
-from exuvia.codegen.shapes import PAGE, Block, Record, Unit, asked, carry, connect, left_for, liveness, tight, uses, verify
+from exuvia.codegen.shapes import PAGE, Block, Record, Unit, asked, carry, connect, left_for, liveness, uses, verify
 from exuvia.codegen.ssa import InValues
 from exuvia.codegen.status import waits
 from exuvia.dsl.architecture import Form
@@ -64,9 +64,7 @@ class Region(InValues):
         """LLVM text of the region."""
         connect(self.blocks, self.layout.delayed)
         liveness(self.blocks, self.registers)
-        self.tight = tight(self.blocks)
-        if self.tight:
-            carry(self.blocks, self.registers)
+        carry(self.blocks, self.registers)
         verify(self.blocks)
         self.start("entry")
         self.do(f"%page = load i64, ptr {self.at(PAGE_AT)}")
@@ -197,10 +195,7 @@ class Region(InValues):
         self.aside(f"Y{k}", last)
 
     def leaving(self, source: str = "") -> str:
-        """The label to go to from here, or from `source`, for the interpreter to do the present instruction; registers are written here,
-        or there."""
-        if not self.tight:
-            self.write_registers(but=self.put_off())
+        """The label to go to from here, or from `source`, for the interpreter to do this instruction; registers are written there."""
         key = id(self.pending) if not self.saved else 0, tuple(self.dirty.items())
         if key not in self.exits:
             self.exits[key] = self.pending, self.saved, dict(self.dirty), []

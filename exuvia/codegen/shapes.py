@@ -20,7 +20,6 @@ ORDINARY = {"translate", "load", "store", "cas", "when", "rare", "raise", "retry
             "virtual_time"}  # fmt: skip  # effects that regions do
 PURE = {"add", "sub", "and", "or", "xor", "shl", "shr", "eq", "ult", "slt", "trunc", "zext"}
 PAGE, LINE = 4096, 128
-SMALL = 80  # instructions
 NEARBY = 1 << 24  # bytes from an instruction that nothing moves alone
 MOST_RETURNS = 4  # places that a return looks for before it looks in the jump cache
 Unit = tuple[str, int]  # a register as SSA sees it: its file and the slot that it begins at
@@ -433,10 +432,3 @@ def verify(blocks: list[Block]) -> None:
             for w in map(blocks.__getitem__, b.onwards()):
                 if not w.verified <= (found := b.verified | asked(b) | {w.page}):
                     w.verified, changed = w.verified & found, True
-
-
-def tight(blocks: list[Block]) -> bool:
-    """Is it a small loop? There registers are written to the state where the region is left, not on the way: that takes more code."""
-    return sum(len(b.records) for b in blocks) <= SMALL and any(
-        w is not None and blocks[w].offset <= b.offset for b in blocks for w in b.ways
-    )

@@ -142,12 +142,8 @@ class InValues(Indexed):
             t = self.unit_type(u) if v is dirty[u] else quads(256)
             self.do(f"store {t} {self.known(v)}, ptr {self.at(self.layout.offset(*u))}, align {alignment(t)}")
 
-    def put_off(self) -> set[Unit]:
-        """Registers that take long to compute or to store: that is done where the region is left."""
-        return {u for u, v in self.dirty.items() if isinstance(v, Node) or u[0] == self.stack}
-
     def write_registers(self, but: Collection[Unit] = ()) -> None:
-        """What was produced since the last possible exit, into the state: of two writes only the later."""
+        """What the state does not have yet, but for some: of two writes only the later."""
         kept = {u: v for u, v in self.dirty.items() if u in but or u[0] in self.layout.passing}
         self.write({u: v for u, v in self.dirty.items() if u not in kept})
         if not self.inside:
