@@ -34,7 +34,7 @@ class Failure(Exception):
     """A run that did not get where it should."""
 
 
-SETTLING, SETTLED = 12, 0.01
+SETTLING, SETTLED = 12, 0.003
 """Runs that fill a store of regions, at most, and by how much of itself one may still make it grow that is the last of them."""
 
 
