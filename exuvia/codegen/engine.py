@@ -151,7 +151,7 @@ class Engine:
         self.written = self.native("written", 3)
         self.step = self.native("step", 1)
         self.block = self.native("block", 1)
-        self.head_at = self.native("head_at", 3)
+        self.head_at = self.native("head_at", 4)
         self.agrees = self.native("agrees", 6)
         self.settle = self.native("settled", 1)
         self.divert = self.native("divert", 2)

@@ -81,6 +81,7 @@ class Around:
         self.hot, self.mode, self.near, self.page = hot, seed.mode, near, page
         self.pages = {0: seed.key - seed.offset}  # where the host has them
         self.found: dict[int, Head | None] = {}
+        self.words = (ctypes.c_uint64 * (HEAD_SIZE // 8))()
 
     def head(self, offset: int) -> Head | None:
         """The block at a place, unless it is in a region."""
@@ -95,9 +96,9 @@ class Around:
                 return None
             self.pages[page] = self.near(page)
         e, host = self.hot.engine, self.pages[page]
-        if not host or not (address := e.head_at(e.states[0], host + offset % PAGE, self.mode)):
+        if not host or not (address := e.head_at(e.states[0], host + offset % PAGE, self.mode, ctypes.addressof(self.words))):
             return None
-        h = self.hot.head(address)
+        h = Head._make((address, *HEAD_WORDS.unpack_from(self.words)))
         if not h.mask or h.region or address in self.hot.asked or self.near is None and self.hot.block(h).crosses:
             return None
         return h

@@ -224,9 +224,6 @@ def find(at: dict[str, int]) -> str:
     b.store(entry, (pc << JUMP_TAG) | b.get(at["generation"]) | mode)
     b.ret(head.v)
     text = b.text()
-    b = Native("define dso_local i64 @head_at(ptr %st, i64 %host, i64 %mode) nounwind")  # for Python: 0 where there is none
-    b.ret(b.call("look", bucket_of(b, at, b.arg("host"), b.arg("mode")), b.arg("host"), b.arg("mode")))
-    text += b.text()
     b = function("look", "bucket", "host", "mode")
     head = b.var(atomic(b, b.arg("bucket")))
     with b.loop():
@@ -255,7 +252,20 @@ def find(at: dict[str, int]) -> str:
     b.store(new + HEAD["mode"], b.arg("mode"), 8)
     b.store(new + HEAD["stands"], 0, 8)
     b.ret(new)
-    return text + b.text() + block(at) + agrees(at) + step(at)
+    return text + b.text() + head_at(at) + block(at) + agrees(at) + step(at)
+
+
+def head_at(at: dict[str, int]) -> str:
+    """(host, mode, out): the head of the block there, for Python, and what it says, as it is while nobody changes it; 0 for none."""
+    b = Native("define dso_local i64 @head_at(ptr %st, i64 %host, i64 %mode, i64 %out) nounwind")
+    b.call("hold")
+    head = b.call("look", bucket_of(b, at, b.arg("host"), b.arg("mode")), b.arg("host"), b.arg("mode"))
+    with b.if_(head != 0):
+        for word in range(0, HEAD_SIZE, 8):
+            b.store(b.arg("out") + word, b.load(head + word))
+    b.call("give")
+    b.ret(head)
+    return b.text()
 
 
 def block(at: dict[str, int]) -> str:
