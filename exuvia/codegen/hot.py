@@ -84,12 +84,13 @@ class Around:
         self.words = (ctypes.c_uint64 * (HEAD_SIZE // 8))()
 
     def head(self, offset: int) -> Head | None:
-        """The block at a place, unless it is in a region."""
+        """The block at a place, unless it is in a region or shall be in one."""
         if offset not in self.found:
             self.found[offset] = self.look(offset)
         return self.found[offset]
 
     def look(self, offset: int) -> Head | None:
+        """The same, looked up: a page further than `MOST_PAGES` has none."""
         page = offset & -PAGE
         if page not in self.pages:
             if self.near is None or len(self.pages) == MOST_PAGES:

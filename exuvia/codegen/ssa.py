@@ -1,6 +1,6 @@
 """Registers of a region as SSA values, and what else its instructions read: fields of their records, where they stand.
 
-A register is read from the state once, and written there before the region can be left.
+A register is read from the state once, and written there where the region is left.
 """
 
 from __future__ import annotations
